@@ -1,0 +1,71 @@
+/**
+ * Owns the arithmetic of limits: the generic cell rate algorithm (GCRA), which is smooth and needs
+ * one number per key, the theoretical arrival time (TAT) in microseconds since the epoch.
+ */
+import type { QuotaSetting } from "../config/units.ts";
+
+export type PolicyName = "session" | "session-daily" | "workspace" | "ip" | "auth-failures";
+
+export interface LimitPolicy {
+  readonly name: PolicyName;
+  /** Requests that may come at once. */
+  readonly burst: number;
+  /** Time in which one request's worth comes back, in microseconds; whole. */
+  readonly intervalUs: number;
+  /** How far a TAT may run ahead of now: burst times interval. */
+  readonly toleranceUs: number;
+  /** This policy's item of `RateLimit-Policy`. */
+  readonly policyItem: string;
+}
+
+export type LimitPolicies = readonly LimitPolicy[];
+
+/** Where one limit stands after a decision. */
+export interface LimitStatus {
+  readonly policy: LimitPolicy;
+  /** Requests that it would still let through now. */
+  readonly remaining: number;
+  /** Seconds until one more than `remaining` would be let through, rounded up; 0 when full. */
+  readonly resetSeconds: number;
+}
+
+const US_PER_SECOND = 1_000_000;
+
+/** Compiles one limit; undefined when it is off. */
+export function compilePolicy(name: PolicyName, setting: QuotaSetting): LimitPolicy | undefined {
+  if (setting === "off") return undefined;
+  const { quota, windowSeconds, burst } = setting;
+  // Rounded up: whole microseconds add up the same in Lua and here, and never to more than the quota.
+  const intervalUs = Math.ceil((windowSeconds * US_PER_SECOND) / quota);
+  return {
+    name,
+    burst,
+    intervalUs,
+    toleranceUs: burst * intervalUs,
+    policyItem: `"${name}";q=${quota};w=${windowSeconds}`,
+  };
+}
+
+/** Compiles a workspace's limits, in the order in which they are checked and reported. */
+export function compilePolicies(limits: {
+  readonly session: QuotaSetting;
+  readonly sessionDaily: QuotaSetting;
+  readonly workspace: QuotaSetting;
+  readonly ip: QuotaSetting;
+}): LimitPolicies {
+  return [
+    compilePolicy("session", limits.session),
+    compilePolicy("session-daily", limits.sessionDaily),
+    compilePolicy("workspace", limits.workspace),
+    compilePolicy("ip", limits.ip),
+  ].filter((policy) => policy !== undefined);
+}
+
+/** Where a limit stands, from its TAT as the decision left it. */
+export function describeLimit(policy: LimitPolicy, tatUs: number, nowUs: number): LimitStatus {
+  const { burst, intervalUs, toleranceUs } = policy;
+  const aheadUs = Math.max(tatUs - nowUs, 0);
+  const remaining = Math.max(Math.floor((toleranceUs - aheadUs) / intervalUs), 0);
+  const waitUs = remaining >= burst ? 0 : aheadUs - (toleranceUs - (remaining + 1) * intervalUs);
+  return { policy, remaining, resetSeconds: Math.ceil(waitUs / US_PER_SECOND) };
+}

@@ -1,0 +1,170 @@
+/**
+ * Owns every route and the order of checks. It knows no runtime: `app.request()` runs all of it.
+ */
+import { Hono } from "hono";
+
+import { resolveClientAddress } from "./admission/client-address.ts";
+import { compilePolicy } from "./admission/limit-policy.ts";
+import { describeRefusal, renderLimitHeaders } from "./admission/rate-limit-headers.ts";
+import { parseChatId, readRawChatId } from "./chat/chat-id.ts";
+import { createMessageSchema, parseMessageBody } from "./chat/message-body.ts";
+import { sendMessage } from "./chat/send.ts";
+import type { Config } from "./config/config.ts";
+import { answer, answerJson, createExchange, type Exchange, runExchange } from "./exchange.ts";
+import { isPlainJson } from "./http/media-type.ts";
+import { describeApi } from "./openapi.ts";
+import { Problem } from "./problem.ts";
+import type { Services } from "./services.ts";
+import { createAuthenticator } from "./session/authenticate.ts";
+import type { Session } from "./session/session.ts";
+import { createUponaiClient } from "./upstream/uponai-client.ts";
+import { createWorkspaceResolver, type Workspace } from "./workspace.ts";
+
+/** A body that dribbles for longer than this is refused, in milliseconds. */
+const BODY_TIMEOUT_MS = 10_000;
+
+const METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"] as const;
+
+export type App = Hono<{ Bindings: object }>;
+
+type Handler = (exchange: Exchange) => Response | Promise<Response>;
+
+export function createApp(config: Config, services: Services): App {
+  const { clock, gate, source, state } = services;
+  const app: App = new Hono();
+  const authenticator = createAuthenticator({ ...config.session, ...services });
+  const resolveWorkspace = createWorkspaceResolver(config.workspaces);
+  const authFailurePolicy = compilePolicy("auth-failures", config.authFailureLimit);
+  const messageSchema = createMessageSchema(config.contentCharsMax);
+  const sendParts = {
+    ...services,
+    upstream: createUponaiClient(services.transport, clock),
+    exposeToolCalls: config.exposeToolCalls,
+  };
+  const apiDescription = JSON.stringify(describeApi(messageSchema));
+
+  const route = (method: "GET" | "POST", pattern: string, handler: Handler) => {
+    app.on(method, pattern, (c) =>
+      runExchange(services, createExchange(services, pattern, c.req.raw, c.env), handler),
+    );
+  };
+
+  /** A route that does work: not begun while stopping or over capacity. */
+  const worked =
+    (handler: Handler): Handler =>
+    async (exchange) => {
+      gate.enter();
+      try {
+        return await handler(exchange);
+      } finally {
+        gate.leave();
+      }
+    };
+
+  route("GET", "/healthz", (exchange) => answerJson(exchange, 200, '{"status":"ok"}'));
+
+  route("GET", "/readyz", async (exchange) => {
+    if (gate.draining) throw new Problem("shutting_down");
+    if (!(await state.isReachable())) throw new Problem("state_unavailable");
+    if (!(await authenticator.isUsable())) throw new Problem("auth_unavailable");
+    return answerJson(exchange, 200, '{"status":"ok"}');
+  });
+
+  route("GET", "/openapi.json", (exchange) => answerJson(exchange, 200, apiDescription));
+
+  // The order of checks: an earlier failure answers, and nothing later runs.
+  route(
+    "POST",
+    "/chat/:chatId/send",
+    worked(async (exchange) => {
+      const bytes = await readBody(exchange);
+      const addressKey = resolveAddress(exchange);
+      const session = await requireSession(exchange, addressKey);
+      const workspace = requireWorkspace(exchange, session);
+      const { chatId, content } = parseMessage(exchange, bytes);
+      return sendMessage(sendParts, exchange, { session, workspace, addressKey, chatId, content });
+    }),
+  );
+
+  app.notFound((c) => {
+    const handler: Handler = (exchange) => answerUnrouted(exchange, c.req.path);
+    return runExchange(services, createExchange(services, "unmatched", c.req.raw, c.env), handler);
+  });
+
+  async function readBody({ request, env }: Exchange): Promise<Uint8Array> {
+    const limits = { bytesMax: config.bodyBytesMax, timeoutMs: BODY_TIMEOUT_MS };
+    const body = await source.readBody(request, env, limits);
+    switch (body.kind) {
+      case "read":
+        return body.bytes;
+      case "too_large":
+        throw new Problem("content_too_large");
+      case "too_slow":
+        throw new Problem("request_timeout");
+      case "aborted":
+        throw new Problem("invalid_request");
+    }
+  }
+
+  function resolveAddress({ request, env }: Exchange): string {
+    const forwardedFor = request.headers.get("x-forwarded-for");
+    return resolveClientAddress(source.peerAddress(env), forwardedFor, config.trustedProxies);
+  }
+
+  async function requireSession(exchange: Exchange, addressKey: string): Promise<Session> {
+    const result = await authenticator.authenticate(exchange.request.headers.get("authorization"));
+    switch (result.kind) {
+      case "session":
+        exchange.subjectHash = result.session.subjectHash;
+        return result.session;
+      case "missing":
+        throw new Problem("session_missing");
+      case "unavailable":
+        throw new Problem("auth_unavailable");
+      case "refused":
+        await countAuthFailure(addressKey);
+        throw new Problem(result.code);
+    }
+  }
+
+  /** Whoever guesses is slowed down. With the state out, the refusal stands as it is. */
+  async function countAuthFailure(addressKey: string): Promise<void> {
+    if (authFailurePolicy === undefined) return;
+    const outcome = await state.countAuthFailure(addressKey, authFailurePolicy);
+    if (outcome.kind !== "limited") return;
+    const headers = renderLimitHeaders(outcome.limits);
+    throw new Problem("rate_limited", { ...describeRefusal(outcome.limits), headers });
+  }
+
+  function requireWorkspace(exchange: Exchange, session: Session): Workspace {
+    const workspace = resolveWorkspace(session);
+    if (workspace === undefined) throw new Problem("workspace_unmapped");
+    exchange.workspace = workspace.id;
+    return workspace;
+  }
+
+  function parseMessage({ request: { headers, url } }: Exchange, bytes: Uint8Array) {
+    if (!isPlainJson(headers.get("content-type"), headers.get("content-encoding"))) {
+      throw new Problem("unsupported_media_type");
+    }
+    const chatId = parseChatId(readRawChatId(url));
+    if (chatId === undefined) throw new Problem("invalid_request", { detail: CHAT_ID_DETAIL });
+    return { chatId, ...parseMessageBody(bytes, messageSchema) };
+  }
+
+  /** A path that is known by another method, or not at all. */
+  function answerUnrouted(exchange: Exchange, path: string): Response {
+    const allowed: string[] = METHODS.filter((method) => {
+      const routed = method === "HEAD" ? "GET" : method;
+      return app.router.match(routed, path)[0].length > 0;
+    });
+    if (allowed.length === 0) throw new Problem("not_found");
+    const headers = { Allow: [...allowed, "OPTIONS"].join(", ") };
+    if (exchange.request.method === "OPTIONS") return answer(exchange, 204, null, headers);
+    throw new Problem("method_not_allowed", { headers });
+  }
+
+  return app;
+}
+
+const CHAT_ID_DETAIL = "Use a chat id of 1 to 128 letters, digits, underscores and hyphens.";

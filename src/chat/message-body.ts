@@ -1,0 +1,76 @@
+/** Owns what a client may say: the body of `POST /chat/:chatId/send`. */
+import { z } from "zod";
+
+import { Problem, type RequestFault } from "../problem.ts";
+
+/** Faults told of one request: a body of nothing but unknown members must not be echoed whole. */
+const FAULTS_MAX = 10;
+
+/** @param contentCharsMax longest message, in Unicode code points */
+export function createMessageSchema(contentCharsMax: number) {
+  return z.strictObject({
+    content: z
+      .string()
+      .refine((text) => /\S/.test(text), "must have at least one character that is not a space")
+      .refine(
+        (text) => text.length <= contentCharsMax || countCodePoints(text) <= contentCharsMax,
+        `must be at most ${contentCharsMax} characters`,
+      )
+      .meta({
+        minLength: 1,
+        maxLength: contentCharsMax,
+        description: "The message, passed on verbatim.",
+      }),
+  });
+}
+
+function countCodePoints(text: string): number {
+  // A surrogate pair is two units and one code point.
+  const pairs = text.match(/[\ud800-\udbff][\udc00-\udfff]/g)?.length ?? 0;
+  return text.length - pairs;
+}
+
+/**
+ * Reads and validates a body.
+ *
+ * @param bytes the raw body; must be UTF-8 (RFC 8259 section 8.1)
+ * @throws Problem `invalid_request` with a pointer to each fault
+ */
+export function parseMessageBody<Body>(bytes: Uint8Array, schema: z.ZodType<Body>): Body {
+  let json: unknown;
+  try {
+    json = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+  } catch {
+    throw new Problem("invalid_request", {
+      errors: [{ pointer: "", detail: "must be JSON in UTF-8" }],
+    });
+  }
+  const result = schema.safeParse(json);
+  if (result.success) return result.data;
+  const errors = result.error.issues.flatMap(describeIssue).slice(0, FAULTS_MAX);
+  throw new Problem("invalid_request", { errors });
+}
+
+function describeIssue(issue: z.core.$ZodIssue): RequestFault[] {
+  if (issue.code === "unrecognized_keys") {
+    return issue.keys.map((key) => ({
+      pointer: toPointer([...issue.path, key]),
+      detail: "is not a member of this request",
+    }));
+  }
+  const pointer = toPointer(issue.path);
+  if (issue.code === "invalid_type")
+    return [{ pointer, detail: `must be ${article(issue.expected)}` }];
+  return [{ pointer, detail: issue.message }];
+}
+
+function article(type: string): string {
+  return /^[aeiou]/.test(type) ? `an ${type}` : `a ${type}`;
+}
+
+/** RFC 6901. */
+function toPointer(path: readonly PropertyKey[]): string {
+  return path
+    .map((member) => `/${String(member).replaceAll("~", "~0").replaceAll("/", "~1")}`)
+    .join("");
+}

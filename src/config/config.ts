@@ -1,0 +1,267 @@
+/**
+ * Owns the one reading of the environment: text in, a frozen `Config` out, or every problem at once.
+ * Nothing else in the program reads the environment. It opens no file and no connection.
+ */
+import type { WorkspaceId } from "../branded.ts";
+import type { LogLevel } from "../logger.ts";
+import { suggestVariable } from "./suggest-variable.ts";
+import type { QuotaSetting } from "./units.ts";
+import {
+  isVariableName,
+  variableNames,
+  type VariableName,
+  variables,
+  type VariableValues,
+} from "./variables.ts";
+
+/** One workspace as the operator configured it. */
+export interface WorkspaceConfig {
+  readonly id: WorkspaceId;
+  /** API tokens that reach it, the preferred one first; never empty. */
+  readonly apiTokens: readonly [string, ...string[]];
+  readonly limits: {
+    readonly session: QuotaSetting;
+    readonly sessionDaily: QuotaSetting;
+    readonly workspace: QuotaSetting;
+    readonly ip: QuotaSetting;
+  };
+}
+
+/** Either every session has the one workspace, or a claim is looked up in a table. */
+export type WorkspacesConfig =
+  | { readonly kind: "single"; readonly workspace: WorkspaceConfig }
+  | { readonly kind: "table"; readonly byClaim: ReadonlyMap<string, WorkspaceConfig> };
+
+/** What verifies session tokens; the kind decides which algorithms are allowed. */
+export type SessionKeyConfig =
+  | { readonly kind: "secret"; readonly secret: string }
+  | { readonly kind: "public"; readonly publicKey: string }
+  | { readonly kind: "jwks"; readonly url: string };
+
+export interface Config {
+  readonly listen: { readonly host: string; readonly port: number };
+  readonly session: {
+    readonly key: SessionKeyConfig;
+    readonly issuer: string;
+    readonly audience: string;
+    readonly workspaceClaim: string;
+  };
+  readonly workspaces: WorkspacesConfig;
+  readonly authFailureLimit: QuotaSetting;
+  readonly trustedProxies: number;
+  readonly state:
+    | { readonly kind: "memory" }
+    | {
+        readonly kind: "redis";
+        readonly url: string;
+        readonly prefix: string;
+        readonly timeoutMs: number;
+      };
+  readonly upstream: {
+    readonly origin: string;
+    readonly timeoutMs: number;
+    readonly connectTimeoutMs: number;
+    readonly answerBytesMax: number;
+  };
+  readonly inFlightMax: number;
+  readonly bodyBytesMax: number;
+  readonly contentCharsMax: number;
+  readonly shutdownGraceMs: number;
+  readonly exposeToolCalls: boolean;
+  readonly log: { readonly level: LogLevel; readonly pretty: boolean };
+}
+
+/** One fault of the configuration. It never holds a value of the environment. */
+export interface ConfigProblem {
+  readonly variable: string;
+  readonly problem: string;
+  /** A right value, or for a secret how to make one. */
+  readonly example: string;
+}
+
+export type ConfigResult =
+  | { readonly kind: "config"; readonly config: Config; readonly warnings: readonly string[] }
+  | { readonly kind: "problems"; readonly problems: readonly ConfigProblem[] };
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+/**
+ * Reads the configuration.
+ *
+ * @param environment variables by name; an empty value counts as unset. `NAME_FILE` must have been
+ *   resolved to `NAME` before (only Node has files).
+ * @returns the frozen configuration with warnings, or all problems at once
+ */
+export function parseConfig(environment: Environment): ConfigResult {
+  const problems: ConfigProblem[] = [];
+  const report = (variable: VariableName, problem: string) => {
+    problems.push({ variable, problem, example: variables[variable].example });
+  };
+  const values = readValues(environment, report);
+  const config = assemble(values, environment["NODE_ENV"] === "production", report);
+  if (problems.length > 0 || config === undefined) return { kind: "problems", problems };
+  return { kind: "config", config, warnings: listWarnings(environment, config) };
+}
+
+type Report = (variable: VariableName, problem: string) => void;
+
+function readValues(environment: Environment, report: Report): VariableValues {
+  const values: Partial<Record<VariableName, unknown>> = {};
+  for (const name of variableNames) {
+    const text = environment[name];
+    if (text === undefined || text === "") continue;
+    const result = variables[name].schema.safeParse(text);
+    if (result.success) values[name] = result.data;
+    else for (const issue of result.error.issues) report(name, issue.message);
+  }
+  // Each value was made by the schema of its own name just above.
+  return values as VariableValues; // oxlint-disable-line typescript/no-unsafe-type-assertion
+}
+
+function assemble(values: VariableValues, production: boolean, report: Report): Config | undefined {
+  const before = { faults: 0 };
+  const counted: Report = (variable, problem) => {
+    before.faults += 1;
+    report(variable, problem);
+  };
+  const key = resolveSessionKey(values, counted);
+  const workspaces = resolveWorkspaces(values, counted);
+  const state = resolveState(values, production, counted);
+  for (const name of ["SESSION_ISSUER", "SESSION_AUDIENCE"] as const) {
+    if (values[name] === undefined) counted(name, "is required");
+  }
+  if (values.LOG_PRETTY === true && production) counted("LOG_PRETTY", "must be off in production");
+  if (key === undefined || workspaces === undefined || state === undefined || before.faults > 0) {
+    return undefined;
+  }
+  return Object.freeze<Config>({
+    listen: { host: values.HOST ?? "0.0.0.0", port: values.PORT ?? 8_787 },
+    session: {
+      key,
+      issuer: values.SESSION_ISSUER ?? "",
+      audience: values.SESSION_AUDIENCE ?? "",
+      workspaceClaim: values.SESSION_WORKSPACE_CLAIM ?? "workspace",
+    },
+    workspaces,
+    authFailureLimit: values.LIMIT_AUTH_FAILURES ?? perMinute(30),
+    trustedProxies: values.TRUST_PROXY ?? 0,
+    state,
+    upstream: {
+      origin: values.UPONAI_BASE_URL ?? "https://api.upon-ai.com",
+      timeoutMs: values.UPSTREAM_TIMEOUT ?? 60_000,
+      connectTimeoutMs: values.UPSTREAM_CONNECT_TIMEOUT ?? 5_000,
+      answerBytesMax: values.MAX_UPSTREAM_BYTES ?? 1_048_576,
+    },
+    inFlightMax: values.MAX_IN_FLIGHT ?? 2_000,
+    bodyBytesMax: values.MAX_BODY_BYTES ?? 32_768,
+    contentCharsMax: values.MAX_CONTENT_CHARS ?? 8_000,
+    shutdownGraceMs: values.SHUTDOWN_GRACE ?? 65_000,
+    exposeToolCalls: values.EXPOSE_TOOL_CALLS ?? false,
+    log: { level: values.LOG_LEVEL ?? "info", pretty: values.LOG_PRETTY ?? false },
+  });
+}
+
+function perMinute(quota: number): QuotaSetting {
+  return { quota, windowSeconds: 60, burst: quota };
+}
+
+function resolveSessionKey(values: VariableValues, report: Report): SessionKeyConfig | undefined {
+  const keys: SessionKeyConfig[] = [];
+  const { SESSION_SECRET, SESSION_PUBLIC_KEY, SESSION_JWKS_URL } = values;
+  if (SESSION_SECRET !== undefined) keys.push({ kind: "secret", secret: SESSION_SECRET });
+  if (SESSION_PUBLIC_KEY !== undefined) {
+    keys.push({ kind: "public", publicKey: SESSION_PUBLIC_KEY });
+  }
+  if (SESSION_JWKS_URL !== undefined) keys.push({ kind: "jwks", url: SESSION_JWKS_URL });
+  if (keys.length === 1) return keys[0];
+  report(
+    "SESSION_SECRET",
+    keys.length === 0
+      ? "is required, or one of SESSION_PUBLIC_KEY and SESSION_JWKS_URL"
+      : "is one of several session keys: set exactly one of SESSION_SECRET, SESSION_PUBLIC_KEY and SESSION_JWKS_URL",
+  );
+  return undefined;
+}
+
+function resolveWorkspaces(values: VariableValues, report: Report): WorkspacesConfig | undefined {
+  const {
+    UPONAI_WORKSPACE_ID: singleId,
+    WORKSPACES: table,
+    UPONAI_API_TOKEN: sharedTokens,
+  } = values;
+  if ((singleId === undefined) === (table === undefined)) {
+    report(
+      "WORKSPACES",
+      singleId === undefined
+        ? "is required, or UPONAI_WORKSPACE_ID"
+        : "and UPONAI_WORKSPACE_ID exclude each other: set one",
+    );
+    return undefined;
+  }
+  const entries =
+    table ?? new Map([["", { id: singleId ?? 0, apiToken: undefined, limits: undefined }]]);
+  const byClaim = new Map<string, WorkspaceConfig>();
+  for (const [claim, entry] of entries) {
+    const own = entry.limits;
+    const [token, ...others] = entry.apiToken ?? sharedTokens ?? [];
+    if (token === undefined) {
+      report("UPONAI_API_TOKEN", "is required unless every workspace has its own apiToken");
+      return undefined;
+    }
+    byClaim.set(claim, {
+      // The one place where a number becomes a workspace id: it came from the operator.
+      id: entry.id as WorkspaceId, // oxlint-disable-line typescript/no-unsafe-type-assertion
+      apiTokens: [token, ...others],
+      limits: {
+        session: own?.session ?? values.LIMIT_SESSION ?? perMinute(20),
+        sessionDaily: own?.sessionDaily ?? values.LIMIT_SESSION_DAILY ?? "off",
+        workspace: own?.workspace ?? values.LIMIT_WORKSPACE ?? perMinute(600),
+        ip: values.LIMIT_IP ?? perMinute(120),
+      },
+    });
+  }
+  const [only] = byClaim.values();
+  if (table === undefined && only !== undefined) return { kind: "single", workspace: only };
+  return { kind: "table", byClaim };
+}
+
+function resolveState(
+  values: VariableValues,
+  production: boolean,
+  report: Report,
+): Config["state"] | undefined {
+  const kind = values.STATE ?? (values.REDIS_URL === undefined ? "memory" : "redis");
+  if (kind === "redis") {
+    if (values.REDIS_URL === undefined) {
+      report("REDIS_URL", "is required with STATE=redis");
+      return undefined;
+    }
+    return {
+      kind,
+      url: values.REDIS_URL,
+      prefix: values.REDIS_PREFIX ?? "bff:",
+      timeoutMs: values.REDIS_TIMEOUT ?? 500,
+    };
+  }
+  if (production && values.STATE === undefined) {
+    report("REDIS_URL", "is required in production (or STATE=memory for one instance alone)");
+    return undefined;
+  }
+  return { kind };
+}
+
+function listWarnings(environment: Environment, config: Config): string[] {
+  const warnings: string[] = [];
+  if (config.state.kind === "memory") {
+    warnings.push(
+      "State is kept in this process: limits and locks hold for this one instance and end with it. Set REDIS_URL to share them.",
+    );
+  }
+  for (const name of Object.keys(environment)) {
+    if (isVariableName(name.replace(/_FILE$/, ""))) continue;
+    const meant = suggestVariable(name);
+    if (meant !== undefined)
+      warnings.push(`${name} is not a variable of this service; did you mean ${meant}?`);
+  }
+  return warnings;
+}

@@ -1,0 +1,54 @@
+/** Owns the text forms of durations, sizes and quotas in the configuration. */
+
+const MS_PER_UNIT: Readonly<Record<string, number>> = {
+  ms: 1,
+  s: 1_000,
+  m: 60_000,
+  h: 3_600_000,
+  d: 86_400_000,
+};
+const BYTES_PER_UNIT: Readonly<Record<string, number>> = { B: 1, KiB: 1_024, MiB: 1_048_576 };
+
+function scale(digits: string | undefined, factor: number | undefined): number {
+  return Number(digits) * (factor ?? Number.NaN);
+}
+
+/** Reads `500ms`, `60s`, `5m`, `8h`, `30d` as milliseconds; zero and bare numbers are refused. */
+export function parseDuration(text: string): number | undefined {
+  const match = /^([1-9]\d{0,8})(ms|s|m|h|d)$/.exec(text);
+  if (match === null) return undefined;
+  return scale(match[1], MS_PER_UNIT[match[2] ?? ""]);
+}
+
+/** Reads `32KiB`, `1MiB`, `8000B` or bare `8000` as bytes; zero is refused. */
+export function parseByteSize(text: string): number | undefined {
+  const match = /^([1-9]\d{0,8})(B|KiB|MiB)?$/.exec(text);
+  if (match === null) return undefined;
+  return scale(match[1], BYTES_PER_UNIT[match[2] ?? "B"]);
+}
+
+/** So many requests in a window, with so many at once. */
+export interface Quota {
+  /** Requests per window, 1 or more. */
+  readonly quota: number;
+  /** Window in whole seconds, 1 or more. */
+  readonly windowSeconds: number;
+  /** Requests that may come at once, 1 or more; the quota unless said otherwise. */
+  readonly burst: number;
+}
+
+/** `off` switches a limit off. */
+export type QuotaSetting = Quota | "off";
+
+/** Reads `20/1m`, `1000/1d;burst=50` or `off`; zero quotas, windows and bursts are refused. */
+export function parseQuota(text: string): QuotaSetting | undefined {
+  if (text === "off") return "off";
+  const match = /^([1-9]\d{0,6})\/([1-9]\d{0,4})(s|m|h|d)(?:;burst=([1-9]\d{0,6}))?$/.exec(text);
+  if (match === null) return undefined;
+  const quota = Number(match[1]);
+  return {
+    quota,
+    windowSeconds: scale(match[2], MS_PER_UNIT[match[3] ?? ""]) / 1_000,
+    burst: match[4] === undefined ? quota : Number(match[4]),
+  };
+}

@@ -1,0 +1,312 @@
+/**
+ * Owns the environment variables: what each may hold, its default, and what the README and
+ * `.env.example` say of it. The one source of all three.
+ */
+import { z } from "zod";
+
+import { parseByteSize, parseDuration, parseQuota } from "./units.ts";
+import { workspaceTable } from "./workspace-table.ts";
+
+/** One variable of the environment. */
+interface Variable<Schema extends z.ZodType> {
+  readonly schema: Schema;
+  /** For the documentation: one sentence. */
+  readonly about: string;
+  /** A right value, shown beside every error. For a secret: how to make one. */
+  readonly example: string;
+  /** The default as a user would write it, or why there is none. */
+  readonly standard: string;
+  /** Never shown in an error; may also come as `NAME_FILE`. */
+  readonly secret?: true;
+}
+
+function define<Schema extends z.ZodType>(variable: Variable<Schema>): Variable<Schema> {
+  return variable;
+}
+
+/** A text that `parse` turns into a value; `undefined` from `parse` is an error. */
+function parsed<Value>(parse: (text: string) => Value | undefined, expected: string) {
+  return z.string().transform((text, context): Value => {
+    const value = parse(text);
+    if (value !== undefined) return value;
+    context.addIssue({ code: "custom", message: `must be ${expected}` });
+    return z.NEVER;
+  });
+}
+
+function integer(min: number, max: number) {
+  return parsed((text) => {
+    if (!/^\d{1,15}$/.test(text)) return undefined;
+    const value = Number(text);
+    return value >= min && value <= max ? value : undefined;
+  }, `a whole number from ${min} to ${max}`);
+}
+
+const duration = parsed(parseDuration, "a duration such as 500ms, 60s, 5m, 8h or 30d");
+const byteSize = parsed(parseByteSize, "a size such as 8000, 32KiB or 1MiB");
+const quota = parsed(
+  parseQuota,
+  "a quota such as 20/1m or 20/1m;burst=5 (windows s, m, h, d; nothing zero), or off",
+);
+const flag = parsed(
+  (text) => (text === "true" ? true : text === "false" ? false : undefined),
+  "true or false",
+);
+
+const LOOPBACK_HOSTS = new Set(["localhost", "127.0.0.1", "[::1]"]);
+
+/** An http(s) URL without credentials or fragment; plain http only on loopback. */
+function parseServiceUrl(text: string): URL | undefined {
+  if (!URL.canParse(text)) return undefined;
+  const url = new URL(text);
+  const secure = url.protocol === "https:";
+  const loopback = url.protocol === "http:" && LOOPBACK_HOSTS.has(url.hostname);
+  const plain = url.username === "" && url.password === "" && url.hash === "";
+  return (secure || loopback) && plain ? url : undefined;
+}
+
+const origin = parsed((text) => {
+  const url = parseServiceUrl(text);
+  return url !== undefined && url.pathname === "/" && url.search === "" ? url.origin : undefined;
+}, "an https origin without a path (http only on loopback)");
+
+const serviceUrl = parsed(
+  (text) => parseServiceUrl(text)?.href,
+  "an https URL without credentials (http only on loopback)",
+);
+
+// A header value: what RFC 6750 section 2.1 calls b64token. Anything else could not be sent.
+const apiTokens = parsed((text) => {
+  const tokens = text.split(",").map((token) => token.trim());
+  return tokens.every((token) => /^[A-Za-z0-9._~+/-]+=*$/.test(token)) ? tokens : undefined;
+}, "one API token, or several separated by commas");
+
+const redisUrl = parsed((text) => {
+  if (!URL.canParse(text)) return undefined;
+  const { protocol, hostname } = new URL(text);
+  return (protocol === "redis:" || protocol === "rediss:") && hostname !== "" ? text : undefined;
+}, "a redis:// or rediss:// URL of one Redis server");
+
+export const variables = {
+  PORT: define({
+    schema: integer(0, 65_535),
+    about: "Port of the public listener; 0 takes any free one.",
+    example: "8787",
+    standard: "8787",
+  }),
+  HOST: define({
+    schema: z.string(),
+    about: "Address of the public listener.",
+    example: "0.0.0.0",
+    standard: "0.0.0.0",
+  }),
+  UPONAI_BASE_URL: define({
+    schema: origin,
+    about: "Origin of the UponAI API; https unless on loopback.",
+    example: "https://api.upon-ai.com",
+    standard: "https://api.upon-ai.com",
+  }),
+  UPONAI_API_TOKEN: define({
+    schema: apiTokens,
+    about:
+      "UponAI API token. Several, comma-separated, while rotating: when UponAI answers 401 the next one is tried, once, and remembered.",
+    example: "a token from your profile settings at app.uponai.com",
+    standard: "required unless every workspace has its own",
+    secret: true,
+  }),
+  UPONAI_WORKSPACE_ID: define({
+    schema: integer(1, 999_999_999_999_999),
+    about: "The one workspace of all sessions.",
+    example: "42",
+    standard: "this or WORKSPACES is required",
+  }),
+  WORKSPACES: define({
+    schema: workspaceTable,
+    about:
+      "JSON object from the value of the session's workspace claim to a workspace id, or to `{id, agentId?, apiToken?, limits?: {session?, sessionDaily?, workspace?}}`.",
+    example: '{"acme":42,"globex":{"id":43,"limits":{"session":"5/1m"}}}',
+    standard: "this or UPONAI_WORKSPACE_ID is required",
+    secret: true,
+  }),
+  SESSION_SECRET: define({
+    schema: z
+      .string()
+      .refine(
+        (text) => new TextEncoder().encode(text).byteLength >= 32,
+        "must be at least 32 bytes",
+      ),
+    about: "Shared secret that signs session tokens (HS256); at least 32 bytes.",
+    example: "the output of: openssl rand -base64 48",
+    standard: "exactly one of the three SESSION_ keys is required",
+    secret: true,
+  }),
+  SESSION_PUBLIC_KEY: define({
+    schema: z.string(),
+    about: "Public key that verifies session tokens: PEM (SPKI), or JWK or JWKS JSON.",
+    example: "-----BEGIN PUBLIC KEY----- … (PEM), or a JWK or JWKS as JSON",
+    standard: "see SESSION_SECRET",
+    secret: true,
+  }),
+  SESSION_JWKS_URL: define({
+    schema: serviceUrl,
+    about: "URL of the issuer's JWKS; https unless on loopback.",
+    example: "https://issuer.example/.well-known/jwks.json",
+    standard: "see SESSION_SECRET",
+  }),
+  SESSION_ISSUER: define({
+    schema: z.string(),
+    about: "The `iss` that session tokens must have.",
+    example: "https://issuer.example/",
+    standard: "required",
+  }),
+  SESSION_AUDIENCE: define({
+    schema: z.string(),
+    about: "The `aud` that session tokens must have.",
+    example: "uponai-bff",
+    standard: "required",
+  }),
+  SESSION_WORKSPACE_CLAIM: define({
+    schema: z.string(),
+    about: "Claim that names the workspace; looked up literally first, then as a dot path.",
+    example: "workspace",
+    standard: "workspace",
+  }),
+  TRUST_PROXY: define({
+    schema: integer(0, 20),
+    about:
+      "Number of proxies in front: the client's address is that entry of X-Forwarded-For, counted from the right.",
+    example: "1",
+    standard: "0",
+  }),
+  LIMIT_SESSION: define({
+    schema: quota,
+    about: "Messages per session subject and workspace.",
+    example: "20/1m;burst=5",
+    standard: "20/1m",
+  }),
+  LIMIT_SESSION_DAILY: define({
+    schema: quota,
+    about: "A second, longer limit on the same.",
+    example: "500/1d",
+    standard: "off",
+  }),
+  LIMIT_WORKSPACE: define({
+    schema: quota,
+    about: "Messages per workspace.",
+    example: "600/1m",
+    standard: "600/1m",
+  }),
+  LIMIT_IP: define({
+    schema: quota,
+    about: "Messages per workspace and client address (IPv6 by /64).",
+    example: "120/1m",
+    standard: "120/1m",
+  }),
+  LIMIT_AUTH_FAILURES: define({
+    schema: quota,
+    about: "Wrong credentials per client address; past it they are answered 429 instead of 401.",
+    example: "30/1m",
+    standard: "30/1m",
+  }),
+  REDIS_URL: define({
+    schema: redisUrl,
+    about: "Redis that holds limits and locks, shared by all instances: redis:// or rediss://.",
+    example: "redis://127.0.0.1:6379/0",
+    standard: "unset: state in this process, with a warning; refused in production",
+    secret: true,
+  }),
+  STATE: define({
+    schema: z.enum(["redis", "memory"]),
+    about: "Where the state lives. `memory` says that one instance alone is meant.",
+    example: "redis",
+    standard: "redis when REDIS_URL is set, else memory",
+  }),
+  REDIS_PREFIX: define({
+    // Braces would move the hash tag, and with it the keys of one admission, to other slots.
+    schema: z
+      .string()
+      .regex(/^[^{}\s]{1,64}$/, "must be 1 to 64 characters without braces or spaces"),
+    about: "Prefix of every Redis key.",
+    example: "bff:",
+    standard: "bff:",
+  }),
+  REDIS_TIMEOUT: define({
+    schema: duration,
+    about: "Longest wait for the state, per request.",
+    example: "500ms",
+    standard: "500ms",
+  }),
+  UPSTREAM_TIMEOUT: define({
+    schema: duration,
+    about: "Longest wait for UponAI's whole answer.",
+    example: "60s",
+    standard: "60s",
+  }),
+  UPSTREAM_CONNECT_TIMEOUT: define({
+    schema: duration,
+    about: "Longest wait for a connection to UponAI.",
+    example: "5s",
+    standard: "5s",
+  }),
+  MAX_IN_FLIGHT: define({
+    schema: integer(1, 1_000_000),
+    about: "Requests worked on at once; more are refused with 503.",
+    example: "2000",
+    standard: "2000",
+  }),
+  MAX_BODY_BYTES: define({
+    schema: byteSize,
+    about: "Largest request body, counted while it is read.",
+    example: "32KiB",
+    standard: "32KiB",
+  }),
+  MAX_CONTENT_CHARS: define({
+    schema: integer(1, 1_000_000),
+    about: "Longest message, in Unicode code points.",
+    example: "8000",
+    standard: "8000",
+  }),
+  MAX_UPSTREAM_BYTES: define({
+    schema: byteSize,
+    about: "Largest answer from UponAI, counted after decoding.",
+    example: "1MiB",
+    standard: "1MiB",
+  }),
+  SHUTDOWN_GRACE: define({
+    schema: duration,
+    about: "Longest drain after SIGTERM or SIGINT.",
+    example: "65s",
+    standard: "65s",
+  }),
+  EXPOSE_TOOL_CALLS: define({
+    schema: flag,
+    about: "Whether answers carry the agent's tool calls, which can hold internal data.",
+    example: "false",
+    standard: "false",
+  }),
+  LOG_LEVEL: define({
+    schema: z.enum(["debug", "info", "warn", "error", "fatal"]),
+    about: "Least level that is logged: debug, info, warn, error or fatal.",
+    example: "info",
+    standard: "info",
+  }),
+  LOG_PRETTY: define({
+    schema: flag,
+    about: "Log lines for people; only on a terminal, and not in production.",
+    example: "true",
+    standard: "false",
+  }),
+} as const;
+
+export type VariableName = keyof typeof variables;
+
+export const variableNames: readonly VariableName[] = Object.keys(variables).filter(isVariableName);
+
+export function isVariableName(name: string): name is VariableName {
+  return Object.hasOwn(variables, name);
+}
+
+type Values = { readonly [Name in VariableName]?: z.output<(typeof variables)[Name]["schema"]> };
+
+/** What the environment said, each value checked for itself; defaults and cross-checks come later. */
+export type VariableValues = Values;

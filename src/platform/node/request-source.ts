@@ -1,0 +1,47 @@
+/** Owns what Node knows of a request: its socket, and its body as a stream of Node's own. */
+import { IncomingMessage } from "node:http";
+
+import { type BodyLimits, type BodyRead, joinChunks } from "../../http/read-stream.ts";
+import type { RequestSource } from "../../services.ts";
+
+export const nodeRequestSource: RequestSource = {
+  readBody: (_request, env, limits) => readIncoming(findIncoming(env), limits),
+  peerAddress: (env) => findIncoming(env).socket.remoteAddress ?? "",
+};
+
+function findIncoming(env: unknown): IncomingMessage {
+  const incoming: unknown =
+    typeof env === "object" && env !== null ? Reflect.get(env, "incoming") : undefined;
+  if (incoming instanceof IncomingMessage) return incoming;
+  throw new Error("the request came without its Node connection");
+}
+
+/** Reads Node's stream as it is: the web stream that stands for it costs more than all of this. */
+function readIncoming(incoming: IncomingMessage, limits: BodyLimits): Promise<BodyRead> {
+  return new Promise((resolve) => {
+    const chunks: Uint8Array[] = [];
+    let size = 0;
+    const finish = (result: BodyRead) => {
+      clearTimeout(timer);
+      incoming.off("data", onData).off("end", onEnd).off("error", onGone).off("close", onGone);
+      resolve(result);
+    };
+    const onData = (chunk: Uint8Array) => {
+      size += chunk.byteLength;
+      if (size > limits.bytesMax) {
+        // The rest is read off and dropped by the server once the refusal is written.
+        incoming.pause();
+        finish({ kind: "too_large" });
+        return;
+      }
+      chunks.push(chunk);
+    };
+    const onEnd = () => finish({ kind: "read", bytes: joinChunks(chunks, size) });
+    const onGone = () => finish({ kind: "aborted" });
+    const timer = setTimeout(() => {
+      incoming.pause();
+      finish({ kind: "too_slow" });
+    }, limits.timeoutMs);
+    incoming.on("data", onData).on("end", onEnd).on("error", onGone).on("close", onGone);
+  });
+}

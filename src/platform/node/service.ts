@@ -1,0 +1,95 @@
+/** Owns putting the parts together on Node: from a `Config` to a running service and back to none. */
+import { randomUUID } from "node:crypto";
+
+import type { AdmissionState } from "../../admission/admission.ts";
+import { createMemoryState } from "../../admission/memory-state.ts";
+import { createRedisState } from "../../admission/redis-state.ts";
+import { type App, createApp } from "../../app.ts";
+import type { Clock } from "../../clock.ts";
+import type { Config, ConfigProblem } from "../../config/config.ts";
+import { variables } from "../../config/variables.ts";
+import { createLoadGate, type LoadGate } from "../../load-gate.ts";
+import type { Logger } from "../../logger.ts";
+import {
+  createPublicKeySource,
+  createSecretKeySource,
+  type KeySource,
+} from "../../session/key-source.ts";
+import { createRemoteKeySource } from "../../session/remote-keys.ts";
+import { createHashing } from "../hashing.ts";
+import { createNodeRedis } from "./redis.ts";
+import { nodeRequestSource } from "./request-source.ts";
+import { createNodeUpstream } from "./upstream.ts";
+
+const systemClock: Clock = {
+  epochMs: () => Date.now(),
+  monotonicMs: () => performance.now(),
+};
+
+export interface NodeService {
+  readonly app: App;
+  readonly gate: LoadGate;
+  /** Ends connections to Redis and UponAI; only once the gate is drained. */
+  readonly close: () => Promise<void>;
+}
+
+export type NodeServiceResult =
+  | { readonly kind: "service"; readonly service: NodeService }
+  | { readonly kind: "problem"; readonly problem: ConfigProblem };
+
+/** Makes the service; it does not listen yet. Keys that cannot be read are a config problem. */
+export async function createNodeService(config: Config, log: Logger): Promise<NodeServiceResult> {
+  const keys = await createKeySource(config, log);
+  if (keys === undefined) {
+    const { example } = variables.SESSION_PUBLIC_KEY;
+    const problem = "must be a public key that can be read; a private or symmetric one is refused";
+    return { kind: "problem", problem: { variable: "SESSION_PUBLIC_KEY", problem, example } };
+  }
+  const gate = createLoadGate(config.inFlightMax);
+  const upstream = createNodeUpstream(config.upstream);
+  const { state, close: closeState } = createState(config, log);
+  const app = createApp(config, {
+    clock: systemClock,
+    hashing: createHashing(config),
+    createId: randomUUID,
+    log,
+    state,
+    transport: upstream.transport,
+    keys,
+    gate,
+    source: nodeRequestSource,
+  });
+  const close = async () => {
+    closeState();
+    await upstream.close();
+  };
+  return { kind: "service", service: { app, gate, close } };
+}
+
+async function createKeySource(config: Config, log: Logger): Promise<KeySource | undefined> {
+  const { key } = config.session;
+  switch (key.kind) {
+    case "secret":
+      return createSecretKeySource(key.secret);
+    case "public":
+      return createPublicKeySource(key.publicKey);
+    case "jwks": {
+      const keys = createRemoteKeySource({ url: key.url, fetch, clock: systemClock, log });
+      // Fetched ahead of the first session; whether it worked shows in `/readyz`.
+      void keys.isUsable();
+      return keys;
+    }
+  }
+}
+
+function createState(config: Config, log: Logger): { state: AdmissionState; close: () => void } {
+  if (config.state.kind === "memory") {
+    return { state: createMemoryState(systemClock), close: () => undefined };
+  }
+  const { url, prefix, timeoutMs } = config.state;
+  const connection = createNodeRedis(url, timeoutMs, log);
+  return {
+    state: createRedisState({ connection, prefix, timeoutMs, clock: systemClock }),
+    close: connection.close,
+  };
+}

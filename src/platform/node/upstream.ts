@@ -1,0 +1,178 @@
+/**
+ * Owns the connections to UponAI on Node: undici's pool, driven through its lowest interface, which
+ * is both the cheapest and the one that tells when a request is about to be written.
+ */
+import { promisify } from "node:util";
+import { brotliDecompress, gunzip, inflate } from "node:zlib";
+
+import { type Dispatcher, Pool } from "undici";
+
+import type {
+  UpstreamReply,
+  UpstreamRequest,
+  UpstreamTransport,
+} from "../../upstream/transport.ts";
+
+export interface NodeUpstreamOptions {
+  readonly origin: string;
+  /** Longest exchange, connecting included, in milliseconds. */
+  readonly timeoutMs: number;
+  readonly connectTimeoutMs: number;
+  /** Largest answer, counted after decoding. */
+  readonly answerBytesMax: number;
+}
+
+export interface NodeUpstream {
+  readonly transport: UpstreamTransport;
+  close(): Promise<void>;
+}
+
+export function createNodeUpstream(options: NodeUpstreamOptions): NodeUpstream {
+  const pool = new Pool(options.origin, {
+    connect: { timeout: options.connectTimeoutMs },
+    // One deadline of our own covers the whole exchange.
+    headersTimeout: 0,
+    bodyTimeout: 0,
+    pipelining: 1,
+    allowH2: false,
+    // Idle sockets go before common servers drop theirs (Node 5 s), so that no message is written to
+    // one that is closing: it could not be told whether it arrived.
+    keepAliveTimeout: 4_000,
+    keepAliveMaxTimeout: 60_000,
+  });
+  return {
+    transport: (request) =>
+      new Promise((resolve) => {
+        const handler = new ExchangeHandler(options, resolve);
+        pool.dispatch(buildDispatch(request), handler);
+      }),
+    close: () => pool.destroy(),
+  };
+}
+
+function buildDispatch({
+  method,
+  path,
+  headers,
+  body,
+}: UpstreamRequest): Dispatcher.DispatchOptions {
+  return { method, path, headers, body: body ?? null };
+}
+
+/** One exchange. Whatever happens first resolves it; what comes later is dropped. */
+class ExchangeHandler implements Dispatcher.DispatchHandler {
+  readonly #options: NodeUpstreamOptions;
+  readonly #resolve: (reply: UpstreamReply) => void;
+  readonly #timer: NodeJS.Timeout;
+  #controller: Dispatcher.DispatchController | undefined;
+  #resolved = false;
+  #status = 0;
+  #retryAfter: string | undefined;
+  #encoding: string | undefined;
+  #size = 0;
+  readonly #chunks: Buffer[] = [];
+
+  constructor(options: NodeUpstreamOptions, resolve: (reply: UpstreamReply) => void) {
+    this.#options = options;
+    this.#resolve = resolve;
+    this.#timer = setTimeout(() => this.#expire(), options.timeoutMs);
+  }
+
+  /** Called just before the first byte is written: until then nothing can have left. */
+  onRequestStart(controller: Dispatcher.DispatchController): void {
+    this.#controller = controller;
+    // Answered already (timed out while connecting): an abort here keeps it from being written.
+    if (this.#resolved) controller.abort(new Error("given up"));
+  }
+
+  onResponseStart(
+    _controller: Dispatcher.DispatchController,
+    status: number,
+    headers: Record<string, string | string[] | undefined>,
+  ): void {
+    this.#status = status;
+    this.#retryAfter = readHeader(headers["retry-after"]);
+    this.#encoding = readHeader(headers["content-encoding"]);
+    // Bodies of other statuses are never looked at, only read off so that the socket can be reused.
+    if (status !== 200 && status !== 201) this.#finish(this.#answer(""));
+  }
+
+  onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
+    this.#size += chunk.byteLength;
+    if (this.#size > this.#options.answerBytesMax) {
+      this.#finish({ kind: "unusable" });
+      controller.abort(new Error("answer too large"));
+    } else if (!this.#resolved) {
+      this.#chunks.push(chunk);
+    }
+  }
+
+  onResponseEnd(): void {
+    clearTimeout(this.#timer);
+    if (this.#resolved) return;
+    const bytes = this.#chunks.length === 1 ? this.#chunks[0] : Buffer.concat(this.#chunks);
+    const encoding = this.#encoding?.toLowerCase() ?? "identity";
+    if (bytes === undefined || encoding === "identity") {
+      this.#finish(this.#answer(bytes?.toString("utf8") ?? ""));
+      return;
+    }
+    void decode(bytes, encoding, this.#options.answerBytesMax).then((decoded) =>
+      this.#finish(decoded === undefined ? { kind: "unusable" } : this.#answer(decoded)),
+    );
+  }
+
+  onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
+    clearTimeout(this.#timer);
+    this.#finish(this.#classify(error));
+  }
+
+  #classify(error: Error): UpstreamReply {
+    const code = "code" in error ? String(error.code) : "";
+    if (this.#controller === undefined) {
+      const reason = code === "UND_ERR_CONNECT_TIMEOUT" ? "connect_timeout" : "connect";
+      return { kind: "not_sent", reason };
+    }
+    // What came back was not HTTP.
+    return code.startsWith("HPE_") ? { kind: "unusable" } : { kind: "lost" };
+  }
+
+  #answer(body: string): UpstreamReply {
+    return { kind: "answer", status: this.#status, retryAfter: this.#retryAfter, body };
+  }
+
+  #expire(): void {
+    this.#finish({ kind: "timeout", sent: this.#controller !== undefined });
+    this.#controller?.abort(new Error("over the time limit"));
+  }
+
+  #finish(reply: UpstreamReply): void {
+    if (this.#resolved) return;
+    this.#resolved = true;
+    this.#resolve(reply);
+  }
+}
+
+function readHeader(value: string | string[] | undefined): string | undefined {
+  return typeof value === "string" ? value : value?.[0];
+}
+
+const decoders = {
+  gzip: promisify(gunzip),
+  deflate: promisify(inflate),
+  br: promisify(brotliDecompress),
+} as const;
+
+/** Decodes an answer that is encoded although none was asked for, bounded as it unfolds. */
+async function decode(
+  bytes: Uint8Array,
+  encoding: string,
+  bytesMax: number,
+): Promise<string | undefined> {
+  if (encoding !== "gzip" && encoding !== "deflate" && encoding !== "br") return undefined;
+  try {
+    const decoded: Buffer = await decoders[encoding](bytes, { maxOutputLength: bytesMax });
+    return decoded.toString("utf8");
+  } catch {
+    return undefined;
+  }
+}

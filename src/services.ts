@@ -1,0 +1,30 @@
+/** Owns the list of everything the application is given: all time, chance, network and state. */
+import type { AdmissionState } from "./admission/admission.ts";
+import type { Clock } from "./clock.ts";
+import type { Hashing } from "./hashing.ts";
+import type { BodyLimits, BodyRead } from "./http/read-stream.ts";
+import type { LoadGate } from "./load-gate.ts";
+import type { Logger } from "./logger.ts";
+import type { KeySource } from "./session/key-source.ts";
+import type { UpstreamTransport } from "./upstream/transport.ts";
+
+/** What the platform knows of a request that the request itself does not say. */
+export interface RequestSource {
+  /** Reads the body, counting as it comes. `env` is what the platform handed over with it. */
+  readBody(request: Request, env: unknown, limits: BodyLimits): Promise<BodyRead>;
+  /** Address of the other end of the connection. */
+  peerAddress(env: unknown): string;
+}
+
+export interface Services {
+  readonly clock: Clock;
+  readonly hashing: Hashing;
+  /** A fresh id that nobody can guess, 1 to 64 characters of `[A-Za-z0-9_-]`. */
+  readonly createId: () => string;
+  readonly log: Logger;
+  readonly state: AdmissionState;
+  readonly transport: UpstreamTransport;
+  readonly keys: KeySource;
+  readonly gate: LoadGate;
+  readonly source: RequestSource;
+}

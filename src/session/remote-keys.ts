@@ -1,0 +1,116 @@
+/**
+ * Owns the issuer's keys behind `SESSION_JWKS_URL`: when they are fetched, and what holds when they
+ * cannot be. It verifies nothing.
+ *
+ * The library's own remote key set counts its pause from the last success, so in an outage every
+ * token with an unknown key id would fetch again; here success and failure pause alike, and the
+ * last good keys stay.
+ */
+import { createLocalJWKSet, errors, type JWTVerifyGetKey } from "jose";
+
+import type { Clock } from "../clock.ts";
+import { readStream } from "../http/read-stream.ts";
+import type { Logger } from "../logger.ts";
+import {
+  type KeySource,
+  KeysUnavailable,
+  PUBLIC_KEY_ALGORITHMS,
+  readFetchedJwks,
+} from "./key-source.ts";
+
+/** Least time between two fetches while there are keys, however many unknown key ids arrive. */
+export const REFRESH_PAUSE_MS = 30_000;
+/** The same while there are none: nothing works, so recovery should show soon. */
+const FIRST_FETCH_PAUSE_MS = 1_000;
+/** Past this age the keys are fetched again, so that a withdrawn key stops working. */
+export const KEYS_AGE_MAX_MS = 600_000;
+/** Longest fetch; some request is waiting for it. */
+const FETCH_TIMEOUT_MS = 5_000;
+/** Largest key set; real ones are a few KiB. */
+const KEYS_BYTES_MAX = 262_144;
+
+export interface RemoteKeysOptions {
+  readonly url: string;
+  readonly fetch: typeof fetch;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+export function createRemoteKeySource({ url, fetch, clock, log }: RemoteKeysOptions): KeySource {
+  let keys: JWTVerifyGetKey | undefined;
+  let fetchedAtMs = -Infinity;
+  let triedAtMs = -Infinity;
+  let failing = false;
+  let pending: Promise<void> | undefined;
+
+  const mayRefresh = () =>
+    clock.monotonicMs() - triedAtMs >=
+    (keys === undefined ? FIRST_FETCH_PAUSE_MS : REFRESH_PAUSE_MS);
+
+  /** One fetch at a time; those who come meanwhile wait for the same one. */
+  const refresh = (): Promise<void> => {
+    if (pending !== undefined) return pending;
+    if (!mayRefresh()) return Promise.resolve();
+    triedAtMs = clock.monotonicMs();
+    pending = fetchKeys().finally(() => {
+      pending = undefined;
+    });
+    return pending;
+  };
+
+  const fetchKeys = async (): Promise<void> => {
+    const fetched = await fetchJwks(url, fetch);
+    failing = fetched === undefined;
+    if (fetched === undefined) {
+      log.log("error", "session keys could not be fetched", { keptKeys: keys !== undefined });
+      return;
+    }
+    keys = createLocalJWKSet(fetched);
+    fetchedAtMs = clock.monotonicMs();
+  };
+
+  const getKey: JWTVerifyGetKey = async (header, token) => {
+    if (keys === undefined) await refresh();
+    else if (clock.monotonicMs() - fetchedAtMs > KEYS_AGE_MAX_MS) {
+      // While the issuer is out, nobody waits for it: the last good keys serve.
+      if (failing) void refresh();
+      else await refresh();
+    }
+    if (keys === undefined) throw new KeysUnavailable();
+    try {
+      return await keys(header, token);
+    } catch (error) {
+      if (!(error instanceof errors.JWKSNoMatchingKey)) throw error;
+      await refresh();
+      return keys(header, token);
+    }
+  };
+
+  return {
+    algorithms: PUBLIC_KEY_ALGORITHMS,
+    getKey,
+    isUsable: async () => {
+      if (keys === undefined) await refresh();
+      return keys !== undefined;
+    },
+  };
+}
+
+/** Fetches a key set; undefined for any failure. Redirects count as one: the URL is the trust. */
+async function fetchJwks(url: string, fetch: typeof globalThis.fetch) {
+  try {
+    const response = await fetch(url, {
+      headers: { Accept: "application/jwk-set+json, application/json" },
+      redirect: "manual",
+      signal: AbortSignal.timeout(FETCH_TIMEOUT_MS),
+    });
+    const body = await readStream(response.body, {
+      bytesMax: KEYS_BYTES_MAX,
+      timeoutMs: FETCH_TIMEOUT_MS,
+    });
+    if (response.status !== 200 || body.kind !== "read") return undefined;
+    return readFetchedJwks(JSON.parse(new TextDecoder().decode(body.bytes)));
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,29 @@
+/** Owns the way from a session to the one workspace that its messages go to. */
+import type { WorkspaceConfig, WorkspacesConfig } from "./config/config.ts";
+import { compilePolicies, type LimitPolicies } from "./admission/limit-policy.ts";
+import type { WorkspaceId } from "./branded.ts";
+import type { Session } from "./session/session.ts";
+
+export interface Workspace {
+  readonly id: WorkspaceId;
+  readonly apiTokens: readonly [string, ...string[]];
+  readonly policies: LimitPolicies;
+}
+
+/** The workspace of a session, or undefined when the operator has listed none for it. */
+export type ResolveWorkspace = (session: Session) => Workspace | undefined;
+
+/** Compiles every workspace once at start. The client has no say in which one it gets. */
+export function createWorkspaceResolver(config: WorkspacesConfig): ResolveWorkspace {
+  if (config.kind === "single") {
+    const only = compile(config.workspace);
+    return () => only;
+  }
+  const byClaim = new Map([...config.byClaim].map(([claim, entry]) => [claim, compile(entry)]));
+  return ({ workspaceClaim }) =>
+    workspaceClaim === undefined ? undefined : byClaim.get(workspaceClaim);
+}
+
+function compile({ id, apiTokens, limits }: WorkspaceConfig): Workspace {
+  return { id, apiTokens, policies: compilePolicies(limits) };
+}

@@ -1,0 +1,12 @@
+import { defineConfig } from "vitest/config";
+
+export default defineConfig({
+  test: {
+    root: new URL("..", import.meta.url).pathname,
+    include: ["src/**/*.test.ts", "test/**/*.test.ts"],
+    // Real servers and a real Redis start inside the tests; a cold machine needs a while for that.
+    testTimeout: 20_000,
+    hookTimeout: 60_000,
+    restoreMocks: true,
+  },
+});

@@ -1,0 +1,114 @@
+// Owns the emulator's public face: a stand-in for the UponAI API that can fail in every way a network
+// and a server can. It listens on nothing (listen.ts does) and shares no code with the product, so
+// that a misreading of the API in one is not repeated in the other.
+import { setTimeout as sleep } from "node:timers/promises";
+import { Hono } from "hono";
+import { addApiRoutes } from "./api-routes.ts";
+import { ChatStore } from "./chat-store.ts";
+import { ConnectionCut, type EmulatorEnv } from "./connection.ts";
+import { addControlRoutes, type Controls } from "./control-routes.ts";
+import { type FaultOptions, FaultQueue, faultRequestSchema } from "./fault-queue.ts";
+import type { Fault } from "./faults.ts";
+import { type MessageCount, MessageCounts } from "./message-counts.ts";
+import { answerError } from "./on-error.ts";
+import { type RecordedRequest, RequestLog } from "./request-log.ts";
+
+interface EmulatorChat {
+  readonly chatId: string;
+  readonly workspaceId: number;
+  /** Default `agent`. */
+  readonly agentId?: string;
+}
+
+export interface EmulatorOptions {
+  /** Token to the ids of the workspaces it reaches. */
+  readonly tokens: Readonly<Record<string, readonly number[]>>;
+  /**
+   * Workspace id to the ids of its agents, for `create chat`. A workspace that is not listed has none.
+   * Default: every agent id exists in every workspace.
+   */
+  readonly agents?: Readonly<Record<number, readonly string[]>>;
+  /** Chats that exist from the start, and again after a reset. */
+  readonly chats?: readonly EmulatorChat[];
+}
+
+export interface Emulator {
+  /** All routes. Without a socket, faults that break one make `app.fetch` reject, as `fetch` does. */
+  readonly app: Hono<EmulatorEnv>;
+  /** Adds a chat, or puts a new one in the place of the one with this id. */
+  addChat(chat: EmulatorChat): void;
+  /** Queues a fault for the next matching requests. Throws on a malformed one. */
+  addFault(fault: Fault, options?: FaultOptions): void;
+  clearFaults(): void;
+  /** How often each message arrived and was taken; the last 10,000 distinct ones, fewer if they are long. */
+  messages(filter?: { readonly chatId?: string }): readonly MessageCount[];
+  /**
+   * The last 10,000 requests (fewer if they are long), in the order in which their bodies were all
+   * here. Those to the emulator's own routes are left out.
+   */
+  requests(): readonly RecordedRequest[];
+  /**
+   * Forgets messages, requests and faults, and restores the initial chats. Requests that wait in a
+   * delay are cut off: one test's late message must not appear in the next test's chat.
+   */
+  reset(): void;
+}
+
+/** @param ended cuts off every request that waits in a delay, so that no timer outlives the server */
+export function createEmulator(options: EmulatorOptions, ended?: AbortSignal): Emulator {
+  const chats = new ChatStore(options.chats ?? []);
+  const counts = new MessageCounts();
+  const faults = new FaultQueue();
+  const log = new RequestLog();
+  let waits = new AbortController();
+  ended?.addEventListener("abort", () => {
+    waits.abort();
+  });
+
+  const controls: Controls & Omit<Emulator, "app"> = {
+    addChat: (chat) => {
+      chats.add(chat);
+    },
+    addFault: (fault, faultOptions) => {
+      controls.queueFault({ ...faultOptions, fault });
+    },
+    queueFault: (request) => {
+      faults.add(faultRequestSchema.parse(request));
+    },
+    clearFaults: () => {
+      faults.clear();
+    },
+    messages: (filter) => counts.list(filter?.chatId),
+    requests: () => log.list(),
+    reset: () => {
+      waits.abort();
+      waits = new AbortController();
+      chats.reset();
+      counts.clear();
+      faults.clear();
+      log.clear();
+    },
+  };
+
+  const app = new Hono<EmulatorEnv>();
+  app.onError(answerError);
+  app.notFound((c) => c.json({ error: "no such operation" }, 404));
+  app.use(async (c, next) => {
+    const body = await c.req.text().catch(() => undefined);
+    if (!c.req.path.startsWith("/emulator/")) log.add(c, c.env, body ?? "");
+    // The client left in the middle of its request: nobody is there to answer.
+    if (body === undefined) throw new ConnectionCut();
+    c.set("body", body);
+    await next();
+  });
+  const wait = async (delayMs = 0): Promise<void> => {
+    if (delayMs === 0) return;
+    await sleep(delayMs, undefined, { signal: waits.signal }).catch(() => {
+      throw new ConnectionCut();
+    });
+  };
+  const tokens = new Map(Object.entries(options.tokens));
+  addApiRoutes(app, { tokens, agents: options.agents, chats, counts, faults, wait });
+  addControlRoutes(app, controls);
+  return { app, ...controls };
+}

@@ -1,0 +1,83 @@
+// Owns what a fault is: its schema, and its form inside a message. It does not carry one out.
+import { z } from "zod";
+import { Refusal } from "./refusal.ts";
+
+/** Longer than any timeout that the product may be configured with. */
+const DELAY_MS_MAX = 120_000;
+/** A gibibyte: a bomb for any reader that does not count, and still sent in seconds. */
+const BYTES_MAX = 2 ** 30;
+
+const delayMs = z.int().min(0).max(DELAY_MS_MAX).optional();
+const bytes = z.int().min(1).max(BYTES_MAX).optional();
+
+// RFC 9110 section 5.1 and 5.5. Node would throw on anything else, after the message was taken.
+const headerName = z.string().regex(/^[!#$%&'*+.^_`|~\w-]+$/);
+const headerValue = z.string().regex(/^[\t\x20-\x7e\x80-\xff]*$/);
+
+const answer = {
+  body: z.string().optional(),
+  contentType: headerValue.optional(),
+  headers: z.record(headerName, headerValue).optional(),
+};
+const statusAnswer = {
+  /** 1xx is sent as if it were the answer, and the connection closed. */
+  status: z.int().min(100).max(599),
+  retryAfter: headerValue.optional(),
+  ...answer,
+};
+
+/** `delayMs` passes before all else; only in `taken-then-delay` it passes after the taking. */
+export const faultSchema = z.discriminatedUnion("kind", [
+  z.strictObject({ kind: z.undefined().optional(), delayMs }),
+  z.strictObject({ kind: z.literal("status"), delayMs, ...statusAnswer }),
+  z.strictObject({ kind: z.literal("reset-before"), delayMs }),
+  z.strictObject({ kind: z.literal("reset-after"), delayMs }),
+  z.strictObject({ kind: z.literal("taken-then-delay"), delayMs }),
+  z.strictObject({ kind: z.literal("taken-then-status"), delayMs, ...statusAnswer }),
+  z.strictObject({ kind: z.literal("garbage"), delayMs }),
+  z.strictObject({
+    kind: z.literal("body"),
+    delayMs,
+    ...answer,
+    body: z.string(),
+    status: z.int().min(200).max(599).optional(),
+  }),
+  z.strictObject({ kind: z.literal("redirect"), delayMs, location: headerValue.optional() }),
+  z.strictObject({ kind: z.literal("huge"), delayMs, bytes }),
+  z.strictObject({ kind: z.literal("drip"), delayMs, everyMs: delayMs }),
+  z.strictObject({ kind: z.literal("gzip"), delayMs, bytes }),
+  z.strictObject({ kind: z.literal("closed"), delayMs }),
+]);
+export type Fault = z.infer<typeof faultSchema>;
+
+/** The operations that faults can strike; the list of workspaces is not among them. */
+export const operationSchema = z.enum(["completion", "create", "get", "end"]);
+export type Operation = z.infer<typeof operationSchema>;
+
+const MESSAGE_PREFIX = "!fault ";
+
+/**
+ * Reads the fault that a message asks for in its first line, `!fault {"kind":"reset-after"}`.
+ * The lines after it are free text, so that two such messages can differ.
+ *
+ * @returns undefined for an ordinary message
+ * @throws {Refusal} 400 if the first line begins like a fault and is none
+ */
+export function parseFaultMessage(content: string): Fault | undefined {
+  if (!content.startsWith(MESSAGE_PREFIX)) return undefined;
+  const [line = ""] = content.slice(MESSAGE_PREFIX.length).split("\n", 1);
+  let value: unknown;
+  try {
+    value = JSON.parse(line);
+  } catch {
+    throw new Refusal(400, "the fault in the message is not JSON");
+  }
+  const fault = faultSchema.safeParse(value);
+  if (!fault.success) {
+    throw new Refusal(
+      400,
+      `the fault in the message is malformed: ${z.prettifyError(fault.error)}`,
+    );
+  }
+  return fault.data;
+}

@@ -1,0 +1,84 @@
+// Owns the command `npm run emulator`: its options, what it prints, and its end. Only an entry: tests
+// and other code start the emulator through listen.ts.
+import { parseArgs } from "node:util";
+import { type RunningEmulator, startEmulator } from "./listen.ts";
+
+const PORT_DEFAULT = "8790";
+/** How many further ports it tries; more taken ones in a row are hardly an accident. */
+const NEXT_PORTS_MAX = 20;
+
+const TOKEN = "demo-token";
+const WORKSPACE = 42;
+const AGENT = "demo-agent";
+const CHAT = "demo-chat";
+
+async function startOnFreePort(first: number): Promise<RunningEmulator> {
+  for (let port = first; ; port += 1) {
+    try {
+      return await startEmulator({
+        port,
+        tokens: { [TOKEN]: [WORKSPACE] },
+        agents: { [WORKSPACE]: [AGENT] },
+        chats: [{ chatId: CHAT, workspaceId: WORKSPACE, agentId: AGENT }],
+      });
+    } catch (error) {
+      const taken = error instanceof Error && "code" in error && error.code === "EADDRINUSE";
+      if (!taken || port >= Math.min(first + NEXT_PORTS_MAX, 65_535)) throw error;
+      console.log(`Port ${port} is taken, trying ${port + 1}.`);
+    }
+  }
+}
+
+function describe(url: string): string {
+  const json = "-H 'content-type: application/json'";
+  const message = JSON.stringify({ workspaceId: WORKSPACE, content: "Hello" });
+  const fault = JSON.stringify({
+    fault: { kind: "status", status: 503, retryAfter: "1" },
+    times: 2,
+    operation: "completion",
+  });
+  return `UponAI emulator: ${url}
+  token      ${TOKEN}
+  workspace  ${WORKSPACE}
+  agent      ${AGENT}
+  chat       ${CHAT}
+
+Send a message:
+  curl -sS ${url}/api/chats/${CHAT}/completions -H 'authorization: Bearer ${TOKEN}' ${json} -d '${message}'
+Let the next two messages fail:
+  curl -sS ${url}/emulator/faults ${json} -d '${fault}'
+See how often each message arrived and was taken:
+  curl -sS '${url}/emulator/messages?chatId=${CHAT}'
+
+Ctrl-C ends it.`;
+}
+
+/** Prints one line and ends the command: a stack trace does not help whoever mistyped an option. */
+function fail(message: string): never {
+  console.error(message);
+  process.exit(2);
+}
+
+function readPort(): number {
+  let given: string | undefined;
+  try {
+    given = parseArgs({ options: { port: { type: "string" } } }).values.port;
+  } catch (error) {
+    fail(error instanceof Error ? error.message : "unknown option");
+  }
+  const text = given ?? process.env["EMULATOR_PORT"] ?? PORT_DEFAULT;
+  const port = Number(text);
+  if (!/^\d+$/.test(text) || port > 65_535) fail(`The port must be 0 to 65535, not "${text}".`);
+  return port;
+}
+
+const emulator = await startOnFreePort(readPort()).catch((error: unknown) =>
+  fail(`The emulator cannot listen: ${error instanceof Error ? error.message : "unknown error"}.`),
+);
+for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  // Nothing is left to run after the close, so the process ends by itself, with 0.
+  // Not once: under npm a Ctrl-C can arrive twice, from the terminal and from npm.
+  process.on(signal, () => void emulator.close());
+}
+// Last, so that whoever waits for these lines can also end it.
+console.log(describe(emulator.url));

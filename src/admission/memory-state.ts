@@ -1,6 +1,6 @@
 /** Owns the state of a single instance, in its own memory: the embedded default and the tests'. */
 import type { Clock } from "../clock.ts";
-import type { AdmissionState, Ticket } from "./admission.ts";
+import type { AdmissionState } from "./admission.ts";
 import { describeLimit, type LimitPolicies, type LimitStatus } from "./limit-policy.ts";
 import {
   decideAdmission,
@@ -15,7 +15,7 @@ import { authFailuresKey, chatLockKey, limitKey } from "./state-keys.ts";
 const PREFIX = "";
 
 export function createMemoryState(clock: Clock): AdmissionState {
-  const nowUs = () => Math.floor(clock.epochMs() * 1_000);
+  const nowUs = () => Math.round(clock.epochMs() * 1_000);
   const space = createMemoryKeySpace(nowUs);
 
   return {
@@ -32,12 +32,14 @@ export function createMemoryState(clock: Clock): AdmissionState {
           : { kind: verdict, limits },
       );
     },
-    settle: (ticket) =>
-      Promise.resolve(releaseLock(space, lockKeyOf(ticket), ticket.lockToken) ? "settled" : "lost"),
-    renew: (ticket) =>
-      Promise.resolve(
-        renewLock(space, nowUs(), lockKeyOf(ticket), ticket.lockToken) ? "settled" : "lost",
-      ),
+    settle: ({ workspaceId, chatId, lockToken }) => {
+      const key = chatLockKey(PREFIX, workspaceId, chatId);
+      return Promise.resolve(releaseLock(space, nowUs(), key, lockToken) ? "settled" : "lost");
+    },
+    renew: ({ workspaceId, chatId, lockToken }) => {
+      const key = chatLockKey(PREFIX, workspaceId, chatId);
+      return Promise.resolve(renewLock(space, nowUs(), key, lockToken) ? "settled" : "lost");
+    },
     countAuthFailure(addressKey, policy) {
       const now = nowUs();
       const { verdict, tatsUs } = decideAdmission(
@@ -54,10 +56,6 @@ export function createMemoryState(clock: Clock): AdmissionState {
     },
     isReachable: () => Promise.resolve(true),
   };
-}
-
-function lockKeyOf({ workspaceId, chatId }: Ticket): string {
-  return chatLockKey(PREFIX, workspaceId, chatId);
 }
 
 /** Where each limit stands after a decision. */

@@ -110,7 +110,8 @@ export function createRedisState(options: RedisStateOptions): AdmissionState {
     const key = chatLockKey(prefix, ticket.workspaceId, ticket.chatId);
     const running = connection.run(script, [key], [ticket.lockToken]);
     const reply = await within(timeoutMs - ticket.waitedMs, running);
-    return reply === 1 ? "settled" : reply === 0 ? "lost" : "unavailable";
+    if (typeof reply !== "number") return "unavailable";
+    return reply > 0 ? "settled" : "lost";
   };
 
   return {

@@ -54,16 +54,22 @@ export function decideAdmission(
   return { verdict: "admitted", tatsUs: spentUs };
 }
 
+/** An expired lock is nobody's, whether or not the key space has come to delete it. */
+function holdsLock(space: KeySpace, nowUs: number, key: string, token: string): boolean {
+  const held = space.readLock(key);
+  return held !== undefined && held.token === token && held.expiresAtUs > nowUs;
+}
+
 /** Frees a lock, but only for the one whose token it bears (fencing). */
-export function releaseLock(space: KeySpace, key: string, token: string): boolean {
-  if (space.readLock(key)?.token !== token) return false;
+export function releaseLock(space: KeySpace, nowUs: number, key: string, token: string): boolean {
+  if (!holdsLock(space, nowUs, key, token)) return false;
   space.delete(key);
   return true;
 }
 
 /** Extends a lock, but only for the one whose token it bears. */
 export function renewLock(space: KeySpace, nowUs: number, key: string, token: string): boolean {
-  if (space.readLock(key)?.token !== token) return false;
+  if (!holdsLock(space, nowUs, key, token)) return false;
   space.writeLock(key, { token, expiresAtUs: nowUs + LOCK_LEASE_US });
   return true;
 }

@@ -84,26 +84,29 @@ return 1
 `,
 };
 
-/** KEYS: the chat lock. ARGV: lock token. Returns 1 when it was held under that token and freed. */
+// An expired lock is nobody's, whether or not Redis has come to delete it.
+const HOLDS_LOCK = `
+local lock = redis.call('GET', KEYS[1])
+if not lock or string.sub(lock, 1, #ARGV[1] + 1) ~= ARGV[1] .. ' ' then return -now end
+if tonumber(string.match(lock, ' (%d+)$')) <= now then return -now end
+`;
+
+/** KEYS: the chat lock. ARGV: lock token. Frees it; returns now, negated when it is not held so. */
 export const settleScript: RedisScript = {
   name: "bffSettle",
-  lua: `
-local lock = redis.call('GET', KEYS[1])
-if not lock or string.sub(lock, 1, #ARGV[1] + 1) ~= ARGV[1] .. ' ' then return 0 end
+  lua: `${NOW}${HOLDS_LOCK}
 redis.call('DEL', KEYS[1])
-return 1
+return now
 `,
 };
 
-/** KEYS and ARGV as for settling. Returns 1 when the lock was extended by another lease. */
+/** KEYS and ARGV as for settling. Extends it; returns now, negated when it is not held so. */
 export const renewScript: RedisScript = {
   name: "bffRenew",
-  lua: `${NOW}
-local lock = redis.call('GET', KEYS[1])
-if not lock or string.sub(lock, 1, #ARGV[1] + 1) ~= ARGV[1] .. ' ' then return 0 end
+  lua: `${NOW}${HOLDS_LOCK}
 local ends = string.format('%.0f', now + ${LOCK_LEASE_US})
 redis.call('SET', KEYS[1], ARGV[1] .. ' ' .. ends, 'PX', ${LOCK_LEASE_US / 1_000})
-return 1
+return now
 `,
 };
 

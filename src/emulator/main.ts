@@ -1,32 +1,23 @@
 // Owns the command `npm run emulator`: its options, what it prints, and its end. Only an entry: tests
 // and other code start the emulator through listen.ts.
 import { parseArgs } from "node:util";
+import { startOnFreePort } from "./free-port.ts";
 import { type RunningEmulator, startEmulator } from "./listen.ts";
 
 const PORT_DEFAULT = "8790";
-/** How many further ports it tries; more taken ones in a row are hardly an accident. */
-const NEXT_PORTS_MAX = 20;
 
 const TOKEN = "demo-token";
 const WORKSPACE = 42;
 const AGENT = "demo-agent";
 const CHAT = "demo-chat";
 
-async function startOnFreePort(first: number): Promise<RunningEmulator> {
-  for (let port = first; ; port += 1) {
-    try {
-      return await startEmulator({
-        port,
-        tokens: { [TOKEN]: [WORKSPACE] },
-        agents: { [WORKSPACE]: [AGENT] },
-        chats: [{ chatId: CHAT, workspaceId: WORKSPACE, agentId: AGENT }],
-      });
-    } catch (error) {
-      const taken = error instanceof Error && "code" in error && error.code === "EADDRINUSE";
-      if (!taken || port >= Math.min(first + NEXT_PORTS_MAX, 65_535)) throw error;
-      console.log(`Port ${port} is taken, trying ${port + 1}.`);
-    }
-  }
+function start(port: number): Promise<RunningEmulator> {
+  return startEmulator({
+    port,
+    tokens: { [TOKEN]: [WORKSPACE] },
+    agents: { [WORKSPACE]: [AGENT] },
+    chats: [{ chatId: CHAT, workspaceId: WORKSPACE, agentId: AGENT }],
+  });
 }
 
 function describe(url: string): string {
@@ -72,7 +63,7 @@ function readPort(): number {
   return port;
 }
 
-const emulator = await startOnFreePort(readPort()).catch((error: unknown) =>
+const emulator = await startOnFreePort(readPort(), start).catch((error: unknown) =>
   fail(`The emulator cannot listen: ${error instanceof Error ? error.message : "unknown error"}.`),
 );
 for (const signal of ["SIGINT", "SIGTERM"] as const) {

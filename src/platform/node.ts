@@ -12,6 +12,9 @@ import { createNodeService, type NodeService } from "./node/service.ts";
 
 const EXIT_CONFIG = 78;
 
+/** Under npm one Ctrl-C comes twice, from the terminal and from npm, a few milliseconds apart. */
+const SAME_SIGNAL_MS = 50;
+
 function exit(log: NodeLog, code: number): never {
   log.flush();
   process.exit(code);
@@ -66,14 +69,15 @@ function stopOnSignals(
     log.log("info", "stopped");
     exit(log, 0);
   };
-  let stopping = false;
+  let stoppingSinceMs: number | undefined;
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     process.on(signal, () => {
-      if (stopping) {
+      if (stoppingSinceMs !== undefined) {
+        if (performance.now() - stoppingSinceMs < SAME_SIGNAL_MS) return;
         log.log("error", "stopped at once by a second signal", { cut: gate.inFlight });
         exit(log, 1);
       }
-      stopping = true;
+      stoppingSinceMs = performance.now();
       void stop(signal);
     });
   }

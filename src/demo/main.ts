@@ -1,0 +1,126 @@
+/**
+ * Owns `npm run demo`: the emulator, the service on in-process state and a page to chat on, all in
+ * one process and on loopback. It shows the product; nothing of the product needs it.
+ */
+import { randomBytes } from "node:crypto";
+import { readFile } from "node:fs/promises";
+
+import { SignJWT } from "jose";
+
+import { type Config, parseConfig } from "../config/config.ts";
+import { startOnFreePort } from "../emulator/free-port.ts";
+import { startEmulator } from "../emulator/listen.ts";
+import { createNodeLog } from "../platform/node/log.ts";
+import { startNodeServer } from "../platform/node/server.ts";
+import { createNodeService, type NodeService } from "../platform/node/service.ts";
+
+const HOST = "127.0.0.1";
+const SERVICE_PORT = 8_787;
+const EMULATOR_PORT = 8_790;
+const WORKSPACE = 42;
+const CHAT = "demo-chat";
+const ISSUER = "https://demo.example/";
+const AUDIENCE = "uponai-bff";
+
+/** Made anew for every run: the demo has no secret that could be copied into production. */
+const sessionSecret = randomBytes(48).toString("base64url");
+const apiToken = randomBytes(24).toString("base64url");
+
+function createConfig(upstreamUrl: string): Config {
+  const result = parseConfig({
+    UPONAI_BASE_URL: upstreamUrl,
+    UPONAI_API_TOKEN: apiToken,
+    UPONAI_WORKSPACE_ID: String(WORKSPACE),
+    SESSION_SECRET: sessionSecret,
+    SESSION_ISSUER: ISSUER,
+    SESSION_AUDIENCE: AUDIENCE,
+  });
+  if (result.kind === "config") return result.config;
+  throw new Error(`the demo's configuration has faults: ${JSON.stringify(result.problems)}`);
+}
+
+/** What a site's own login would do: sign a token for the user it has just recognised. */
+function mintSession(subject: string): Promise<string> {
+  return new SignJWT()
+    .setProtectedHeader({ alg: "HS256" })
+    .setIssuer(ISSUER)
+    .setAudience(AUDIENCE)
+    .setSubject(subject)
+    .setIssuedAt()
+    .setExpirationTime("8h")
+    .sign(new TextEncoder().encode(sessionSecret));
+}
+
+const PAGE_FILES: Readonly<Record<string, { readonly file: string; readonly type: string }>> = {
+  "/": { file: "page.html", type: "text/html; charset=utf-8" },
+  "/demo/page.css": { file: "page.css", type: "text/css; charset=utf-8" },
+  "/demo/page.js": { file: "page.js", type: "text/javascript; charset=utf-8" },
+};
+
+/** The page stands on the service's own origin, as a reverse proxy would put it in production. */
+async function answerDemo(path: string, method: string): Promise<Response | undefined> {
+  if (path === "/demo/session" && method === "POST") {
+    return Response.json({ token: await mintSession("demo-user"), chatId: CHAT });
+  }
+  const page = Object.hasOwn(PAGE_FILES, path) ? PAGE_FILES[path] : undefined;
+  if (page === undefined) return undefined;
+  // From the sources, also when compiled: both folders lie equally deep.
+  const text = await readFile(new URL(`../../src/demo/${page.file}`, import.meta.url), "utf8");
+  return new Response(text, {
+    headers: {
+      "Content-Type": page.type,
+      "Content-Security-Policy":
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+      "X-Content-Type-Options": "nosniff",
+      "Cache-Control": "no-store",
+    },
+  });
+}
+
+async function createService(upstreamUrl: string): Promise<NodeService> {
+  const result = await createNodeService(createConfig(upstreamUrl), log);
+  if (result.kind === "service") return result.service;
+  throw new Error("the demo's session key is unusable");
+}
+
+const log = createNodeLog("info", true);
+const emulator = await startOnFreePort(EMULATOR_PORT, (port) =>
+  startEmulator({
+    host: HOST,
+    port,
+    tokens: { [apiToken]: [WORKSPACE] },
+    chats: [{ chatId: CHAT, workspaceId: WORKSPACE }],
+  }),
+);
+const { app, gate } = await createService(emulator.url);
+const server = await startOnFreePort(SERVICE_PORT, (port) =>
+  startNodeServer(
+    async (request, env) =>
+      (await answerDemo(new URL(request.url).pathname, request.method)) ?? app.fetch(request, env),
+    gate,
+    { host: HOST, port },
+  ),
+);
+
+// Not once: under npm a Ctrl-C can arrive twice, from the terminal and from npm.
+for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  process.on(signal, () => {
+    log.flush();
+    process.exit(0);
+  });
+}
+
+const url = `http://${HOST}:${server.port}`;
+console.log(`
+UponAI emulator    ${emulator.url}
+Demo page          ${url}/
+
+Send a message:
+
+curl -i ${url}/chat/${CHAT}/send \\
+  -H 'Authorization: Bearer ${await mintSession("demo-user")}' \\
+  -H 'Content-Type: application/json' \\
+  -d '{"content":"Hello"}'
+
+Ctrl-C ends it. Log:
+`);

@@ -1,0 +1,199 @@
+/** The life of the process: configuration, listening, stopping, and what its output holds. */
+import { createServer } from "node:net";
+
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+
+import type { RunningEmulator } from "../../src/emulator/listen.ts";
+import {
+  bffEnvironment,
+  readCode,
+  sendMessage,
+  startTestBff,
+  startTestEmulator,
+} from "../support/bff-fixture.ts";
+import { spawnBff } from "../support/bff-process.ts";
+import { openRaw } from "../support/raw-http.ts";
+
+let emulator: RunningEmulator;
+
+beforeAll(async () => {
+  emulator = await startTestEmulator();
+});
+beforeEach(() => emulator.reset());
+afterAll(() => emulator.close());
+
+describe("configuration", () => {
+  test("faults are told all at once, one line each, with exit code 78 and no secret", async () => {
+    const child = spawnBff({
+      SESSION_SECRET: "short-canary",
+      SESSION_JWKS_URL: "http://example.test/keys",
+      SESSION_ISSUER: "",
+      WORKSPACES: '{"acme":{"id":0,"apiToken":"workspace-canary"}}',
+      LIMIT_SESSION: "0/1m",
+      NODE_ENV: "production",
+    });
+    expect(await child.exited()).toBe(78);
+    const variables = child.log().map(({ variable }) => variable);
+    expect(new Set(variables)).toEqual(
+      new Set([
+        "SESSION_SECRET",
+        "SESSION_JWKS_URL",
+        "SESSION_ISSUER",
+        "SESSION_AUDIENCE",
+        "WORKSPACES",
+        "LIMIT_SESSION",
+        "REDIS_URL",
+      ]),
+    );
+    expect(child.log().every(({ msg }) => String(msg).includes("Example: "))).toBe(true);
+    expect(child.lines.join("\n")).not.toContain("canary");
+  });
+
+  test("a public key that is none stops the start", async () => {
+    const { SESSION_SECRET: _none, ...rest } = bffEnvironment(emulator.url);
+    const child = spawnBff({ ...rest, SESSION_PUBLIC_KEY: "-----BEGIN PUBLIC KEY-----\nAAAA" });
+    expect(await child.exited()).toBe(78);
+    expect(child.log().at(-1)).toMatchObject({ level: "fatal", variable: "SESSION_PUBLIC_KEY" });
+  });
+
+  test("a misspelt variable and in-process state are warned of", async () => {
+    const bff = await startTestBff(emulator.url, { LIMIT_SESION: "1/1m" });
+    await bff.stop();
+    const warnings = bff.log().filter(({ level }) => level === "warn");
+    expect(warnings.map(({ msg }) => msg).join()).toContain("did you mean LIMIT_SESSION?");
+    expect(warnings.map(({ msg }) => msg).join()).toContain("State is kept in this process");
+  });
+
+  test("a port that is taken ends the process with a line that says so", async () => {
+    const holder = createServer();
+    await new Promise<void>((resolve) => {
+      holder.listen(0, "127.0.0.1", resolve);
+    });
+    const address = holder.address();
+    const port = typeof address === "object" && address !== null ? address.port : 0;
+    const child = spawnBff(bffEnvironment(emulator.url, { HOST: "127.0.0.1", PORT: String(port) }));
+    expect(await child.exited()).toBe(1);
+    expect(child.log().at(-1)).toMatchObject({ level: "fatal", port, code: "EADDRINUSE" });
+    holder.close();
+  });
+});
+
+describe("stopping", () => {
+  test("drains: what was accepted is answered, newcomers are told, idle sockets do not delay, exit 0", async () => {
+    const bff = await startTestBff(emulator.url, { LIMIT_SESSION: "off", LIMIT_IP: "off" });
+    const idle = await openRaw(bff.url);
+    idle.write("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
+    await idle.received('{"status":"ok"}');
+    emulator.addFault({ delayMs: 400 }, { times: 20 });
+    const slow = Array.from({ length: 20 }, (_, index) => {
+      emulator.addChat({ chatId: `slow-${index}`, workspaceId: 42 });
+      return sendMessage(bff.url, "slow", { chatId: `slow-${index}` });
+    });
+    await expect.poll(() => emulator.messages().length).toBe(20);
+    bff.signal("SIGTERM");
+    await bff.waitForLine(({ msg }) => msg === "stopping");
+
+    const ready = await fetch(`${bff.url}/readyz`);
+    expect(ready.status).toBe(503);
+    expect(await readCode(ready)).toBe("shutting_down");
+    const late = await sendMessage(bff.url, "late");
+    expect(late.status).toBe(503);
+    expect(late.headers.get("connection")).toBe("close");
+    expect(await readCode(late)).toBe("shutting_down");
+
+    const answers = await Promise.all(slow);
+    expect(answers.map(({ status }) => status)).toEqual(Array.from({ length: 20 }, () => 201));
+    expect(await bff.exited()).toBe(0);
+    expect(emulator.messages().every(({ arrived }) => arrived === 1)).toBe(true);
+    expect(emulator.messages().some(({ content }) => content === "late")).toBe(false);
+  });
+
+  test("a second signal ends it at once and says what was cut", async () => {
+    const bff = await startTestBff(emulator.url);
+    emulator.addFault({ delayMs: 60_000 });
+    const cut = sendMessage(bff.url, "never").catch((error: unknown) => error);
+    await expect.poll(() => emulator.messages().length).toBe(1);
+    bff.signal("SIGINT");
+    await bff.waitForLine(({ msg }) => msg === "stopping");
+    bff.signal("SIGINT");
+    expect(await bff.exited()).toBe(1);
+    expect(bff.log().at(-1)).toMatchObject({ level: "error", cut: 1 });
+    expect(await cut).toBeInstanceOf(Error);
+  });
+
+  test("past SHUTDOWN_GRACE it ends with exit code 1 and says what was cut", async () => {
+    const bff = await startTestBff(emulator.url, { SHUTDOWN_GRACE: "100ms" });
+    emulator.addFault({ delayMs: 60_000 });
+    const cut = sendMessage(bff.url, "never").catch((error: unknown) => error);
+    await expect.poll(() => emulator.messages().length).toBe(1);
+    bff.signal("SIGTERM");
+    expect(await bff.exited()).toBe(1);
+    expect(bff.log().at(-1)).toMatchObject({ level: "error", cut: 1 });
+    expect(await cut).toBeInstanceOf(Error);
+  });
+});
+
+describe("requests below the application", () => {
+  const broken = {
+    "a header that is none": "GET / HTTP/1.1\r\nno colon here\r\n\r\n",
+    "no HTTP at all": "\x16\x03\x01\x02\x00\r\n\r\n",
+    "headers over the limit": `GET / HTTP/1.1\r\nHost: x\r\nX-Long: ${"a".repeat(40_000)}\r\n\r\n`,
+    "two lengths": "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+    "a length beside chunks":
+      "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "a backslash in the path":
+      "GET /chat\\..\\healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+  };
+
+  test.each(Object.entries(broken))(
+    "%s is a 400 problem, and the process lives",
+    async (_name, text) => {
+      const bff = await startTestBff(emulator.url);
+      try {
+        const connection = await openRaw(bff.url);
+        connection.write(text);
+        const answer = await connection.ended();
+        expect(answer).toMatch(/^HTTP\/1\.1 400 /);
+        expect(answer).toContain("application/problem+json");
+        expect(answer).toContain('"code":"invalid_request"');
+        expect(answer.toLowerCase()).toContain("x-request-id: ");
+        expect((await fetch(`${bff.url}/healthz`)).status).toBe(200);
+        expect(emulator.requests()).toHaveLength(0);
+      } finally {
+        await bff.stop();
+      }
+    },
+  );
+
+  test("a body over the limit in chunks is 413 before it has all been sent", async () => {
+    const bff = await startTestBff(emulator.url);
+    try {
+      const connection = await openRaw(bff.url);
+      connection.write(
+        "POST /chat/chat-1/send HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n",
+      );
+      const chunk = `1000\r\n${"a".repeat(4_096)}\r\n`;
+      for (let count = 0; count < 9; count += 1) connection.write(chunk);
+      const answer = await connection.received("content_too_large");
+      expect(answer).toMatch(/^HTTP\/1\.1 413 /);
+      connection.destroy();
+    } finally {
+      await bff.stop();
+    }
+  });
+
+  test("a body that dribbles for over ten seconds is 408", async () => {
+    const bff = await startTestBff(emulator.url);
+    try {
+      const connection = await openRaw(bff.url);
+      connection.write(
+        "POST /chat/chat-1/send HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 20\r\n\r\n{",
+      );
+      const answer = await connection.received("request_timeout");
+      expect(answer).toMatch(/^HTTP\/1\.1 408 /);
+      connection.destroy();
+    } finally {
+      await bff.stop();
+    }
+  });
+});

@@ -1,0 +1,144 @@
+/** What users and operators see while Redis is down, hanging, restarted or refusing us. */
+import { Redis } from "ioredis";
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
+
+import type { RunningEmulator } from "../../src/emulator/listen.ts";
+import { readCode, sendMessage, startTestBff, startTestEmulator } from "../support/bff-fixture.ts";
+import type { BffProcess } from "../support/bff-process.ts";
+import { type RedisServer, startRedis } from "../support/redis-server.ts";
+
+const REDIS_TIMEOUT_MS = 200;
+/** What an answer may take beyond the bound on a busy machine; a hang would take seconds. */
+const SLACK_MS = 1_500;
+
+let emulator: RunningEmulator;
+let redis: RedisServer;
+let bff: BffProcess;
+
+beforeAll(async () => {
+  emulator = await startTestEmulator();
+});
+beforeEach(async () => {
+  emulator.reset();
+  redis = await startRedis();
+  bff = await start(redis.url);
+  await expect.poll(() => readyStatus()).toBe(200);
+});
+afterEach(async () => {
+  redis.resume();
+  await bff.stop();
+  await redis.kill();
+});
+afterAll(() => emulator.close());
+
+function start(redisUrl: string): Promise<BffProcess> {
+  return startTestBff(emulator.url, {
+    REDIS_URL: redisUrl,
+    REDIS_TIMEOUT: `${REDIS_TIMEOUT_MS}ms`,
+    LIMIT_SESSION: "5/1h",
+  });
+}
+
+async function readyStatus(): Promise<number> {
+  return (await fetch(`${bff.url}/readyz`)).status;
+}
+
+/** The times of all sends so far that were answered 503. */
+function refusedMs(): number[] {
+  return bff
+    .log()
+    .filter(({ status, route }) => status === 503 && route === "/chat/:chatId/send")
+    .map(({ ms }) => Number(ms));
+}
+
+async function expectBounded(count: number): Promise<void> {
+  await expect.poll(() => refusedMs().length).toBe(count);
+  expect(Math.max(...refusedMs())).toBeLessThan(REDIS_TIMEOUT_MS + SLACK_MS);
+}
+
+async function expectUnavailable(response: Response): Promise<void> {
+  expect(response.status).toBe(503);
+  expect(response.headers.get("retry-after")).toBe("1");
+  expect(await readCode(response)).toBe("state_unavailable");
+}
+
+test("a killed Redis is 503 at once, named by readyz, and served again when it is back", async () => {
+  await redis.kill();
+  for (let count = 0; count < 10; count += 1)
+    await expectUnavailable(await sendMessage(bff.url, "hi"));
+  const ready = await fetch(`${bff.url}/readyz`);
+  expect(ready.status).toBe(503);
+  expect(await readCode(ready)).toBe("state_unavailable");
+  expect((await fetch(`${bff.url}/healthz`)).status).toBe(200);
+  await expectBounded(10);
+  expect(emulator.messages()).toHaveLength(0);
+
+  await redis.start();
+  await expect.poll(() => readyStatus(), { timeout: 10_000 }).toBe(200);
+  expect((await sendMessage(bff.url, "hi")).status).toBe(201);
+});
+
+test("a Redis that is down at the start does not keep the service from starting", async () => {
+  await redis.kill();
+  const early = await start(redis.url);
+  try {
+    await expectUnavailable(await sendMessage(early.url, "hi"));
+    await redis.start();
+    await expect
+      .poll(async () => (await fetch(`${early.url}/readyz`)).status, { timeout: 10_000 })
+      .toBe(200);
+    expect((await sendMessage(early.url, "hi")).status).toBe(201);
+  } finally {
+    await early.stop();
+  }
+});
+
+test("a hanging Redis is 503 within the bound, and what it runs late leaves nothing behind", async () => {
+  redis.pause();
+  const answers = await Promise.all(Array.from({ length: 20 }, () => sendMessage(bff.url, "hi")));
+  for (const answer of answers) await expectUnavailable(answer);
+  await expectBounded(20);
+  expect(emulator.messages()).toHaveLength(0);
+
+  redis.resume();
+  await expect.poll(() => readyStatus(), { timeout: 10_000 }).toBe(200);
+  // No lock of the twenty holds the chat, and none of them has spent the limit of five.
+  const served = await sendMessage(bff.url, "hi");
+  expect(served.status).toBe(201);
+  expect(served.headers.get("ratelimit")).toContain('"session";r=4');
+});
+
+test("a Redis that fails while UponAI answers does not cost the answer", async () => {
+  emulator.addFault({ kind: "taken-then-delay", delayMs: 300 });
+  const sending = sendMessage(bff.url, "hi", { headers: { "X-Request-Id": "unsettled" } });
+  await expect.poll(() => emulator.messages().length).toBe(1);
+  await redis.kill();
+  const answer = await sending;
+  expect(answer.status).toBe(201);
+  expect(await answer.json()).toEqual({
+    messages: [{ role: "assistant", content: "You said: hi" }],
+  });
+  const line = await bff.waitForLine(({ settled }) => settled !== undefined);
+  expect(line).toMatchObject({ level: "warn", reqId: "unsettled", settled: "unavailable" });
+});
+
+test("a Redis that forgot the scripts is told them again", async () => {
+  expect((await sendMessage(bff.url, "before")).status).toBe(201);
+  const admin = new Redis(redis.url);
+  await admin.script("FLUSH");
+  admin.disconnect();
+  expect((await sendMessage(bff.url, "after")).status).toBe(201);
+});
+
+test("a wrong Redis password is named in the log, without the password", async () => {
+  const guarded = await startRedis(["--requirepass", "right-password"]);
+  const locked = await start(`redis://:wrong-canary-password@127.0.0.1:${guarded.port}`);
+  try {
+    await locked.waitForLine(({ reason }) => reason === "WRONGPASS");
+    await expectUnavailable(await sendMessage(locked.url, "hi"));
+    expect(locked.lines.join("\n")).not.toContain("wrong-canary-password");
+  } finally {
+    await locked.stop();
+    await guarded.kill();
+  }
+});

@@ -1,0 +1,67 @@
+/** What most tests of the running service need: the emulator, a chat, and a service in front. */
+import { type RunningEmulator, startEmulator } from "../../src/emulator/listen.ts";
+import { expectNoCanary } from "./canary.ts";
+import { type BffProcess, startBff } from "./bff-process.ts";
+import { mintToken, sessionEnvironment } from "./session-tokens.ts";
+
+export const UPSTREAM_TOKEN = "upstream-canary-token";
+export const CHAT = "chat-1";
+
+export function startTestEmulator(): Promise<RunningEmulator> {
+  return startEmulator({
+    tokens: { [UPSTREAM_TOKEN]: [42] },
+    chats: [{ chatId: CHAT, workspaceId: 42 }],
+  });
+}
+
+/** A service in front of `upstreamUrl` with one workspace, and the rest at its defaults. */
+export function bffEnvironment(
+  upstreamUrl: string,
+  more: Record<string, string> = {},
+): Record<string, string> {
+  return {
+    ...sessionEnvironment(),
+    UPONAI_BASE_URL: upstreamUrl,
+    UPONAI_API_TOKEN: UPSTREAM_TOKEN,
+    UPONAI_WORKSPACE_ID: "42",
+    ...more,
+  };
+}
+
+export function startTestBff(
+  upstreamUrl: string,
+  more: Record<string, string> = {},
+): Promise<BffProcess> {
+  return startBff(bffEnvironment(upstreamUrl, more));
+}
+
+export interface SendOptions {
+  readonly subject?: string;
+  readonly chatId?: string;
+  readonly headers?: Record<string, string>;
+}
+
+/** Sends a message as `subject`, whose session is made for it. */
+export async function sendMessage(
+  url: string,
+  content: string,
+  { subject = "alice", chatId = CHAT, headers = {} }: SendOptions = {},
+): Promise<Response> {
+  const response = await fetch(`${url}/chat/${chatId}/send`, {
+    method: "POST",
+    headers: {
+      Authorization: `Bearer ${await mintToken({ sub: subject })}`,
+      "Content-Type": "application/json",
+      ...headers,
+    },
+    body: JSON.stringify({ content }),
+  });
+  expectNoCanary(`${JSON.stringify([...response.headers])} ${await response.clone().text()}`);
+  return response;
+}
+
+/** The code of a problem answer. */
+export async function readCode(response: Response): Promise<unknown> {
+  const body = (await response.json()) as { code?: unknown };
+  return body.code;
+}

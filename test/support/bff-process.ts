@@ -1,0 +1,88 @@
+/** Starts the built service as a process of its own, as an operator would, and reads its log. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { createInterface } from "node:readline";
+
+import { expectNoCanary } from "./canary.ts";
+
+export type LogLine = Readonly<Record<string, unknown>>;
+
+export interface BffProcess {
+  readonly url: string;
+  readonly pid: number;
+  /** Every line of both streams so far. */
+  readonly lines: readonly string[];
+  /** The lines of the log as objects; throws where one is not JSON. */
+  log(): LogLine[];
+  /** Resolves with the first line, past or to come, that the predicate accepts. */
+  waitForLine(accepts: (line: LogLine) => boolean): Promise<LogLine>;
+  signal(signal: NodeJS.Signals): void;
+  /** Resolves with the exit code; null after a signal. */
+  exited(): Promise<number | null>;
+  stop(): Promise<number | null>;
+}
+
+const ENTRY = new URL("../../dist/platform/node.js", import.meta.url).pathname;
+
+/** Starts it on a free port and waits until it listens. */
+export async function startBff(environment: Record<string, string>): Promise<BffProcess> {
+  const running = spawnBff({ PORT: "0", HOST: "127.0.0.1", ...environment });
+  const listening = await Promise.race([
+    running.waitForLine((line) => line["msg"] === "listening"),
+    running.exited().then(() => undefined),
+  ]);
+  if (listening === undefined) throw new Error(`did not start:\n${running.lines.join("\n")}`);
+  return { ...running, url: `http://127.0.0.1:${String(listening["port"])}` };
+}
+
+/** Starts it whatever comes of it. Nothing of this process's environment gets in. */
+export function spawnBff(environment: Record<string, string>): Omit<BffProcess, "url"> {
+  const child = spawn(process.execPath, [ENTRY], {
+    env: { PATH: process.env["PATH"], ...environment },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  const lines: string[] = [];
+  const waiters = new Set<(line: string) => void>();
+  for (const stream of [child.stdout, child.stderr]) {
+    createInterface({ input: stream }).on("line", (line) => {
+      lines.push(line);
+      for (const waiter of waiters) waiter(line);
+    });
+  }
+  // "close": the process is gone and all it wrote is read.
+  const closed = once(child, "close").then(([code]) => {
+    expectNoCanary(lines.join("\n"));
+    return code as number | null;
+  });
+  return {
+    pid: requirePid(child),
+    lines,
+    log: () => lines.map(parseLine),
+    waitForLine: (accepts) =>
+      new Promise((resolve) => {
+        const consider = (text: string) => {
+          const line = parseLine(text);
+          if (!accepts(line)) return;
+          waiters.delete(consider);
+          resolve(line);
+        };
+        waiters.add(consider);
+        for (const line of [...lines]) consider(line);
+      }),
+    signal: (signal) => void child.kill(signal),
+    exited: () => closed,
+    stop: () => {
+      child.kill("SIGTERM");
+      return closed;
+    },
+  };
+}
+
+function requirePid(child: ChildProcess): number {
+  if (child.pid === undefined) throw new Error("the service could not be started");
+  return child.pid;
+}
+
+function parseLine(line: string): LogLine {
+  return JSON.parse(line) as LogLine;
+}

@@ -1,0 +1,74 @@
+/** Starts a real Redis of the test's own, on a free port, with nothing on disk. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { connect } from "node:net";
+
+import { findFreePort } from "./ports.ts";
+
+export interface RedisServer {
+  readonly url: string;
+  readonly port: number;
+  /** Hangs it: connections stay, nothing is answered. */
+  pause(): void;
+  resume(): void;
+  /** Kills it; `start` brings an empty one back on the same port. */
+  kill(): Promise<void>;
+  start(): Promise<void>;
+}
+
+export async function startRedis(args: readonly string[] = []): Promise<RedisServer> {
+  const port = await findFreePort();
+  let child: ChildProcess | undefined;
+
+  const start = async () => {
+    const base = [
+      "--port",
+      String(port),
+      "--bind",
+      "127.0.0.1",
+      "--save",
+      "",
+      "--appendonly",
+      "no",
+    ];
+    child = spawn("redis-server", [...base, ...args], { stdio: "ignore" });
+    await waitUntilAnswering(port);
+  };
+  const kill = async () => {
+    const dying = child;
+    if (dying === undefined || dying.exitCode !== null || dying.signalCode !== null) return;
+    dying.kill("SIGKILL");
+    await once(dying, "exit");
+  };
+  await start();
+  return {
+    url: `redis://127.0.0.1:${port}`,
+    port,
+    pause: () => void child?.kill("SIGSTOP"),
+    resume: () => void child?.kill("SIGCONT"),
+    kill,
+    start,
+  };
+}
+
+async function waitUntilAnswering(port: number): Promise<void> {
+  const giveUpAt = Date.now() + 10_000;
+  for (;;) {
+    if (await answersPing(port)) return;
+    if (Date.now() > giveUpAt) throw new Error(`redis-server did not answer on port ${port}`);
+  }
+}
+
+function answersPing(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(port, "127.0.0.1", () => socket.write("PING\r\n"));
+    const end = (answered: boolean) => {
+      socket.destroy();
+      // Not at once: a refused connection would be tried again thousands of times a second.
+      if (answered) resolve(true);
+      else setTimeout(resolve, 20, false);
+    };
+    socket.once("data", () => end(true));
+    socket.once("error", () => end(false));
+  });
+}

@@ -1,0 +1,72 @@
+/** What the documentation says is so: generated parts are current, named files and codes exist. */
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+
+import { describe, expect, test } from "vitest";
+
+import { renderEnvExample, renderVariableTable } from "../src/config/describe-variables.ts";
+import { variableNames } from "../src/config/variables.ts";
+import { problemCodes, problemStatus } from "../src/problem.ts";
+
+const root = new URL("../", import.meta.url);
+const pages = [
+  "README.md",
+  "docs/request-flow.md",
+  "docs/failure-modes.md",
+  "docs/state-keys.md",
+  "docs/performance.md",
+];
+
+function read(path: string): string {
+  return readFileSync(new URL(path, root), "utf8");
+}
+
+/** Compares a file with what it should be; writes it where `UPDATE_DOCS` asks for that. */
+function expectFile(path: string, text: string): void {
+  if (process.env["UPDATE_DOCS"] === "1") writeFileSync(new URL(path, root), text);
+  expect(read(path)).toBe(text);
+}
+
+test(".env.example is what the variables say", () => {
+  expectFile(".env.example", renderEnvExample());
+});
+
+test("the README's table is what the variables say", () => {
+  const between = /(<!-- variables -->\n)[\s\S]*(<!-- \/variables -->)/;
+  const current = read("README.md");
+  expect(current).toMatch(between);
+  const replacement = `$1\n${renderVariableTable().replaceAll("$", "$$$$")}\n\n$2`;
+  expectFile("README.md", current.replace(between, replacement));
+});
+
+test("every problem code has one entry in failure-modes, with its status", () => {
+  const rows = [...read("docs/failure-modes.md").matchAll(/^\| `([a-z_]+)` +\| (\d{3}) +\|/gm)];
+  const documented = rows.map(([, code, status]) => `${code} ${status}`);
+  expect(documented.toSorted()).toEqual(
+    problemCodes.map((code) => `${code} ${problemStatus(code)}`).toSorted(),
+  );
+});
+
+describe.each(pages)("%s", (page) => {
+  const text = read(page);
+
+  test("links to and names only files that exist", () => {
+    const links = [...text.matchAll(/\]\((?!https?:|#)([^)#]+)/g)].map(([, path]) => path ?? "");
+    const base = new URL(page, root);
+    for (const link of links) expect(existsSync(new URL(link, base)), link).toBe(true);
+    const named = [...text.matchAll(/`((?:src|docs|test|bench)\/[\w./-]*)`/g)];
+    for (const [, path] of named) expect(existsSync(new URL(path ?? "", root)), path).toBe(true);
+  });
+
+  test("names only npm scripts that exist", () => {
+    const { scripts } = JSON.parse(read("package.json")) as { scripts: Record<string, string> };
+    for (const [, script] of text.matchAll(/npm run ([\w:]+)/g)) {
+      expect(Object.keys(scripts)).toContain(script);
+    }
+  });
+
+  test("names only variables that exist", () => {
+    const prefixes =
+      /`((?:SESSION|LIMIT|UPONAI|REDIS|UPSTREAM|MAX|TRUST|SHUTDOWN|EXPOSE|LOG)_[A-Z_]*[A-Z])`/g;
+    for (const [, name] of text.matchAll(prefixes)) expect(variableNames).toContain(name);
+  });
+});

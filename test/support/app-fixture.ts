@@ -1,0 +1,116 @@
+/** The application alone, in this process: a movable clock, in-process state, a scripted upstream. */
+import { createMemoryState } from "../../src/admission/memory-state.ts";
+import { type App, createApp } from "../../src/app.ts";
+import { type Config, parseConfig } from "../../src/config/config.ts";
+import { readStream } from "../../src/http/read-stream.ts";
+import { createLoadGate, type LoadGate } from "../../src/load-gate.ts";
+import type { LogFields } from "../../src/logger.ts";
+import { createHashing } from "../../src/platform/hashing.ts";
+import type { Services } from "../../src/services.ts";
+import { createSecretKeySource } from "../../src/session/key-source.ts";
+import type { UpstreamReply, UpstreamRequest } from "../../src/upstream/transport.ts";
+import { mintToken, sessionEnvironment, sessionSecret } from "./session-tokens.ts";
+import { createMovableClock, type MovableClock } from "./state-fixtures.ts";
+
+export interface TestApp {
+  readonly app: App;
+  readonly clock: MovableClock;
+  readonly gate: LoadGate;
+  /** Every request that went upstream. */
+  readonly sent: UpstreamRequest[];
+  /** Every log line's fields. */
+  readonly lines: LogFields[];
+  /** Sends a message; a bearer token of `sub` is added unless the headers name another. */
+  send(options?: TestSend): Promise<Response>;
+}
+
+export interface TestSend {
+  readonly sub?: string;
+  readonly claims?: Record<string, unknown>;
+  readonly chatId?: string;
+  readonly body?: NonNullable<RequestInit["body"]>;
+  readonly headers?: Record<string, string | undefined>;
+  readonly peer?: string;
+}
+
+export interface TestAppOptions {
+  readonly environment?: Record<string, string>;
+  readonly services?: Partial<Services>;
+  /** What the upstream answers; default: one assistant message. */
+  readonly upstream?: (request: UpstreamRequest) => UpstreamReply | Promise<UpstreamReply>;
+}
+
+export function createTestConfig(environment: Record<string, string> = {}): Config {
+  const workspace = "WORKSPACES" in environment ? {} : { UPONAI_WORKSPACE_ID: "42" };
+  const result = parseConfig({
+    ...sessionEnvironment(),
+    ...workspace,
+    UPONAI_API_TOKEN: "upstream-canary-token",
+    ...environment,
+  });
+  if (result.kind === "problems") throw new Error(JSON.stringify(result.problems));
+  return result.config;
+}
+
+export function answerWith(body: unknown, status = 201): UpstreamReply {
+  return { kind: "answer", status, retryAfter: undefined, body: JSON.stringify(body) };
+}
+
+export async function createTestApp(options: TestAppOptions = {}): Promise<TestApp> {
+  const config = createTestConfig(options.environment);
+  const clock = createMovableClock(Date.now());
+  const gate = createLoadGate(config.inFlightMax);
+  const sent: UpstreamRequest[] = [];
+  const lines: LogFields[] = [];
+  const reply =
+    options.upstream ?? (() => answerWith({ messages: [{ role: "assistant", content: "Hi" }] }));
+  let ids = 0;
+  const app = createApp(config, {
+    clock,
+    gate,
+    hashing: createHashing(config),
+    createId: () => `id-${(ids += 1)}`,
+    log: { log: (level, message, fields) => void lines.push({ level, message, ...fields }) },
+    state: createMemoryState(clock),
+    transport: async (request) => {
+      sent.push(request);
+      return reply(request);
+    },
+    keys: await createSecretKeySource(sessionSecret),
+    source: {
+      readBody: (request, _env, limits) => readStream(request.body, limits),
+      peerAddress: (env) => (env as { peer?: string } | undefined)?.peer ?? "192.0.2.1",
+    },
+    ...options.services,
+  });
+  return {
+    app,
+    clock,
+    gate,
+    sent,
+    lines,
+    send: async ({ sub = "alice", claims, chatId = "chat-1", body, headers, peer } = {}) => {
+      const given = { "Content-Type": "application/json", ...headers };
+      const token = "Authorization" in given ? undefined : await mintToken({ sub, ...claims });
+      const all = {
+        ...(token === undefined ? {} : { Authorization: `Bearer ${token}` }),
+        ...given,
+      };
+      return app.request(
+        `/chat/${chatId}/send`,
+        {
+          method: "POST",
+          body: body ?? '{"content":"hi"}',
+          headers: Object.entries(all).filter(
+            (entry): entry is [string, string] => entry[1] !== undefined,
+          ),
+        },
+        { peer },
+      );
+    },
+  };
+}
+
+export async function readProblem(response: Response): Promise<Record<string, unknown>> {
+  return (await response.json()) as Record<string, unknown>;
+}

@@ -22,7 +22,7 @@ export function resolveClientAddress(
   return normaliseAddress(peer) ?? "unknown";
 }
 
-const IPV4 = /^(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)(?:\.(?!$)|$)){4}$/;
+const IPV4 = /^(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.(?!$)|$)){4}$/;
 const IPV4_WITH_PORT = /^([\d.]+):\d{1,5}$/;
 const IPV6_IN_BRACKETS = /^\[([^\]]+)\](?::\d{1,5})?$/;
 
@@ -49,7 +49,8 @@ export function normaliseAddress(text: string): string | undefined {
 
 /** The eight groups of an IPv6 address; the URL parser does the reading (WHATWG URL section 3.5). */
 function parseIpv6(text: string): number[] | undefined {
-  if (!text.includes(":") || !URL.canParse(`http://[${text}]/`)) return undefined;
+  // The URL parser reads more than an address: nothing but an address's own characters gets there.
+  if (!/^[\da-f.]*:[\da-f:.]*$/i.test(text) || !URL.canParse(`http://[${text}]/`)) return undefined;
   const canonical = new URL(`http://[${text}]/`).hostname.slice(1, -1);
   const [head = "", tail] = canonical.split("::");
   const headGroups = readGroups(head);

@@ -73,7 +73,7 @@ type Value = { readonly tatUs: number } | LockRecord;
 const SWEPT_PER_WRITE = 2;
 
 /** A key space in a Map. Expired values are swept a few at a time, with no timer and no pause. */
-function createMemoryKeySpace(nowUs: () => number): KeySpace {
+export function createMemoryKeySpace(nowUs: () => number): KeySpace & { size(): number } {
   const values = new Map<string, Value>();
   let sweep = values.entries();
 
@@ -103,5 +103,6 @@ function createMemoryKeySpace(nowUs: () => number): KeySpace {
     },
     writeLock: write,
     delete: (key) => void values.delete(key),
+    size: () => values.size,
   };
 }

@@ -1,0 +1,51 @@
+import { expect, test } from "vitest";
+
+import type { ChatId, WorkspaceId } from "../branded.ts";
+import { compilePolicies } from "./limit-policy.ts";
+import { createMemoryKeySpace, createMemoryState } from "./memory-state.ts";
+
+const policies = compilePolicies({
+  session: { quota: 20, windowSeconds: 60, burst: 20 },
+  sessionDaily: "off",
+  workspace: "off",
+  ip: "off",
+});
+
+test("what has expired does not pile up: a steady stream of new subjects keeps to a bound", () => {
+  let nowUs = 0;
+  const space = createMemoryKeySpace(() => nowUs);
+  // 100,000 subjects, each remembered for 1,000 steps.
+  let most = 0;
+  for (let step = 0; step < 100_000; step += 1) {
+    nowUs += 1;
+    space.writeTat(`subject-${step}`, nowUs + 1_000);
+    most = Math.max(most, space.size());
+  }
+  expect(most).toBeLessThan(4_000);
+});
+
+test("a lock that its holder lost to time can be taken, and the late holder frees nothing", async () => {
+  let nowMs = 1_000_000;
+  const state = createMemoryState({ epochMs: () => nowMs, monotonicMs: () => nowMs });
+  const ask = (lockToken: string) =>
+    state.admit({
+      workspaceId: 42 as WorkspaceId,
+      subjectKey: "s",
+      addressKey: "a",
+      chatId: "c" as ChatId,
+      policies,
+      lockToken,
+    });
+  const first = await ask("first");
+  if (first.kind !== "admitted") throw new Error("the chat is free");
+  nowMs += 14_999;
+  expect((await ask("second")).kind).toBe("chat_busy");
+  nowMs += 1;
+  const second = await ask("second");
+  if (second.kind !== "admitted") throw new Error("the lease is over");
+  expect(await state.settle(first.ticket)).toBe("lost");
+  expect(await state.renew(first.ticket)).toBe("lost");
+  expect((await ask("third")).kind).toBe("chat_busy");
+  expect(await state.settle(second.ticket)).toBe("settled");
+  expect((await ask("third")).kind).toBe("admitted");
+});

@@ -1,0 +1,197 @@
+/** What Redis can do to the port, with a connection that the test answers by hand. */
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+
+import type { ChatId, WorkspaceId } from "../branded.ts";
+import type { AdmitRequest } from "./admission.ts";
+import { compilePolicies } from "./limit-policy.ts";
+import { createRedisState, type RedisConnection } from "./redis-state.ts";
+
+const TIMEOUT_MS = 500;
+/** Redis's clock runs this far from ours, in microseconds. */
+const REDIS_EPOCH_US = 1_700_000_000_000_000;
+
+interface Call {
+  readonly script: string;
+  readonly keys: readonly string[];
+  readonly args: readonly (string | number)[];
+  readonly answer: (reply: unknown) => void;
+  readonly fail: () => void;
+}
+
+let calls: Call[];
+let nowMs: number;
+const connection: RedisConnection = {
+  run: (script, keys, args) => {
+    const { promise, resolve, reject } = Promise.withResolvers<unknown>();
+    calls.push({
+      script: script.name,
+      keys,
+      args,
+      answer: resolve,
+      fail: () => reject(new Error("connection lost")),
+    });
+    return promise;
+  },
+};
+
+const request: AdmitRequest = {
+  workspaceId: 42 as WorkspaceId,
+  subjectKey: "subject",
+  addressKey: "203.0.113.1",
+  chatId: "chat-1" as ChatId,
+  policies: compilePolicies({
+    session: { quota: 20, windowSeconds: 60, burst: 20 },
+    sessionDaily: "off",
+    workspace: "off",
+    ip: "off",
+  }),
+  lockToken: "token",
+};
+
+function createState() {
+  const clock = { epochMs: () => 0, monotonicMs: () => nowMs };
+  return createRedisState({ connection, prefix: "bff:", timeoutMs: TIMEOUT_MS, clock });
+}
+
+async function call(index: number): Promise<Call> {
+  await vi.waitFor(() => expect(calls.length).toBeGreaterThan(index));
+  const found = calls[index];
+  if (found === undefined) throw new Error("no such call");
+  return found;
+}
+
+/** Lets time pass for timers and for the clock alike. */
+async function pass(ms: number): Promise<void> {
+  nowMs += ms;
+  await vi.advanceTimersByTimeAsync(ms);
+}
+
+beforeEach(() => {
+  vi.useFakeTimers();
+  calls = [];
+  nowMs = 1_000;
+});
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+describe("an admission", () => {
+  test("carries a deadline in Redis's time, never later than ours", async () => {
+    const admitting = createState().admit(request);
+    const clock = await call(0);
+    expect(clock.script).toBe("bffClock");
+    await pass(100);
+    clock.answer(REDIS_EPOCH_US);
+    const admit = await call(1);
+    // Asked at 1,000 ms with 500 ms to wait; Redis said its time when ours was 1,100 at the latest.
+    expect(admit.args[0]).toBe(REDIS_EPOCH_US + 400_000);
+    expect(admit.keys).toEqual(["bff:{ws:42}:s:subject", "bff:{ws:42}:l:chat-1"]);
+    admit.answer([1, REDIS_EPOCH_US, REDIS_EPOCH_US + 3_000_000]);
+    expect(await admitting).toMatchObject({
+      kind: "admitted",
+      limits: [{ remaining: 19, resetSeconds: 3 }],
+      ticket: { waitedMs: 100 },
+    });
+    expect(calls).toHaveLength(2);
+  });
+
+  test("that Redis calls late is tried once more with Redis's new time", async () => {
+    const admitting = createState().admit(request);
+    (await call(0)).answer(REDIS_EPOCH_US);
+    const jumpedUs = REDIS_EPOCH_US + 3_600_000_000;
+    (await call(1)).answer([0, jumpedUs]);
+    const second = await call(2);
+    expect(second.args[0]).toBe(jumpedUs + TIMEOUT_MS * 1_000);
+    second.answer([1, jumpedUs, jumpedUs + 3_000_000]);
+    expect(await admitting).toMatchObject({ kind: "admitted" });
+  });
+
+  test("that Redis calls late twice is unavailable, not refused", async () => {
+    const admitting = createState().admit(request);
+    (await call(0)).answer(REDIS_EPOCH_US);
+    (await call(1)).answer([0, REDIS_EPOCH_US]);
+    (await call(2)).answer([0, REDIS_EPOCH_US]);
+    expect(await admitting).toEqual({ kind: "unavailable" });
+    expect(calls).toHaveLength(3);
+  });
+
+  test("that was decided but told too late is taken back", async () => {
+    const admitting = createState().admit(request);
+    (await call(0)).answer(REDIS_EPOCH_US);
+    const admit = await call(1);
+    await pass(TIMEOUT_MS);
+    expect(await admitting).toEqual({ kind: "unavailable" });
+    admit.answer([1, REDIS_EPOCH_US, REDIS_EPOCH_US + 3_000_000]);
+    const withdrawal = await call(2);
+    expect(withdrawal.script).toBe("bffWithdraw");
+    expect(withdrawal.keys).toEqual(admit.keys);
+    expect(withdrawal.args).toEqual(["token", 3_000_000]);
+    withdrawal.fail();
+  });
+
+  test.each([[[2, REDIS_EPOCH_US, REDIS_EPOCH_US]], [[0, REDIS_EPOCH_US]], ["not a reply"]])(
+    "that was refused and told too late (%j) has nothing to take back",
+    async (reply) => {
+      const admitting = createState().admit(request);
+      (await call(0)).answer(REDIS_EPOCH_US);
+      const admit = await call(1);
+      await pass(TIMEOUT_MS);
+      await admitting;
+      admit.answer(reply);
+      await pass(1);
+      expect(calls).toHaveLength(2);
+    },
+  );
+
+  test("over a connection that breaks is unavailable at once", async () => {
+    const admitting = createState().admit(request);
+    (await call(0)).answer(REDIS_EPOCH_US);
+    (await call(1)).fail();
+    expect(await admitting).toEqual({ kind: "unavailable" });
+  });
+
+  test.each([null, [], ["1", 2, 3], [9, 1, 1], [1]])(
+    "answered %j is unavailable",
+    async (reply) => {
+      const admitting = createState().admit(request);
+      (await call(0)).answer(REDIS_EPOCH_US);
+      (await call(1)).answer(reply);
+      expect(await admitting).toEqual({ kind: "unavailable" });
+    },
+  );
+});
+
+describe("settling", () => {
+  const ticket = {
+    workspaceId: 42 as WorkspaceId,
+    chatId: "chat-1" as ChatId,
+    lockToken: "token",
+    waitedMs: 400,
+  };
+
+  test("waits only for what the admission has left of the time", async () => {
+    const settling = createState().settle(ticket);
+    await call(0);
+    await pass(100);
+    expect(await settling).toBe("unavailable");
+  });
+
+  test("says when the lock had fallen to somebody else", async () => {
+    const settling = createState().settle(ticket);
+    (await call(0)).answer(-REDIS_EPOCH_US);
+    expect(await settling).toBe("lost");
+  });
+});
+
+test("wrong credentials are counted under their address, and unavailable is not a refusal", async () => {
+  const state = createState();
+  const [policy] = request.policies;
+  if (policy === undefined) throw new Error("the limit is on");
+  const counting = state.countAuthFailure("203.0.113.1", policy);
+  (await call(0)).answer(REDIS_EPOCH_US);
+  const count = await call(1);
+  expect(count.keys).toEqual(["bff:{af:203.0.113.1}"]);
+  expect(count.args[1]).toBe("");
+  count.fail();
+  expect(await counting).toEqual({ kind: "unavailable" });
+});

@@ -108,6 +108,25 @@ test("a hanging Redis is 503 within the bound, and what it runs late leaves noth
   expect(served.headers.get("ratelimit")).toContain('"session";r=4');
 });
 
+test("a command that a hanging Redis runs after its instance has died leaves nothing behind", async () => {
+  const admin = new Redis(redis.url);
+  try {
+    expect((await sendMessage(bff.url, "loads the scripts")).status).toBe(201);
+    await admin.flushall();
+    await admin.config("RESETSTAT");
+    redis.pause();
+    await expectUnavailable(await sendMessage(bff.url, "hi"));
+    bff.signal("SIGKILL");
+    await bff.exited();
+    redis.resume();
+    // The command did run, late, with nobody left to take it back.
+    await expect.poll(() => admin.info("commandstats")).toContain("cmdstat_evalsha:calls=1");
+    expect(await admin.keys("*")).toEqual([]);
+  } finally {
+    admin.disconnect();
+  }
+});
+
 test("a Redis that fails while UponAI answers does not cost the answer", async () => {
   emulator.addFault({ kind: "taken-then-delay", delayMs: 300 });
   const sending = sendMessage(bff.url, "hi", { headers: { "X-Request-Id": "unsettled" } });

@@ -14,10 +14,16 @@ export interface Logger {
 /** The frames of a defect's stack without its message, which may quote what was being parsed. */
 export function describeDefect(error: unknown): { defect: string; stack?: string } {
   if (!(error instanceof Error)) return { defect: typeof error };
-  const frames = error.stack
-    ?.split("\n")
+  // The stack begins with the message, whose lines may look like frames: it goes first.
+  const { stack, message } = error;
+  if (stack === undefined) return { defect: error.name };
+  const messageAt = stack.indexOf(message);
+  const afterMessage = messageAt === -1 ? "" : stack.slice(messageAt + message.length);
+  const frames = afterMessage
+    .split("\n")
+    .slice(1)
     .filter((line) => line.startsWith("    at "))
     .map((line) => line.trim())
     .join("\n");
-  return frames === undefined ? { defect: error.name } : { defect: error.name, stack: frames };
+  return { defect: error.name, stack: frames };
 }

@@ -23,6 +23,12 @@ const RATE_LIMIT_HEADERS = {
   },
 };
 
+/** Statuses that say when to come back; of the 409s, `chat_busy` does. */
+const RETRY_STATUSES: ReadonlySet<number> = new Set([409, 429, 503]);
+
+/** Statuses that can be given after admission, and then tell where the limits stand. */
+const ADMITTED_STATUSES: ReadonlySet<number> = new Set([404, 409, 422, 429, 502, 503, 504]);
+
 const problemSchema = z.strictObject({
   type: z.string().meta({ example: "urn:uponai-bff:problem:rate_limited" }),
   title: z.string(),
@@ -124,9 +130,11 @@ function describeProblems(codes: readonly ProblemCode[]): Record<string, unknown
         description: sharing.map((code) => `\`${code}\``).join(", "),
         headers: {
           "X-Request-Id": REQUEST_ID,
-          ...(status === 429 || status === 503
+          ...(status === 401 ? { "WWW-Authenticate": { schema: { type: "string" } } } : {}),
+          ...(RETRY_STATUSES.has(status)
             ? { "Retry-After": { schema: { type: "integer", minimum: 1 } } }
             : {}),
+          ...(ADMITTED_STATUSES.has(status) ? RATE_LIMIT_HEADERS : {}),
         },
         content: {
           "application/problem+json": { schema: { $ref: "#/components/schemas/Problem" } },

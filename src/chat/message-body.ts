@@ -68,9 +68,13 @@ function article(type: string): string {
   return /^[aeiou]/.test(type) ? `an ${type}` : `a ${type}`;
 }
 
+/** Longest pointer that is told, in characters: a member's name is the client's own text. */
+const POINTER_CHARS_MAX = 200;
+
 /** RFC 6901. */
 function toPointer(path: readonly PropertyKey[]): string {
   return path
     .map((member) => `/${String(member).replaceAll("~", "~0").replaceAll("/", "~1")}`)
-    .join("");
+    .join("")
+    .slice(0, POINTER_CHARS_MAX);
 }

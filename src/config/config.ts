@@ -98,10 +98,25 @@ export function parseConfig(environment: Environment): ConfigResult {
     problems.push({ variable, problem, example: variables[variable].example });
   };
   const values = readValues(environment, report);
-  const config = assemble(values, environment["NODE_ENV"] === "production", report);
+  // What was told wrong must not be told missing too.
+  const wrong = new Set(problems.map(({ variable }) => variable));
+  const reportOther: Report = (variable, problem) => {
+    if (!RELATED[variable]?.some((other) => wrong.has(other))) report(variable, problem);
+  };
+  const config = assemble(values, environment["NODE_ENV"] === "production", reportOther);
   if (problems.length > 0 || config === undefined) return { kind: "problems", problems };
   return { kind: "config", config, warnings: listWarnings(environment, config) };
 }
+
+/** Variables whose absence is no news when one of these was wrong. */
+const RELATED: { readonly [Name in VariableName]?: readonly VariableName[] } = {
+  SESSION_SECRET: ["SESSION_SECRET", "SESSION_PUBLIC_KEY", "SESSION_JWKS_URL"],
+  SESSION_ISSUER: ["SESSION_ISSUER"],
+  SESSION_AUDIENCE: ["SESSION_AUDIENCE"],
+  WORKSPACES: ["WORKSPACES", "UPONAI_WORKSPACE_ID"],
+  UPONAI_API_TOKEN: ["UPONAI_API_TOKEN"],
+  REDIS_URL: ["REDIS_URL", "STATE"],
+};
 
 type Report = (variable: VariableName, problem: string) => void;
 
@@ -254,14 +269,16 @@ function listWarnings(environment: Environment, config: Config): string[] {
   const warnings: string[] = [];
   if (config.state.kind === "memory") {
     warnings.push(
-      "State is kept in this process: limits and locks hold for this one instance and end with it. Set REDIS_URL to share them.",
+      "State is kept in this process: limits and locks hold for this one instance and end with it. Redis shares them: set REDIS_URL and STATE=redis.",
     );
   }
   for (const name of Object.keys(environment)) {
-    if (isVariableName(name.replace(/_FILE$/, ""))) continue;
-    const meant = suggestVariable(name);
-    if (meant !== undefined)
-      warnings.push(`${name} is not a variable of this service; did you mean ${meant}?`);
+    const suffix = name.endsWith("_FILE") ? "_FILE" : "";
+    const base = name.slice(0, name.length - suffix.length);
+    if (isVariableName(base)) continue;
+    const meant = suggestVariable(base);
+    if (meant === undefined) continue;
+    warnings.push(`${name} is not a variable of this service; did you mean ${meant}${suffix}?`);
   }
   return warnings;
 }

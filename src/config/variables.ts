@@ -42,7 +42,13 @@ function integer(min: number, max: number) {
   }, `a whole number from ${min} to ${max}`);
 }
 
-const duration = parsed(parseDuration, "a duration such as 500ms, 60s, 5m, 8h or 30d");
+/** Longest delay that a timer of the platform can hold; a longer one would fire at once. */
+const TIMER_MS_MAX = 2_147_483_647;
+
+const timeout = parsed((text) => {
+  const ms = parseDuration(text);
+  return ms !== undefined && ms <= TIMER_MS_MAX ? ms : undefined;
+}, "a duration such as 500ms, 60s or 5m, and at most 24 days");
 const byteSize = parsed(parseByteSize, "a size such as 8000, 32KiB or 1MiB");
 const quota = parsed(
   parseQuota,
@@ -231,19 +237,19 @@ export const variables = {
     standard: "bff:",
   }),
   REDIS_TIMEOUT: define({
-    schema: duration,
+    schema: timeout,
     about: "Longest wait for the state, per request.",
     example: "500ms",
     standard: "500ms",
   }),
   UPSTREAM_TIMEOUT: define({
-    schema: duration,
+    schema: timeout,
     about: "Longest wait for UponAI's whole answer.",
     example: "60s",
     standard: "60s",
   }),
   UPSTREAM_CONNECT_TIMEOUT: define({
-    schema: duration,
+    schema: timeout,
     about: "Longest wait for a connection to UponAI.",
     example: "5s",
     standard: "5s",
@@ -273,7 +279,7 @@ export const variables = {
     standard: "1MiB",
   }),
   SHUTDOWN_GRACE: define({
-    schema: duration,
+    schema: timeout,
     about: "Longest drain after SIGTERM or SIGINT.",
     example: "65s",
     standard: "65s",

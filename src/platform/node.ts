@@ -24,8 +24,13 @@ function readConfig(): Config {
   const log = createNodeLog("info", false, 2);
   const { environment, problems: fileProblems } = resolveSecretFiles(process.env);
   const result = parseConfig(environment);
-  const problems =
-    result.kind === "problems" ? [...fileProblems, ...result.problems] : fileProblems;
+  const others = result.kind === "problems" ? result.problems : [];
+  // A secret whose file could not be read must not be told missing too.
+  const unread = new Set(fileProblems.map(({ variable }) => variable));
+  const problems = [
+    ...fileProblems,
+    ...others.filter(({ variable }) => !unread.has(`${variable}_FILE`)),
+  ];
   for (const { variable, problem, example } of problems) {
     log.log("fatal", `${variable} ${problem}. Example: ${example}`, { variable });
   }

@@ -5,8 +5,10 @@
 import {
   createLocalJWKSet,
   exportJWK,
+  importJWK,
   importSPKI,
   type JSONWebKeySet,
+  type JWK,
   type JWTVerifyGetKey,
 } from "jose";
 import { z } from "zod";
@@ -65,49 +67,92 @@ export async function createSecretKeySource(secret: string): Promise<KeySource> 
  * Public keys from the configuration.
  *
  * @param text SPKI PEM (line breaks may be written as `\n`), or a public JWK or JWKS as JSON
- * @returns undefined when the text holds no usable public key: also for a private or symmetric one
+ * @returns undefined when no token could be verified with it: also for a private or symmetric key
  */
 export async function createPublicKeySource(text: string): Promise<KeySource | undefined> {
-  const jwks = text.trimStart().startsWith("{") ? parsePublicJwks(text) : await readPem(text);
-  if (jwks === undefined) return undefined;
+  const given = text.trimStart().startsWith("{") ? parsePublicJwks(text) : await readPem(text);
+  const keys = await keepUsable(given);
+  if (keys.length === 0) return undefined;
+  const findKey = createLocalJWKSet({ keys });
+  // Keys without ids fit a token whatever id it names: an issuer's PEM says nothing of them.
+  const nameless = keys.every(({ kid }) => kid === undefined);
   return {
     algorithms: PUBLIC_KEY_ALGORITHMS,
-    getKey: createLocalJWKSet(jwks),
+    getKey: ({ kid, ...header }, token) =>
+      findKey(nameless || kid === undefined ? header : { ...header, kid }, token),
     isUsable: () => Promise.resolve(true),
   };
 }
 
-function parsePublicJwks(text: string): JSONWebKeySet | undefined {
+function parsePublicJwks(text: string): readonly JWK[] {
   let json: unknown;
   try {
     json = JSON.parse(text);
   } catch {
-    return undefined;
+    return [];
   }
   const one = publicJwk.safeParse(json);
-  if (one.success) return { keys: [one.data] };
-  const several = publicJwks.safeParse(json);
-  return several.success ? several.data : undefined;
+  if (one.success) return [one.data];
+  return publicJwks.safeParse(json).data?.keys ?? [];
 }
 
 /** A PEM does not say what it is for: it is taken for each kind of key in turn. */
-async function readPem(text: string): Promise<JSONWebKeySet | undefined> {
+async function readPem(text: string): Promise<readonly JWK[]> {
   const pem = text.replaceAll(String.raw`\n`, "\n").trim();
   for (const algorithm of ["RS256", "ES256", "ES384", "ES512", "EdDSA"]) {
     try {
       const key = await importSPKI(pem, algorithm, { extractable: true });
-      return { keys: [await exportJWK(key)] };
+      return [await exportJWK(key)];
     } catch {
       // Not this kind; the next one decides.
     }
   }
-  return undefined;
+  return [];
 }
 
-/** The usable public keys of a fetched JWKS; symmetric and unknown ones are passed over. */
-export function readFetchedJwks(json: unknown): JSONWebKeySet | undefined {
+/** The usable keys of a fetched JWKS; private, symmetric and unknown ones are passed over. */
+export async function readFetchedJwks(json: unknown): Promise<JSONWebKeySet | undefined> {
   const set = z.object({ keys: z.array(z.unknown()) }).safeParse(json);
   if (!set.success) return undefined;
-  const keys = set.data.keys.flatMap((key) => publicJwk.safeParse(key).data ?? []);
+  const keys = await keepUsable(
+    set.data.keys.flatMap((key) => publicJwk.safeParse(key).data ?? []),
+  );
   return keys.length > 0 ? { keys } : undefined;
+}
+
+async function keepUsable(keys: readonly JWK[]): Promise<JWK[]> {
+  const usable = await Promise.all(keys.map(canVerify));
+  return keys.filter((_key, index) => usable[index]);
+}
+
+/** The least that RFC 7518 section 3.3 allows, in bits. */
+const RSA_BITS_MIN = 2_048;
+
+/** Whether a signature can be verified with this key at all; found out at once, not per session. */
+async function canVerify(jwk: JWK): Promise<boolean> {
+  const { use, key_ops: operations, alg = guessAlgorithm(jwk) } = jwk;
+  if (use !== undefined && use !== "sig") return false;
+  if (operations !== undefined && !operations.includes("verify")) return false;
+  if (alg === undefined || !PUBLIC_KEY_ALGORITHMS.includes(alg)) return false;
+  try {
+    const key = await importJWK(jwk, alg);
+    if (key instanceof Uint8Array) return false;
+    const bits: unknown = Reflect.get(key.algorithm, "modulusLength");
+    return typeof bits !== "number" || bits >= RSA_BITS_MIN;
+  } catch {
+    return false;
+  }
+}
+
+const EC_ALGORITHMS: Readonly<Record<string, string>> = {
+  "P-256": "ES256",
+  "P-384": "ES384",
+  "P-521": "ES512",
+};
+
+/** Some algorithm that fits the key, to import it with. */
+function guessAlgorithm({ kty, crv }: JWK): string | undefined {
+  if (kty === "RSA") return "RS256";
+  if (kty === "OKP") return crv === "Ed25519" ? "EdDSA" : undefined;
+  return crv === undefined ? undefined : EC_ALGORITHMS[crv];
 }

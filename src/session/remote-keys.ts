@@ -59,13 +59,13 @@ export function createRemoteKeySource({ url, fetch, clock, log }: RemoteKeysOpti
   };
 
   const fetchKeys = async (): Promise<void> => {
-    const fetched = await fetchJwks(url, fetch);
+    const fetched = await fetchKeySet(url, fetch);
     failing = fetched === undefined;
     if (fetched === undefined) {
       log.log("error", "session keys could not be fetched", { keptKeys: keys !== undefined });
       return;
     }
-    keys = createLocalJWKSet(fetched);
+    keys = fetched;
     fetchedAtMs = clock.monotonicMs();
   };
 
@@ -97,7 +97,10 @@ export function createRemoteKeySource({ url, fetch, clock, log }: RemoteKeysOpti
 }
 
 /** Fetches a key set; undefined for any failure. Redirects count as one: the URL is the trust. */
-async function fetchJwks(url: string, fetch: typeof globalThis.fetch) {
+async function fetchKeySet(
+  url: string,
+  fetch: typeof globalThis.fetch,
+): Promise<JWTVerifyGetKey | undefined> {
   try {
     const response = await fetch(url, {
       headers: { Accept: "application/jwk-set+json, application/json" },
@@ -109,7 +112,8 @@ async function fetchJwks(url: string, fetch: typeof globalThis.fetch) {
       timeoutMs: FETCH_TIMEOUT_MS,
     });
     if (response.status !== 200 || body.kind !== "read") return undefined;
-    return readFetchedJwks(JSON.parse(new TextDecoder().decode(body.bytes)));
+    const set = await readFetchedJwks(JSON.parse(new TextDecoder().decode(body.bytes)));
+    return set === undefined ? undefined : createLocalJWKSet(set);
   } catch {
     return undefined;
   }

@@ -7,6 +7,9 @@ import { type KeySource, KeysUnavailable } from "./key-source.ts";
 /** How far the issuer's clock and ours may differ, in seconds. */
 export const CLOCK_TOLERANCE_SECONDS = 30;
 
+/** The last moment that a date can hold (ECMA-262, time values), in seconds since the epoch. */
+const LAST_SECOND = 8_640_000_000_000;
+
 export interface VerifiedClaims extends JWTPayload {
   readonly sub: string;
   readonly exp: number;
@@ -78,7 +81,8 @@ function judgeClaims(payload: JWTPayload, nowSeconds: number): TokenVerdict {
   const { sub, exp, iat } = payload;
   const issuedInTime =
     iat === undefined || (Number.isFinite(iat) && iat <= nowSeconds + CLOCK_TOLERANCE_SECONDS);
-  if (typeof sub !== "string" || sub === "" || exp === undefined || !issuedInTime) {
+  const expires = exp !== undefined && exp <= LAST_SECOND;
+  if (typeof sub !== "string" || sub === "" || !expires || !issuedInTime) {
     return { kind: "refused", code: "session_invalid" };
   }
   return { kind: "verified", claims: { ...payload, sub, exp } };

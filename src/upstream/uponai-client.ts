@@ -62,13 +62,14 @@ export interface UponaiClient {
 const RETRY_AFTER_MAX_SECONDS = 60;
 
 export function createUponaiClient(transport: UpstreamTransport, clock: Clock): UponaiClient {
-  const rings = new Map<WorkspaceId, TokenRing>();
+  // By account, not by workspace: two accounts can reach one workspace with tokens of their own.
+  const rings = new WeakMap<UpstreamAccount, TokenRing>();
 
   const ringOf = (account: UpstreamAccount): TokenRing => {
-    const known = rings.get(account.id);
+    const known = rings.get(account);
     if (known !== undefined) return known;
     const ring = createTokenRing(account.apiTokens);
-    rings.set(account.id, ring);
+    rings.set(account, ring);
     return ring;
   };
 
@@ -159,10 +160,17 @@ function classifyStatus(status: number): ProblemCode {
   return status >= 400 ? "upstream_error" : "upstream_malformed";
 }
 
+// RFC 9110 section 5.6.7, IMF-fixdate.
+const HTTP_DATE =
+  /^(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d{2} (?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) \d{4} \d{2}:\d{2}:\d{2} GMT$/;
+
 /** `Retry-After` in seconds, 1 to 60; RFC 9110 section 10.2.3 also allows a date. */
 function parseRetryAfter(text: string | undefined, nowMs: number): number | undefined {
   if (text === undefined) return undefined;
-  const seconds = /^\d{1,9}$/.test(text) ? Number(text) : (Date.parse(text) - nowMs) / 1_000;
-  if (Number.isNaN(seconds)) return undefined;
+  let seconds: number;
+  if (/^\d+$/.test(text)) seconds = Number(text);
+  // Only the one form of a date that senders may use: `Date.parse` would read nearly anything.
+  else if (HTTP_DATE.test(text)) seconds = (Date.parse(text) - nowMs) / 1_000;
+  else return undefined;
   return Math.min(Math.max(Math.ceil(seconds), 1), RETRY_AFTER_MAX_SECONDS);
 }

@@ -1,5 +1,5 @@
 /** The rules in TypeScript and in Lua are the same rules: same histories, same decisions. */
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
 import type { AdmissionState, Ticket } from "../../src/admission/admission.ts";

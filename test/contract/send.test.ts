@@ -76,7 +76,7 @@ describe("the body", () => {
           method: "POST",
           body: endless,
           duplex: "half",
-        } as RequestInit),
+        }),
         undefined,
         {},
       );
@@ -136,6 +136,10 @@ describe("the chat id", () => {
   );
 });
 
+function claim(value: unknown): Record<string, unknown> {
+  return { "https://acme.test/claims.workspace": value };
+}
+
 describe("the workspace", () => {
   const environment = {
     WORKSPACES: JSON.stringify({
@@ -144,8 +148,6 @@ describe("the workspace", () => {
     }),
     SESSION_WORKSPACE_CLAIM: "https://acme.test/claims.workspace",
   };
-  const claim = (value: unknown) => ({ "https://acme.test/claims.workspace": value });
-
   beforeEach(async () => {
     it = await createTestApp({ environment });
   });

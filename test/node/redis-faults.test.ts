@@ -7,9 +7,9 @@ import { readCode, sendMessage, startTestBff, startTestEmulator } from "../suppo
 import type { BffProcess } from "../support/bff-process.ts";
 import { type RedisServer, startRedis } from "../support/redis-server.ts";
 
-const REDIS_TIMEOUT_MS = 200;
+const REDIS_TIMEOUT_MS = 1_000;
 /** What an answer may take beyond the bound on a busy machine; a hang would take seconds. */
-const SLACK_MS = 1_500;
+const SLACK_MS = 3_000;
 
 let emulator: RunningEmulator;
 let redis: RedisServer;

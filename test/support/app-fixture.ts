@@ -92,7 +92,7 @@ export async function createTestApp(options: TestAppOptions = {}): Promise<TestA
     send: async ({ sub = "alice", claims, chatId = "chat-1", body, headers, peer } = {}) => {
       const given = { "Content-Type": "application/json", ...headers };
       const token = "Authorization" in given ? undefined : await mintToken({ sub, ...claims });
-      const all = {
+      const all: Record<string, string | undefined> = {
         ...(token === undefined ? {} : { Authorization: `Bearer ${token}` }),
         ...given,
       };
@@ -101,8 +101,8 @@ export async function createTestApp(options: TestAppOptions = {}): Promise<TestA
         {
           method: "POST",
           body: body ?? '{"content":"hi"}',
-          headers: Object.entries(all).filter(
-            (entry): entry is [string, string] => entry[1] !== undefined,
+          headers: Object.entries(all).flatMap(([name, value]): [string, string][] =>
+            value === undefined ? [] : [[name, value]],
           ),
         },
         { peer },

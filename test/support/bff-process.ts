@@ -67,7 +67,7 @@ export function spawnBff(environment: Record<string, string>): Omit<BffProcess, 
           resolve(line);
         };
         waiters.add(consider);
-        for (const line of [...lines]) consider(line);
+        for (const line of lines) consider(line);
       }),
     signal: (signal) => void child.kill(signal),
     exited: () => closed,

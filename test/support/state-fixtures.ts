@@ -1,7 +1,6 @@
 /** States for tests: the in-process one and a real Redis, under clocks that the test moves. */
 import { Redis } from "ioredis";
 
-import { createMemoryState } from "../../src/admission/memory-state.ts";
 import { createRedisState, type RedisConnection } from "../../src/admission/redis-state.ts";
 import { redisScripts } from "../../src/admission/scripts.ts";
 import type { AdmissionState } from "../../src/admission/admission.ts";
@@ -71,5 +70,3 @@ export function createShiftedRedis(url: string, prefix: string): ShiftedRedis {
     close: () => redis.disconnect(),
   };
 }
-
-export { createMemoryState };

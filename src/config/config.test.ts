@@ -1,0 +1,228 @@
+import { describe, expect, test } from "vitest";
+
+import { type Config, type Environment, parseConfig } from "./config.ts";
+
+const SECRET = "0123456789abcdef0123456789abcdef";
+const GOOD = {
+  SESSION_SECRET: SECRET,
+  SESSION_ISSUER: "https://issuer.example/",
+  SESSION_AUDIENCE: "uponai-bff",
+  UPONAI_API_TOKEN: "token-1",
+  UPONAI_WORKSPACE_ID: "42",
+};
+/** For a table of workspaces instead of the one of GOOD. */
+const NO_WORKSPACE = { UPONAI_WORKSPACE_ID: "" };
+
+function problemsOf(environment: Environment) {
+  const result = parseConfig(environment);
+  return result.kind === "problems" ? result.problems : [];
+}
+
+function accepted(environment: Environment) {
+  const result = parseConfig(environment);
+  if (result.kind === "problems") throw new Error(JSON.stringify(result.problems));
+  return result;
+}
+
+const configOf = (environment: Environment): Config => accepted(environment).config;
+
+const quota = (count: number, windowSeconds: number, burst = count) => ({
+  quota: count,
+  windowSeconds,
+  burst,
+});
+
+describe("the whole", () => {
+  test("the least that is needed is enough, and the result is frozen", () => {
+    const { config } = accepted(GOOD);
+    expect(Object.isFrozen(config)).toBe(true);
+    expect(config.workspaces.kind).toBe("single");
+  });
+
+  test("all problems are told at once, and no config comes of it", () => {
+    const named = problemsOf({ PORT: "http", LIMIT_IP: "0/1m", LOG_LEVEL: "loud" }).map(
+      ({ variable }) => variable,
+    );
+    expect(named).toEqual(
+      expect.arrayContaining([
+        "PORT",
+        "LIMIT_IP",
+        "LOG_LEVEL",
+        "SESSION_ISSUER",
+        "SESSION_AUDIENCE",
+        "SESSION_SECRET",
+        "WORKSPACES",
+      ]),
+    );
+  });
+
+  test.each(["SESSION_ISSUER", "SESSION_AUDIENCE"])(
+    "%s is required, and empty is not set",
+    (name) => {
+      for (const environment of [
+        { ...GOOD, [name]: undefined },
+        { ...GOOD, [name]: "" },
+      ]) {
+        expect(problemsOf(environment).map(({ variable }) => variable)).toEqual([name]);
+      }
+    },
+  );
+});
+
+describe("exactly one session key", () => {
+  const keys = {
+    SESSION_SECRET: SECRET,
+    SESSION_PUBLIC_KEY: '{"kty":"RSA"}',
+    SESSION_JWKS_URL: "https://issuer.example/jwks",
+  };
+  const { SESSION_SECRET: _secret, ...withoutKey } = GOOD;
+
+  test.each(Object.entries(keys))("%s alone is enough", (name, text) => {
+    expect(problemsOf({ ...withoutKey, [name]: text })).toEqual([]);
+  });
+
+  test.each([
+    [["SESSION_SECRET", "SESSION_PUBLIC_KEY"]],
+    [["SESSION_SECRET", "SESSION_JWKS_URL"]],
+    [["SESSION_PUBLIC_KEY", "SESSION_JWKS_URL"]],
+    [["SESSION_SECRET", "SESSION_PUBLIC_KEY", "SESSION_JWKS_URL"]],
+    [[]],
+  ])("%j is refused, and all three are named", (names) => {
+    const chosen = Object.entries(keys).filter(([name]) => names.includes(name));
+    const problems = problemsOf({ ...withoutKey, ...Object.fromEntries(chosen) });
+    expect(problems).toHaveLength(1);
+    const line = `${problems[0]?.variable} ${problems[0]?.problem}`;
+    for (const name of Object.keys(keys)) expect(line).toContain(name);
+  });
+});
+
+describe("workspaces", () => {
+  const TABLE = { ...GOOD, ...NO_WORKSPACE };
+
+  test("one id and a table exclude each other, and one of them is required", () => {
+    for (const environment of [{ ...GOOD, WORKSPACES: '{"acme":7}' }, TABLE]) {
+      const problems = problemsOf(environment);
+      expect(problems).toHaveLength(1);
+      const line = `${problems[0]?.variable} ${problems[0]?.problem}`;
+      expect(line).toContain("WORKSPACES");
+      expect(line).toContain("UPONAI_WORKSPACE_ID");
+    }
+  });
+
+  test("an entry's own token and limits replace the shared ones, the rest stays", () => {
+    const table = { a: 1, b: { id: 2, apiToken: "own-1,own-2", limits: { session: "5/1m" } } };
+    const { workspaces } = configOf({
+      ...TABLE,
+      WORKSPACES: JSON.stringify(table),
+      LIMIT_SESSION: "9/1m",
+      LIMIT_WORKSPACE: "99/1m",
+    });
+    if (workspaces.kind !== "table") throw new Error("expected a table");
+    expect(workspaces.byClaim.get("a")).toEqual({
+      id: 1,
+      apiTokens: ["token-1"],
+      limits: {
+        session: quota(9, 60),
+        sessionDaily: "off",
+        workspace: quota(99, 60),
+        ip: quota(120, 60),
+      },
+    });
+    expect(workspaces.byClaim.get("b")).toEqual({
+      id: 2,
+      apiTokens: ["own-1", "own-2"],
+      limits: {
+        session: quota(5, 60),
+        sessionDaily: "off",
+        workspace: quota(99, 60),
+        ip: quota(120, 60),
+      },
+    });
+  });
+
+  test("no shared token is needed when every workspace has its own, and is when one has not", () => {
+    const environment = { ...TABLE, UPONAI_API_TOKEN: "" };
+    const own = { id: 2, apiToken: "own" };
+    expect(problemsOf({ ...environment, WORKSPACES: JSON.stringify({ b: own }) })).toEqual([]);
+    const mixed = problemsOf({ ...environment, WORKSPACES: JSON.stringify({ a: 1, b: own }) });
+    expect(mixed.map(({ variable }) => variable)).toEqual(["UPONAI_API_TOKEN"]);
+    const single = problemsOf({ ...GOOD, UPONAI_API_TOKEN: "" });
+    expect(single.map(({ variable }) => variable)).toEqual(["UPONAI_API_TOKEN"]);
+  });
+
+  test("one entry of a table is still a table: other claims have no workspace", () => {
+    const { workspaces } = configOf({ ...TABLE, WORKSPACES: '{"acme":7}' });
+    if (workspaces.kind !== "table") throw new Error("expected a table");
+    expect([...workspaces.byClaim.keys()]).toEqual(["acme"]);
+  });
+});
+
+describe("state", () => {
+  test("without REDIS_URL it is this process's, with a warning", () => {
+    const { config, warnings } = accepted(GOOD);
+    expect(config.state).toEqual({ kind: "memory" });
+    expect(warnings).toEqual([expect.stringContaining("REDIS_URL")]);
+  });
+
+  test("with REDIS_URL it is Redis, without a warning", () => {
+    const { config, warnings } = accepted({ ...GOOD, REDIS_URL: "redis://127.0.0.1" });
+    expect(config.state).toEqual({
+      kind: "redis",
+      url: "redis://127.0.0.1",
+      prefix: "bff:",
+      timeoutMs: 500,
+    });
+    expect(warnings).toEqual([]);
+  });
+
+  test("STATE=redis needs REDIS_URL, and STATE=memory wins over it", () => {
+    const missing = problemsOf({ ...GOOD, STATE: "redis" });
+    expect(missing.map(({ variable }) => variable)).toEqual(["REDIS_URL"]);
+    const both = configOf({ ...GOOD, STATE: "memory", REDIS_URL: "redis://127.0.0.1" });
+    expect(both.state).toEqual({ kind: "memory" });
+  });
+});
+
+describe("production", () => {
+  const PRODUCTION = { ...GOOD, NODE_ENV: "production" };
+
+  test("state in the process is refused unless it is asked for", () => {
+    const problems = problemsOf(PRODUCTION);
+    expect(problems.map(({ variable }) => variable)).toEqual(["REDIS_URL"]);
+    expect(problems[0]?.problem).toContain("STATE=memory");
+    const asked = accepted({ ...PRODUCTION, STATE: "memory" });
+    expect(asked.config.state.kind).toBe("memory");
+    expect(asked.warnings).toHaveLength(1);
+    expect(problemsOf({ ...PRODUCTION, REDIS_URL: "redis://127.0.0.1" })).toEqual([]);
+  });
+
+  test("log lines for people are refused", () => {
+    const withRedis = { ...PRODUCTION, REDIS_URL: "redis://127.0.0.1" };
+    const problems = problemsOf({ ...withRedis, LOG_PRETTY: "true" });
+    expect(problems.map(({ variable }) => variable)).toEqual(["LOG_PRETTY"]);
+    expect(problemsOf({ ...withRedis, LOG_PRETTY: "false" })).toEqual([]);
+  });
+
+  test.each(["development", "test", "staging", ""])("NODE_ENV=%s is not production", (name) => {
+    expect(problemsOf({ ...GOOD, NODE_ENV: name, LOG_PRETTY: "true" })).toEqual([]);
+  });
+});
+
+const warningsOf = (more: Environment) =>
+  accepted({ ...GOOD, REDIS_URL: "redis://127.0.0.1", ...more }).warnings;
+
+describe("misspelt variables", () => {
+  test("are named in a warning with what was meant, and never with their value", () => {
+    const value = "a-secret-that-nobody-may-see-in-a-log";
+    const warnings = warningsOf({ SESION_SECRET: value, LIMIT_SESION: "5/1m" });
+    expect(warnings).toHaveLength(2);
+    expect(warnings[0]).toMatch(/SESION_SECRET .*SESSION_SECRET/);
+    expect(warnings[1]).toMatch(/LIMIT_SESION .*LIMIT_SESSION/);
+    expect(warnings.join("\n")).not.toContain(value);
+  });
+
+  test("are not suspected in the variables of others, nor in NAME_FILE", () => {
+    const others = { PATH: "/bin", HOME: "/root", HOSTNAME: "a", LANG: "C", NODE_OPTIONS: "" };
+    expect(warningsOf({ ...others, SESSION_SECRET_FILE: "/run/secrets/x" })).toEqual([]);
+  });
+});

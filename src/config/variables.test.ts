@@ -1,0 +1,403 @@
+// Each variable for itself: its default, right and wrong values. What they mean together is in
+// config.test.ts.
+import { describe, expect, test } from "vitest";
+
+import { type Config, type Environment, parseConfig } from "./config.ts";
+import { type VariableName, variableNames, variables } from "./variables.ts";
+
+const SECRET = "0123456789abcdef0123456789abcdef";
+const GOOD = {
+  SESSION_SECRET: SECRET,
+  SESSION_ISSUER: "https://issuer.example/",
+  SESSION_AUDIENCE: "uponai-bff",
+  UPONAI_API_TOKEN: "token-1",
+  UPONAI_WORKSPACE_ID: "42",
+};
+/** A table of workspaces, or another key, instead of those of GOOD. */
+const NO_WORKSPACE = { UPONAI_WORKSPACE_ID: "" };
+const NO_KEY = { SESSION_SECRET: "" };
+
+function problemsOf(environment: Environment) {
+  const result = parseConfig(environment);
+  return result.kind === "problems" ? result.problems : [];
+}
+
+function configOf(environment: Environment): Config {
+  const result = parseConfig(environment);
+  if (result.kind === "problems") throw new Error(JSON.stringify(result.problems));
+  return result.config;
+}
+
+/** The one workspace, whichever way it was configured. */
+function workspaceOf({ workspaces }: Config) {
+  return workspaces.kind === "single" ? workspaces.workspace : workspaces.byClaim.get("acme");
+}
+
+const quota = (count: number, windowSeconds: number, burst = count) => ({
+  quota: count,
+  windowSeconds,
+  burst,
+});
+
+interface VariableCase {
+  readonly read: (config: Config) => unknown;
+  /** What holds when the variable is unset; left out where unset is an error. */
+  readonly standard?: unknown;
+  readonly right: readonly (readonly [text: string, value: unknown])[];
+  readonly wrong: readonly string[];
+  /** What else must be set, or emptied, for a right value to be the only one. */
+  readonly beside?: Environment;
+}
+
+const WRONG_DURATIONS = ["0s", "60", "1.5s", "-1s", "60 s", "1w", "soon"];
+const WRONG_SIZES = ["0", "-1", "1KB", "32 KiB", "1.5MiB", "big"];
+const WRONG_QUOTAS = ["0/1m", "20/0m", "20", "20/1m;burst=0", "-1/1m", "none", "20/1m;brst=5"];
+const WRONG_FLAGS = ["1", "0", "yes", "no", "TRUE", "on", " true"];
+const WRONG_URLS = ["issuer.example", "ftp://a.example", "http://a.example", "https://", "/keys"];
+
+// By the type, a variable without its cases here does not compile.
+const cases: Record<VariableName, VariableCase> = {
+  PORT: {
+    read: (config) => config.listen.port,
+    standard: 8_787,
+    right: [
+      ["0", 0],
+      ["65535", 65_535],
+    ],
+    wrong: ["65536", "-1", "80.5", "0x50", "http", " 80", "1e3"],
+  },
+  HOST: {
+    read: (config) => config.listen.host,
+    standard: "0.0.0.0",
+    right: [["127.0.0.1", "127.0.0.1"]],
+    wrong: [],
+  },
+  UPONAI_BASE_URL: {
+    read: (config) => config.upstream.origin,
+    standard: "https://api.upon-ai.com",
+    right: [
+      ["https://upstream.example", "https://upstream.example"],
+      ["https://upstream.example:8443/", "https://upstream.example:8443"],
+      ["http://127.0.0.1:9000", "http://127.0.0.1:9000"],
+      ["http://localhost:9000", "http://localhost:9000"],
+      ["http://[::1]:9000", "http://[::1]:9000"],
+    ],
+    wrong: [
+      ...WRONG_URLS,
+      "https://a.example/v1",
+      "https://a.example/?x=1",
+      "https://a.example/#x",
+      "https://me:pw@a.example",
+      "http://localhost.attacker.example",
+      "http://127.0.0.1.nip.io",
+    ],
+  },
+  UPONAI_API_TOKEN: {
+    read: (config) => workspaceOf(config)?.apiTokens,
+    right: [
+      ["token-1", ["token-1"]],
+      ["new, old", ["new", "old"]],
+      ["a.b_c~d+e/f-g==", ["a.b_c~d+e/f-g=="]],
+    ],
+    wrong: ["two words", "a,,b", "a,", "tok\nen", "töken", "a=b", ","],
+  },
+  UPONAI_WORKSPACE_ID: {
+    read: (config) => workspaceOf(config)?.id,
+    right: [
+      ["1", 1],
+      ["999999999999999", 999_999_999_999_999],
+    ],
+    wrong: ["0", "-1", "1.5", "acme", "1e3", "9999999999999999"],
+  },
+  WORKSPACES: {
+    read: (config) => workspaceOf(config)?.id,
+    beside: NO_WORKSPACE,
+    right: [
+      ['{"acme":7}', 7],
+      ['{"acme":{"id":7}}', 7],
+    ],
+    wrong: ["acme", "[]", "{}", "42", "null", '{"acme":0}', '{"acme":"7"}', '{"acme":7'],
+  },
+  SESSION_SECRET: {
+    read: (config) => config.session.key,
+    right: [
+      [SECRET, { kind: "secret", secret: SECRET }],
+      // 32 bytes, not 32 characters.
+      ["é".repeat(16), { kind: "secret", secret: "é".repeat(16) }],
+    ],
+    wrong: ["short", "x".repeat(31), "é".repeat(15)],
+  },
+  SESSION_PUBLIC_KEY: {
+    read: (config) => config.session.key,
+    beside: NO_KEY,
+    right: [['{"kty":"RSA"}', { kind: "public", publicKey: '{"kty":"RSA"}' }]],
+    // Whether it is a key is seen where it is read, since that takes the platform's cryptography.
+    wrong: [],
+  },
+  SESSION_JWKS_URL: {
+    read: (config) => config.session.key,
+    beside: NO_KEY,
+    right: [
+      ["https://issuer.example/jwks", { kind: "jwks", url: "https://issuer.example/jwks" }],
+      ["http://localhost:9/jwks?a=b", { kind: "jwks", url: "http://localhost:9/jwks?a=b" }],
+    ],
+    wrong: [...WRONG_URLS, "https://me:pw@issuer.example/jwks", "https://issuer.example/jwks#x"],
+  },
+  SESSION_ISSUER: {
+    read: (config) => config.session.issuer,
+    right: [["urn:issuer", "urn:issuer"]],
+    wrong: [],
+  },
+  SESSION_AUDIENCE: {
+    read: (config) => config.session.audience,
+    right: [["chat", "chat"]],
+    wrong: [],
+  },
+  SESSION_WORKSPACE_CLAIM: {
+    read: (config) => config.session.workspaceClaim,
+    standard: "workspace",
+    right: [["https://claims.example/org", "https://claims.example/org"]],
+    wrong: [],
+  },
+  TRUST_PROXY: {
+    read: (config) => config.trustedProxies,
+    standard: 0,
+    right: [
+      ["0", 0],
+      ["20", 20],
+    ],
+    wrong: ["-1", "21", "true", "10.0.0.0/8", "1.5"],
+  },
+  LIMIT_SESSION: {
+    read: (config) => workspaceOf(config)?.limits.session,
+    standard: quota(20, 60),
+    right: [
+      ["5/1s;burst=2", quota(5, 1, 2)],
+      ["off", "off"],
+    ],
+    wrong: WRONG_QUOTAS,
+  },
+  LIMIT_SESSION_DAILY: {
+    read: (config) => workspaceOf(config)?.limits.sessionDaily,
+    standard: "off",
+    right: [["500/1d", quota(500, 86_400)]],
+    wrong: WRONG_QUOTAS,
+  },
+  LIMIT_WORKSPACE: {
+    read: (config) => workspaceOf(config)?.limits.workspace,
+    standard: quota(600, 60),
+    right: [
+      ["1/1h", quota(1, 3_600)],
+      ["off", "off"],
+    ],
+    wrong: WRONG_QUOTAS,
+  },
+  LIMIT_IP: {
+    read: (config) => workspaceOf(config)?.limits.ip,
+    standard: quota(120, 60),
+    right: [
+      ["10/1m", quota(10, 60)],
+      ["off", "off"],
+    ],
+    wrong: WRONG_QUOTAS,
+  },
+  LIMIT_AUTH_FAILURES: {
+    read: (config) => config.authFailureLimit,
+    standard: quota(30, 60),
+    right: [
+      ["3/1m", quota(3, 60)],
+      ["off", "off"],
+    ],
+    wrong: WRONG_QUOTAS,
+  },
+  REDIS_URL: {
+    read: (config) => (config.state.kind === "redis" ? config.state.url : undefined),
+    standard: undefined,
+    right: [
+      ["redis://127.0.0.1:6379/0", "redis://127.0.0.1:6379/0"],
+      ["rediss://:pw@redis.example", "rediss://:pw@redis.example"],
+    ],
+    wrong: ["redis.example:6379", "http://redis.example", "redis://", "127.0.0.1", "redis"],
+  },
+  STATE: {
+    read: (config) => config.state.kind,
+    standard: "memory",
+    beside: { REDIS_URL: "redis://127.0.0.1" },
+    right: [
+      ["memory", "memory"],
+      ["redis", "redis"],
+    ],
+    wrong: ["Redis", "none", "file"],
+  },
+  REDIS_PREFIX: {
+    read: (config) => (config.state.kind === "redis" ? config.state.prefix : "bff:"),
+    standard: "bff:",
+    beside: { REDIS_URL: "redis://127.0.0.1" },
+    right: [["chat:eu:", "chat:eu:"]],
+    wrong: ["a{b", "a}b", "a b", "a\n", "x".repeat(65)],
+  },
+  REDIS_TIMEOUT: {
+    read: (config) => (config.state.kind === "redis" ? config.state.timeoutMs : 500),
+    standard: 500,
+    beside: { REDIS_URL: "redis://127.0.0.1" },
+    right: [["2s", 2_000]],
+    wrong: WRONG_DURATIONS,
+  },
+  UPSTREAM_TIMEOUT: {
+    read: (config) => config.upstream.timeoutMs,
+    standard: 60_000,
+    right: [["5m", 300_000]],
+    wrong: WRONG_DURATIONS,
+  },
+  UPSTREAM_CONNECT_TIMEOUT: {
+    read: (config) => config.upstream.connectTimeoutMs,
+    standard: 5_000,
+    right: [["250ms", 250]],
+    wrong: WRONG_DURATIONS,
+  },
+  MAX_IN_FLIGHT: {
+    read: (config) => config.inFlightMax,
+    standard: 2_000,
+    right: [
+      ["1", 1],
+      ["1000000", 1_000_000],
+    ],
+    wrong: ["0", "1000001", "-1", "many"],
+  },
+  MAX_BODY_BYTES: {
+    read: (config) => config.bodyBytesMax,
+    standard: 32_768,
+    right: [["64KiB", 65_536]],
+    wrong: WRONG_SIZES,
+  },
+  MAX_CONTENT_CHARS: {
+    read: (config) => config.contentCharsMax,
+    standard: 8_000,
+    right: [
+      ["1", 1],
+      ["1000000", 1_000_000],
+    ],
+    wrong: ["0", "1000001", "8k", "-1"],
+  },
+  MAX_UPSTREAM_BYTES: {
+    read: (config) => config.upstream.answerBytesMax,
+    standard: 1_048_576,
+    right: [["2MiB", 2_097_152]],
+    wrong: WRONG_SIZES,
+  },
+  SHUTDOWN_GRACE: {
+    read: (config) => config.shutdownGraceMs,
+    standard: 65_000,
+    right: [["10s", 10_000]],
+    wrong: WRONG_DURATIONS,
+  },
+  EXPOSE_TOOL_CALLS: {
+    read: (config) => config.exposeToolCalls,
+    standard: false,
+    right: [
+      ["true", true],
+      ["false", false],
+    ],
+    wrong: WRONG_FLAGS,
+  },
+  LOG_LEVEL: {
+    read: (config) => config.log.level,
+    standard: "info",
+    right: [
+      ["debug", "debug"],
+      ["fatal", "fatal"],
+    ],
+    wrong: ["INFO", "trace", "verbose", "30"],
+  },
+  LOG_PRETTY: {
+    read: (config) => config.log.pretty,
+    standard: false,
+    right: [
+      ["true", true],
+      ["false", false],
+    ],
+    wrong: WRONG_FLAGS,
+  },
+};
+
+const each = variableNames.map((name) => Object.assign({ name }, cases[name]));
+
+describe("every variable", () => {
+  const defaulted = each.filter((entry) => "standard" in entry);
+
+  test.each(defaulted)("$name unset means its default", ({ read, standard }) => {
+    expect(read(configOf(GOOD))).toEqual(standard);
+  });
+
+  test.each(defaulted)("$name set to nothing counts as unset", ({ name, read, standard }) => {
+    expect(read(configOf({ ...GOOD, [name]: "" }))).toEqual(standard);
+  });
+
+  const documented = defaulted.filter(({ name }) => name !== "REDIS_URL" && name !== "STATE");
+
+  test.each(documented)("the documented default of $name is the real one", (entry) => {
+    const text = variables[entry.name].standard;
+    expect(entry.read(configOf({ ...GOOD, ...entry.beside, [entry.name]: text }))).toEqual(
+      entry.standard,
+    );
+  });
+
+  const rightValues = each.flatMap(({ right, ...entry }) =>
+    right.map(([text, value]) => ({ ...entry, text, value })),
+  );
+
+  test.each(rightValues)("$name takes $text", ({ name, text, value, read, beside }) => {
+    expect(read(configOf({ ...GOOD, ...beside, [name]: text }))).toEqual(value);
+  });
+
+  const wrongValues = each.flatMap(({ wrong, ...entry }) =>
+    wrong.map((text) => ({ ...entry, text })),
+  );
+
+  test.each(wrongValues)("$name refuses $text by name and with an example", (wrong) => {
+    const problems = problemsOf({ ...GOOD, ...wrong.beside, [wrong.name]: wrong.text });
+    const own = problems.find(({ variable }) => variable === wrong.name);
+    expect(own?.problem).toMatch(/\S/);
+    expect(own?.example).toBe(variables[wrong.name].example);
+    expect(own?.example).toMatch(/\S/);
+  });
+
+  const literal = each.filter(
+    ({ name }) => !["SESSION_SECRET", "UPONAI_API_TOKEN", "SESSION_PUBLIC_KEY"].includes(name),
+  );
+
+  test.each(literal)("the example of $name is a right value", ({ name, beside }) => {
+    const environment = { ...GOOD, REDIS_URL: "redis://127.0.0.1", ...beside };
+    expect(problemsOf({ ...environment, [name]: variables[name].example })).toEqual([]);
+  });
+
+  // Whoever reads "is required" beside a value that is there looks for the fault in the wrong place.
+  test.each([
+    ["SESSION_SECRET", "short", {}],
+    ["SESSION_JWKS_URL", "http://a.example", NO_KEY],
+    ["UPONAI_API_TOKEN", "two words", {}],
+    ["UPONAI_WORKSPACE_ID", "0", {}],
+    ["WORKSPACES", '{"acme":0}', NO_WORKSPACE],
+    ["REDIS_URL", "redis.example", { NODE_ENV: "production" }],
+    ["STATE", "none", { NODE_ENV: "production" }],
+  ] as const)(
+    "a wrong %s is told as wrong, in one line, and not as missing",
+    (name, text, also) => {
+      const problems = problemsOf({ ...GOOD, ...also, [name]: text });
+      expect(problems.map(({ variable }) => variable)).toEqual([name]);
+    },
+  );
+
+  // Past 2^31 - 1 ms (24.8 days) a timer fires at once: every call would time out immediately.
+  test.each(["REDIS_TIMEOUT", "UPSTREAM_TIMEOUT", "UPSTREAM_CONNECT_TIMEOUT", "SHUTDOWN_GRACE"])(
+    "%s refuses a duration that no timer can hold",
+    (name) => {
+      const environment = { ...GOOD, REDIS_URL: "redis://127.0.0.1" };
+      expect(problemsOf({ ...environment, [name]: "24d" })).toEqual([]);
+      for (const text of ["25d", "30d", "999999999d"]) {
+        const named = problemsOf({ ...environment, [name]: text }).map(({ variable }) => variable);
+        expect(named).toEqual([name]);
+      }
+    },
+  );
+});

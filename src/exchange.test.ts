@@ -1,0 +1,211 @@
+import { beforeEach, describe, expect, test } from "vitest";
+
+import type { WorkspaceId } from "./branded.ts";
+import {
+  answer,
+  answerJson,
+  createExchange,
+  type Exchange,
+  type ExchangeParts,
+  runExchange,
+} from "./exchange.ts";
+import { COMMON_HEADERS } from "./http/common-headers.ts";
+import type { LogFields, LogLevel } from "./logger.ts";
+import { Problem, type ProblemCode } from "./problem.ts";
+
+interface Line {
+  readonly level: LogLevel;
+  readonly message: string;
+  readonly fields: LogFields | undefined;
+}
+
+const SECRET = "hunter2-the-password";
+const PATH = "/chat/secret-chat-id/send?token=secret-query";
+
+let lines: Line[];
+let nowMs: number;
+let parts: ExchangeParts;
+
+beforeEach(() => {
+  lines = [];
+  nowMs = 1_000;
+  parts = {
+    clock: { epochMs: () => 0, monotonicMs: () => nowMs },
+    createId: () => "made-id",
+    log: { log: (level, message, fields) => void lines.push({ level, message, fields }) },
+  };
+});
+
+function begin(headers: Record<string, string> = {}): Exchange {
+  const request = new Request(`https://bff.example${PATH}`, { method: "POST", headers });
+  return createExchange(parts, "/chat/:chatId/send", request, undefined);
+}
+
+const refuse = (code: ProblemCode) => () => {
+  throw new Problem(code);
+};
+
+describe("the request id", () => {
+  test("is the request's own when it is well-formed", () => {
+    expect(begin({ "X-Request-Id": "client-id_1" }).requestId).toBe("client-id_1");
+  });
+
+  test.each([{}, { "X-Request-Id": "two words" }, { "X-Request-Id": "x".repeat(65) }])(
+    "is a fresh one with %j",
+    (headers) => {
+      expect(begin(headers).requestId).toBe("made-id");
+    },
+  );
+});
+
+describe("an answer", () => {
+  test("carries the common headers and the request id, whatever its status", async () => {
+    const response = answerJson(begin(), 201, '{"messages":[]}', { RateLimit: "x" });
+    expect(response.status).toBe(201);
+    expect(Object.fromEntries(response.headers)).toEqual({
+      ...Object.fromEntries(new Headers({ ...COMMON_HEADERS })),
+      "content-type": "application/json",
+      ratelimit: "x",
+      "x-request-id": "made-id",
+    });
+    expect(await response.text()).toBe('{"messages":[]}');
+  });
+
+  test("without a body has none, and no type of one", () => {
+    const response = answer(begin(), 204, null);
+    expect(response.body).toBeNull();
+    expect(response.headers.get("content-type")).toBeNull();
+    expect(response.headers.get("cache-control")).toBe("no-store");
+  });
+});
+
+describe("running a handler", () => {
+  test("its answer is passed on as it is, with one line at level info", async () => {
+    const exchange = begin();
+    const given = answer(exchange, 200, "ok");
+    const response = await runExchange(parts, exchange, () => {
+      nowMs += 12.3456;
+      return given;
+    });
+    expect(response).toBe(given);
+    expect(lines).toEqual([
+      {
+        level: "info",
+        message: "request",
+        fields: {
+          reqId: "made-id",
+          method: "POST",
+          route: "/chat/:chatId/send",
+          status: 200,
+          ms: 12.35,
+        },
+      },
+    ]);
+  });
+
+  test("what was learnt on the way is in the line", async () => {
+    await runExchange(parts, begin(), (exchange) => {
+      exchange.workspace = 42 as WorkspaceId;
+      exchange.subjectHash = "hash";
+      exchange.call = { status: 201, ms: 7.777, retries: 1 };
+      return answer(exchange, 201, "{}");
+    });
+    expect(lines[0]?.fields).toMatchObject({
+      workspace: 42,
+      subjectHash: "hash",
+      upstreamStatus: 201,
+      upstreamMs: 7.78,
+      retries: 1,
+    });
+  });
+
+  test("a refusal is answered as its problem, with the headers it brings", async () => {
+    const response = await runExchange(parts, begin(), async () => {
+      await Promise.resolve();
+      throw new Problem("rate_limited", { retryAfterSeconds: 9, headers: { RateLimit: "r" } });
+    });
+    expect(response.status).toBe(429);
+    expect(response.headers.get("content-type")).toBe("application/problem+json");
+    expect(response.headers.get("retry-after")).toBe("9");
+    expect(response.headers.get("ratelimit")).toBe("r");
+    expect(response.headers.get("cache-control")).toBe("no-store");
+    expect(response.headers.get("x-request-id")).toBe("made-id");
+    expect(await response.json()).toMatchObject({ code: "rate_limited", instance: "made-id" });
+    expect(lines).toHaveLength(1);
+    expect(lines[0]).toMatchObject({
+      level: "info",
+      fields: { status: 429, code: "rate_limited" },
+    });
+  });
+
+  const LEVELS: [ProblemCode, LogLevel][] = [
+    ["session_invalid", "info"],
+    ["chat_busy", "info"],
+    ["upstream_error", "warn"],
+    ["state_unavailable", "warn"],
+    ["upstream_timeout", "warn"],
+    ["upstream_auth_failed", "error"],
+    ["internal_error", "error"],
+  ];
+
+  test.each(LEVELS)("%s is logged at level %s", async (code, level) => {
+    await runExchange(parts, begin(), refuse(code));
+    expect(lines.map((line) => line.level)).toEqual([level]);
+  });
+});
+
+describe("a defect", () => {
+  const defects: [string, unknown][] = [
+    ["an error", new TypeError(SECRET)],
+    ["an error with a cause", new Error("outer", { cause: new Error(SECRET) })],
+    ["a text", SECRET],
+    ["an object", { password: SECRET }],
+    ["nothing", undefined],
+    // Only our own class is trusted to say what is answered.
+    [
+      "a look-alike of a problem",
+      { name: "Problem", code: "not_found", status: 200, body: SECRET },
+    ],
+  ];
+
+  test.each(defects)("is answered 500 without a word of it: %s", async (_what, thrown) => {
+    const response = await runExchange(parts, begin(), () => {
+      throw thrown;
+    });
+    expect(response.status).toBe(500);
+    const text = await response.text();
+    expect(JSON.parse(text)).toMatchObject({ code: "internal_error", instance: "made-id" });
+    const answered = text + JSON.stringify([...response.headers]);
+    expect(answered).not.toContain(SECRET);
+    expect(answered).not.toContain("exchange.test");
+  });
+
+  test.each(defects)("is logged with its stack under the request's id: %s", async (_, thrown) => {
+    await runExchange(parts, begin(), () => {
+      throw thrown;
+    });
+    expect(lines.map(({ level, message }) => [level, message])).toEqual([
+      ["error", "defect"],
+      ["error", "request"],
+    ]);
+    expect(lines.map(({ fields }) => fields?.["reqId"])).toEqual(["made-id", "made-id"]);
+    expect(lines[0]?.fields?.["stack"] !== undefined).toBe(thrown instanceof Error);
+    expect(JSON.stringify(lines)).not.toContain(SECRET);
+  });
+});
+
+test("no line holds the path, the query, a header or the body of a request", async () => {
+  const headers = {
+    Authorization: `Bearer ${SECRET}`,
+    Cookie: `a=${SECRET}`,
+    "User-Agent": SECRET,
+    "X-Request-Id": "ok",
+  };
+  const exchange = begin(headers);
+  await runExchange(parts, exchange, () => answer(exchange, 200, SECRET, { "X-Answer": SECRET }));
+  await runExchange(parts, exchange, refuse("chat_not_found"));
+  const logged = JSON.stringify(lines);
+  for (const text of [SECRET, "secret-chat-id", "secret-query", "bff.example"]) {
+    expect(logged).not.toContain(text);
+  }
+});

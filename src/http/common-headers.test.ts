@@ -1,0 +1,20 @@
+import { expect, test } from "vitest";
+
+import { COMMON_HEADERS } from "./common-headers.ts";
+
+test("every answer forbids caching, sniffing, framing, referring and plain http", () => {
+  expect(COMMON_HEADERS).toEqual({
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "Strict-Transport-Security": expect.stringMatching(/^max-age=[1-9]\d{7,}$/) as string,
+  });
+});
+
+test("no answer can change them for those that follow, and none says what serves it", () => {
+  expect(Object.isFrozen(COMMON_HEADERS)).toBe(true);
+  const names = Object.keys(COMMON_HEADERS).map((name) => name.toLowerCase());
+  expect(names).not.toContain("server");
+  expect(names).not.toContain("x-powered-by");
+});

@@ -1,0 +1,107 @@
+import { setImmediate } from "node:timers/promises";
+
+import * as fc from "fast-check";
+import { describe, expect, test, vi } from "vitest";
+
+import { createLoadGate, type LoadGate } from "./load-gate.ts";
+import { Problem } from "./problem.ts";
+
+/** Tries to enter; the code of the refusal, or `in`. */
+function enter(gate: LoadGate): string {
+  try {
+    gate.enter();
+    return "in";
+  } catch (error) {
+    if (error instanceof Problem) return error.code;
+    throw error;
+  }
+}
+
+function leave(gate: LoadGate): string {
+  gate.leave();
+  return "left";
+}
+
+describe("capacity", () => {
+  test("as many as allowed are let in, the next one is refused and does not count", () => {
+    const gate = createLoadGate(2);
+    expect([enter(gate), enter(gate), enter(gate), enter(gate)]).toEqual([
+      "in",
+      "in",
+      "overloaded",
+      "overloaded",
+    ]);
+    expect(gate.inFlight).toBe(2);
+  });
+
+  test("one that leaves makes room for exactly one", () => {
+    const gate = createLoadGate(1);
+    enter(gate);
+    gate.leave();
+    expect([enter(gate), enter(gate)]).toEqual(["in", "overloaded"]);
+  });
+
+  test("whatever the order of coming and going, the bound holds and nobody is forgotten", () => {
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 1, max: 5 }),
+        fc.array(fc.boolean(), { maxLength: 60 }),
+        (max, comings) => {
+          const gate = createLoadGate(max);
+          let inside = 0;
+          for (const coming of comings) {
+            if (!coming && inside === 0) continue;
+            const refused = coming && inside === max;
+            const outcome = coming ? enter(gate) : leave(gate);
+            expect(outcome === "overloaded").toBe(refused);
+            if (!refused) inside += coming ? 1 : -1;
+            expect(gate.inFlight).toBe(inside);
+          }
+        },
+      ),
+    );
+  });
+});
+
+describe("draining", () => {
+  test("nobody is let in any more, even where there is room", async () => {
+    const gate = createLoadGate(5);
+    expect(gate.draining).toBe(false);
+    await gate.drain();
+    expect(gate.draining).toBe(true);
+    expect(enter(gate)).toBe("shutting_down");
+    expect(gate.inFlight).toBe(0);
+  });
+
+  test("a full gate that drains says so, not that it is full", () => {
+    const gate = createLoadGate(1);
+    enter(gate);
+    void gate.drain();
+    expect(enter(gate)).toBe("shutting_down");
+  });
+
+  test("it is over when the last one has left, not before", async () => {
+    const gate = createLoadGate(5);
+    enter(gate);
+    enter(gate);
+    const drained = vi.fn<() => void>();
+    const draining = gate.drain().then(drained);
+    gate.leave();
+    await setImmediate();
+    expect(drained).not.toHaveBeenCalled();
+    gate.leave();
+    await draining;
+    expect(drained).toHaveBeenCalledTimes(1);
+    expect(gate.inFlight).toBe(0);
+  });
+
+  test("all who ask wait for the same end", async () => {
+    const gate = createLoadGate(5);
+    enter(gate);
+    const both = Promise.all([gate.drain(), gate.drain()]);
+    gate.leave();
+    await both;
+    await gate.drain();
+    expect(gate.draining).toBe(true);
+  });
+});

@@ -1,0 +1,144 @@
+import { readFileSync } from "node:fs";
+
+import { describe, expect, test } from "vitest";
+import { z } from "zod";
+
+import { createMessageSchema } from "./chat/message-body.ts";
+import { describeApi } from "./openapi.ts";
+import { problemCodes, problemStatus } from "./problem.ts";
+
+const CONTENT_CHARS_MAX = 1_234;
+
+const responseSchema = z.looseObject({
+  description: z.string().min(1),
+  headers: z.record(z.string(), z.unknown()).optional(),
+  content: z.record(z.string(), z.looseObject({ schema: z.unknown().optional() })).optional(),
+});
+const operationSchema = z.looseObject({
+  operationId: z.string(),
+  summary: z.string().min(1),
+  security: z.unknown().optional(),
+  requestBody: z.unknown().optional(),
+  responses: z.record(z.string(), responseSchema),
+});
+const documentSchema = z.looseObject({
+  openapi: z.string(),
+  info: z.looseObject({ title: z.string(), version: z.string() }),
+  paths: z.record(
+    z.string(),
+    z.looseObject({ get: operationSchema.optional(), post: operationSchema.optional() }),
+  ),
+});
+
+const text = JSON.stringify(describeApi(createMessageSchema(CONTENT_CHARS_MAX)));
+const document = documentSchema.parse(JSON.parse(text));
+const operations = Object.values(document.paths).flatMap(({ get, post }) =>
+  [get, post].filter((operation) => operation !== undefined),
+);
+const send = document.paths["/chat/{chatId}/send"]?.post;
+
+const lookUp = (pointer: string): unknown =>
+  pointer
+    .split("/")
+    .slice(1)
+    .reduce<unknown>((value, member) => Reflect.get(Object(value), member), JSON.parse(text));
+
+describe("the description", () => {
+  test("is OpenAPI 3.1 of this package at its version", () => {
+    const manifest = z
+      .looseObject({ name: z.string(), version: z.string() })
+      .parse(JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8")));
+    expect(document.openapi).toMatch(/^3\.1\.\d$/);
+    expect(document.info).toMatchObject({ title: manifest.name, version: manifest.version });
+  });
+
+  test("names each route, and each operation by an id of its own", () => {
+    expect(Object.keys(document.paths)).toEqual(
+      expect.arrayContaining(["/chat/{chatId}/send", "/healthz", "/readyz", "/openapi.json"]),
+    );
+    const ids = operations.map(({ operationId }) => operationId);
+    expect(new Set(ids).size).toBe(ids.length);
+  });
+
+  test("points at nothing that is not there", () => {
+    const references = [...text.matchAll(/"\$ref":"#([^"]+)"/g)].map(([, pointer]) => pointer);
+    expect(references.length).toBeGreaterThan(0);
+    for (const pointer of references) expect(lookUp(pointer ?? "")).toBeInstanceOf(Object);
+    const schemes = z.looseObject({ session: z.unknown() });
+    expect(schemes.safeParse(lookUp("/components/securitySchemes")).success).toBe(true);
+  });
+});
+
+describe("sending a message", () => {
+  test("needs a session, and takes a body of content alone, as long as it is configured", () => {
+    expect(send?.security).toEqual([{ session: [] }]);
+    expect(send?.requestBody).toMatchObject({
+      required: true,
+      content: {
+        "application/json": {
+          schema: {
+            type: "object",
+            required: ["content"],
+            additionalProperties: false,
+            properties: {
+              content: { type: "string", minLength: 1, maxLength: CONTENT_CHARS_MAX },
+            },
+          },
+        },
+      },
+    });
+  });
+
+  test("answers messages of four members at most", () => {
+    const schema = z
+      .looseObject({
+        properties: z.looseObject({
+          messages: z.looseObject({
+            items: z.looseObject({
+              properties: z.record(z.string(), z.unknown()),
+              required: z.array(z.string()),
+              additionalProperties: z.literal(false),
+            }),
+          }),
+        }),
+      })
+      .parse(send?.responses["201"]?.content?.["application/json"]?.schema);
+    const { properties, required } = schema.properties.messages.items;
+    expect(Object.keys(properties)).toEqual(["role", "content", "name", "tool_calls"]);
+    expect(required).toEqual(["role", "content"]);
+  });
+
+  test("names every problem it can answer under that problem's status", () => {
+    for (const code of problemCodes) {
+      const { description } = send?.responses[String(problemStatus(code))] ?? {};
+      const routing = code === "not_found" || code === "method_not_allowed";
+      expect(description?.includes(`\`${code}\``) ?? false).toBe(!routing);
+    }
+  });
+});
+
+describe("every problem", () => {
+  const failures = operations.flatMap(({ operationId, responses }) =>
+    Object.entries(responses)
+      .filter(([status]) => Number(status) >= 400)
+      .map(([status, response]) => ({ operationId, status, response })),
+  );
+
+  test.each(failures)("$operationId $status has the one shape and the request id", (failure) => {
+    const { content, headers } = failure.response;
+    expect(Object.keys(content ?? {})).toEqual(["application/problem+json"]);
+    expect(headers).toHaveProperty("X-Request-Id");
+  });
+
+  test.each(failures)("$operationId $status says Retry-After where waiting helps", (failure) => {
+    const waits = ["409", "429", "503"].includes(failure.status);
+    expect(failure.response.headers?.["Retry-After"] !== undefined).toBe(waits);
+  });
+
+  test("is listed in the code's enumeration", () => {
+    expect(lookUp("/components/schemas/Problem")).toMatchObject({
+      properties: { code: { enum: problemCodes } },
+      additionalProperties: false,
+    });
+  });
+});

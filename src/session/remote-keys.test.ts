@@ -1,0 +1,399 @@
+import { generateKeyPairSync, type KeyObject } from "node:crypto";
+
+import { errors } from "jose";
+import { beforeEach, describe, expect, test, vi } from "vitest";
+
+import { KeysUnavailable, type KeySource } from "./key-source.ts";
+import { createRemoteKeySource, KEYS_AGE_MAX_MS, REFRESH_PAUSE_MS } from "./remote-keys.ts";
+
+const URL_OF_KEYS = "https://issuer.example/jwks.json";
+const SECOND = 1_000;
+const DAY = 86_400_000;
+
+const publicKey: KeyObject = generateKeyPairSync("ec", { namedCurve: "P-256" }).publicKey;
+const jwkOf = (kid: string) => ({ ...publicKey.export({ format: "jwk" }), kid });
+const setOf = (...kids: string[]) => JSON.stringify({ keys: kids.map(jwkOf) });
+const OCT = { kty: "oct", k: Buffer.from("0".repeat(32)).toString("base64url"), kid: "secret" };
+
+type Answer = () => Promise<Response>;
+const answering =
+  (body: string | null, init: ResponseInit = {}): Answer =>
+  () =>
+    Promise.resolve(new Response(body, init));
+/** The connection is lost within the answer. */
+const breakingOff: Answer = () =>
+  Promise.resolve(
+    new Response(
+      new ReadableStream({ pull: (controller) => controller.error(new Error("connection lost")) }),
+    ),
+  );
+const unreachable: Answer = () => Promise.reject(new TypeError("fetch failed"));
+
+const fetch = vi.fn<typeof globalThis.fetch>();
+const log = vi.fn<(...line: unknown[]) => void>();
+let nowMs: number;
+let source: KeySource;
+
+beforeEach(() => {
+  nowMs = 0;
+  log.mockReset();
+  fetch.mockReset().mockImplementation(answering(setOf("k1")));
+  const clock = { epochMs: () => Number.NaN, monotonicMs: () => nowMs };
+  source = createRemoteKeySource({ url: URL_OF_KEYS, fetch, clock, log: { log } });
+});
+
+const answer = (next: Answer) => void fetch.mockImplementation(next);
+
+/** What comes of asking for a key: `key`, or the name of the error. */
+const ask = (kid: string | undefined, alg = "ES256"): Promise<string> =>
+  Promise.resolve(
+    source.getKey(kid === undefined ? { alg } : { alg, kid }, { payload: "", signature: "" }),
+  ).then(
+    () => "key",
+    (error: unknown) => (error instanceof Error ? error.name : "?"),
+  );
+
+const NO_KEY = new errors.JWKSNoMatchingKey().name;
+const UNAVAILABLE = new KeysUnavailable().name;
+
+describe("fetching", () => {
+  test("happens once for many known key ids, from the configured URL, following nothing", async () => {
+    for (let index = 0; index < 100; index += 1) {
+      expect(await ask("k1")).toBe("key");
+      nowMs += 5 * SECOND;
+    }
+    expect(fetch).toHaveBeenCalledTimes(1);
+    expect(fetch.mock.calls[0]?.[0]).toBe(URL_OF_KEYS);
+    expect(fetch.mock.calls[0]?.[1]).toMatchObject({ redirect: "manual" });
+    expect(fetch.mock.calls[0]?.[1]?.signal).toBeInstanceOf(AbortSignal);
+    expect(log).not.toHaveBeenCalled();
+  });
+
+  test("sends no credentials and no token", async () => {
+    await ask("k1");
+    expect([...new Headers(fetch.mock.calls[0]?.[1]?.headers).keys()]).toEqual(["accept"]);
+  });
+
+  test("is done once for all who come at the same time", async () => {
+    const gate = Promise.withResolvers<Response>();
+    answer(() => gate.promise);
+    const asked = Promise.all(Array.from({ length: 100 }, () => ask("k1")));
+    const usable = source.isUsable();
+    gate.resolve(new Response(setOf("k1")));
+    expect(new Set(await asked)).toEqual(new Set(["key"]));
+    expect(await usable).toBe(true);
+    expect(fetch).toHaveBeenCalledTimes(1);
+  });
+
+  test("by asking whether the keys are usable serves the first token too", async () => {
+    expect(await source.isUsable()).toBe(true);
+    expect(await ask("k1")).toBe("key");
+    expect(fetch).toHaveBeenCalledTimes(1);
+  });
+});
+
+describe("unknown key ids", () => {
+  test("a thousand in 30 seconds make at most one further fetch", async () => {
+    await ask("k1");
+    nowMs = REFRESH_PAUSE_MS;
+    const before = fetch.mock.calls.length;
+    for (let index = 0; index < 1_000; index += 1) {
+      expect(await ask(`unknown-${index}`)).toBe(NO_KEY);
+      nowMs += 29;
+    }
+    expect(fetch.mock.calls.length - before).toBe(1);
+    expect(await ask("k1")).toBe("key");
+  });
+
+  test("a thousand right after the first fetch make none", async () => {
+    await ask("k1");
+    for (let index = 0; index < 1_000; index += 1) {
+      await ask(`unknown-${index}`);
+      nowMs += 29;
+    }
+    expect(nowMs).toBeLessThan(REFRESH_PAUSE_MS);
+    expect(fetch).toHaveBeenCalledTimes(1);
+  });
+
+  test("a thousand at the same time make one", async () => {
+    await ask("k1");
+    nowMs = REFRESH_PAUSE_MS;
+    await Promise.all(Array.from({ length: 1_000 }, (_, index) => ask(`unknown-${index}`)));
+    expect(fetch).toHaveBeenCalledTimes(2);
+  });
+
+  test("the pause is as long after a failure as after a success", async () => {
+    await ask("k1");
+    for (const next of [answering(setOf("k1")), unreachable, answering("", { status: 500 })]) {
+      answer(next);
+      nowMs += REFRESH_PAUSE_MS;
+      const before = fetch.mock.calls.length;
+      await ask("unknown");
+      expect(fetch.mock.calls.length - before).toBe(1);
+      nowMs += REFRESH_PAUSE_MS - 1;
+      await ask("unknown");
+      expect(fetch.mock.calls.length - before).toBe(1);
+      nowMs += 1;
+    }
+  });
+
+  test("a new key is found as soon as its id is asked for, past the pause", async () => {
+    await ask("k1");
+    answer(answering(setOf("k1", "k2")));
+    expect(await ask("k2")).toBe(NO_KEY);
+    nowMs = REFRESH_PAUSE_MS;
+    expect(await ask("k2")).toBe("key");
+    expect(await ask("k1")).toBe("key");
+  });
+
+  test("an algorithm that no key is for is an unknown key too, not a reason to fetch each time", async () => {
+    await ask("k1");
+    nowMs = REFRESH_PAUSE_MS;
+    for (let index = 0; index < 50; index += 1) expect(await ask("k1", "RS256")).toBe(NO_KEY);
+    expect(fetch).toHaveBeenCalledTimes(2);
+  });
+});
+
+describe("in an outage", () => {
+  test("the last good keys are kept, for days if need be", async () => {
+    await ask("k1");
+    answer(unreachable);
+    for (nowMs = SECOND; nowMs < 2 * DAY; nowMs += 300 * SECOND) {
+      expect(await ask("k1")).toBe("key");
+      expect(await ask("unknown")).toBe(NO_KEY);
+      expect(await source.isUsable()).toBe(true);
+    }
+    expect(fetch.mock.calls.length).toBeGreaterThan(100);
+  });
+
+  test("nobody waits for a fetch once one has failed, but for unknown key ids", async () => {
+    await ask("k1");
+    answer(unreachable);
+    nowMs += KEYS_AGE_MAX_MS + 1;
+    await ask("k1");
+    const gate = Promise.withResolvers<Response>();
+    answer(() => gate.promise);
+    nowMs += REFRESH_PAUSE_MS;
+    // Would not come back if it waited.
+    expect(await ask("k1")).toBe("key");
+    expect(fetch).toHaveBeenCalledTimes(3);
+    const unknown = ask("k2");
+    gate.resolve(new Response(setOf("k2")));
+    expect(await unknown).toBe("key");
+  });
+
+  test("its end is noticed, and the fresh keys hold", async () => {
+    await ask("k1");
+    answer(unreachable);
+    nowMs += KEYS_AGE_MAX_MS + 1;
+    await ask("k1");
+    answer(answering(setOf("k2")));
+    nowMs += REFRESH_PAUSE_MS;
+    await ask("k1");
+    expect(await ask("k2")).toBe("key");
+    expect(await ask("k1")).toBe(NO_KEY);
+  });
+
+  test("each failure is one line at error level that names no key, host or answer", async () => {
+    await ask("k1");
+    answer(answering("internal-data", { status: 500 }));
+    nowMs = REFRESH_PAUSE_MS;
+    await Promise.all([ask("unknown"), ask("unknown")]);
+    expect(log).toHaveBeenCalledExactlyOnceWith("error", expect.any(String), { keptKeys: true });
+    expect(JSON.stringify(log.mock.calls)).not.toMatch(/issuer\.example|internal-data|k1/);
+  });
+});
+
+describe("while no keys were ever fetched", () => {
+  beforeEach(() => {
+    answer(unreachable);
+  });
+
+  test("no token can be judged, which is not an unknown key", async () => {
+    expect(await ask("k1")).toBe(UNAVAILABLE);
+    expect(await ask(undefined)).toBe(UNAVAILABLE);
+    expect(await source.isUsable()).toBe(false);
+    expect(log.mock.calls[0]).toEqual(["error", expect.any(String), { keptKeys: false }]);
+  });
+
+  test("it is tried again, once a second however many ask", async () => {
+    for (; nowMs < 10 * SECOND; nowMs += 10) {
+      await ask("k1");
+      await source.isUsable();
+    }
+    expect(fetch).toHaveBeenCalledTimes(10);
+  });
+
+  test("recovery shows within a second", async () => {
+    await ask("k1");
+    answer(answering(setOf("k1")));
+    nowMs = SECOND - 1;
+    expect(await ask("k1")).toBe(UNAVAILABLE);
+    nowMs = SECOND;
+    expect(await ask("k1")).toBe("key");
+    expect(await source.isUsable()).toBe(true);
+  });
+});
+
+describe("a withdrawn key", () => {
+  test("stops working after ten minutes", async () => {
+    await ask("k1");
+    answer(answering(setOf("k2")));
+    nowMs = KEYS_AGE_MAX_MS;
+    expect(await ask("k1")).toBe("key");
+    nowMs += 1;
+    expect(await ask("k1")).toBe(NO_KEY);
+    expect(await ask("k2")).toBe("key");
+    expect(KEYS_AGE_MAX_MS).toBe(600_000);
+  });
+
+  test("stops at once when another's unknown id brings the new set", async () => {
+    await ask("k1");
+    answer(answering(setOf("k2")));
+    nowMs = REFRESH_PAUSE_MS;
+    await ask("k2");
+    expect(await ask("k1")).toBe(NO_KEY);
+  });
+
+  test("is not asked after each time: the new set holds for ten minutes again", async () => {
+    await ask("k1");
+    nowMs = KEYS_AGE_MAX_MS + 1;
+    for (let index = 0; index < 100; index += 1) await ask("k1");
+    nowMs += KEYS_AGE_MAX_MS;
+    await ask("k1");
+    expect(fetch).toHaveBeenCalledTimes(2);
+  });
+});
+
+describe("keys that are no public keys", () => {
+  const mixed = JSON.stringify({ keys: [OCT, jwkOf("k1"), { kty: "unknown", kid: "x" }] });
+
+  test("are unusable, and the others of their set are not", async () => {
+    answer(answering(mixed));
+    expect(await ask("k1")).toBe("key");
+    for (const alg of ["HS256", "HS384", "HS512"]) {
+      expect(await ask("secret", alg)).not.toBe("key");
+      expect(await ask(undefined, alg)).not.toBe("key");
+      expect(await ask("k1", alg)).not.toBe("key");
+    }
+    expect(await ask("secret")).toBe(NO_KEY);
+    expect(source.algorithms.filter((alg) => alg.startsWith("HS"))).toEqual([]);
+  });
+});
+
+describe("a failure is", () => {
+  const bytes = (size: number) => `{"keys":[${JSON.stringify(jwkOf("k1"))}]}${" ".repeat(size)}`;
+  const location = { Location: "https://attacker.example/jwks.json" };
+  const deep = "[".repeat(100_000) + "]".repeat(100_000);
+
+  const failures: [string, Answer][] = [
+    ["no connection", unreachable],
+    ["a redirect", answering(setOf("k1"), { status: 302, headers: location })],
+    ["a permanent redirect", answering(setOf("k1"), { status: 308, headers: location })],
+    ["status 201", answering(setOf("k1"), { status: 201 })],
+    ["status 204", answering(null, { status: 204 })],
+    ["status 304", answering(null, { status: 304 })],
+    ["status 404 with keys", answering(setOf("k1"), { status: 404 })],
+    ["status 500 with keys", answering(setOf("k1"), { status: 500 })],
+    ["a set over 256 KiB", answering(bytes(262_144))],
+    ["no body", answering(null)],
+    ["an empty body", answering("")],
+    ["a page", answering("<html>Sign in</html>")],
+    ["unfinished JSON", answering(setOf("k1").slice(0, -2))],
+    ["null", answering("null")],
+    ["a list", answering(`[${JSON.stringify(jwkOf("k1"))}]`)],
+    ["a key that is no set", answering(JSON.stringify(jwkOf("k1")))],
+    ["no key", answering('{"keys":[]}')],
+    ["symmetric keys alone", answering(JSON.stringify({ keys: [OCT] }))],
+    ["a body that breaks off", breakingOff],
+    ["a key that is nested beyond reason", answering(`{"keys":[{"kty":"EC","x":${deep}}]}`)],
+  ];
+
+  test.each(failures)("%s: there are no keys, and it is said so", async (_what, failure) => {
+    answer(failure);
+    expect(await ask("k1")).toBe(UNAVAILABLE);
+    nowMs += SECOND;
+    expect(await source.isUsable()).toBe(false);
+    expect(fetch).toHaveBeenCalledTimes(2);
+    expect(log).toHaveBeenCalledTimes(2);
+  });
+
+  test.each(failures)("%s: keys at hand are kept", async (_what, failure) => {
+    await ask("k1");
+    answer(failure);
+    nowMs += REFRESH_PAUSE_MS;
+    expect(await ask("unknown")).toBe(NO_KEY);
+    expect(await ask("k1")).toBe("key");
+    nowMs += KEYS_AGE_MAX_MS;
+    expect(await ask("k1")).toBe("key");
+    expect(await source.isUsable()).toBe(true);
+  });
+
+  test("not a set of just under 256 KiB", async () => {
+    answer(answering(bytes(262_144 - bytes(0).length)));
+    expect(await ask("k1")).toBe("key");
+  });
+});
+
+describe("an issuer that hangs", () => {
+  beforeEach(() => {
+    vi.useFakeTimers();
+    // The platform's own timer cannot be moved by hand; this one can.
+    vi.spyOn(AbortSignal, "timeout").mockImplementation((ms) => {
+      const controller = new AbortController();
+      setTimeout(() => controller.abort(), ms);
+      return controller.signal;
+    });
+    return () => vi.useRealTimers();
+  });
+
+  const hanging: [string, typeof globalThis.fetch][] = [
+    [
+      "before its answer",
+      (_url, init) =>
+        new Promise((_resolve, reject) => {
+          init?.signal?.addEventListener("abort", () => reject(new Error("aborted")));
+        }),
+    ],
+    [
+      "within its answer",
+      () => Promise.resolve(new Response(new ReadableStream({ pull: () => new Promise(() => 0) }))),
+    ],
+    [
+      "dribbling its answer",
+      () => {
+        let timer: ReturnType<typeof setInterval> | undefined;
+        const stream = new ReadableStream({
+          start(controller) {
+            timer = setInterval(() => controller.enqueue(new TextEncoder().encode(" ")), 100);
+          },
+          cancel: () => clearInterval(timer),
+        });
+        return Promise.resolve(new Response(stream));
+      },
+    ],
+  ];
+
+  test.each(hanging)("%s is given up after five seconds", async (_what, hang) => {
+    fetch.mockImplementation(hang);
+    const settled = vi.fn<(outcome: string) => void>();
+    const asked = ask("k1").then(settled);
+    await vi.advanceTimersByTimeAsync(5 * SECOND - 1);
+    expect(settled).not.toHaveBeenCalled();
+    await vi.advanceTimersByTimeAsync(1);
+    await asked;
+    expect(settled).toHaveBeenCalledExactlyOnceWith(UNAVAILABLE);
+  });
+
+  test.each(hanging)("%s does not keep known keys from working afterwards", async (_what, hang) => {
+    await ask("k1");
+    fetch.mockImplementation(hang);
+    nowMs += KEYS_AGE_MAX_MS + 1;
+    const waiting = ask("k1");
+    await vi.advanceTimersByTimeAsync(5 * SECOND);
+    expect(await waiting).toBe("key");
+    // From here on it is known that the issuer fails, and nobody waits.
+    nowMs += REFRESH_PAUSE_MS;
+    expect(await ask("k1")).toBe("key");
+  });
+});

@@ -1,0 +1,43 @@
+/** Owns finding where one HTTP answer ends on a kept connection; it reads no more than that needs. */
+
+export interface AnswerSeen {
+  readonly status: number;
+  readonly keepsAlive: boolean;
+  /** The raw answer, for an error message. */
+  readonly raw: Buffer;
+}
+
+const HEAD_END = "\r\n\r\n";
+const CHUNKS_END = "\r\n0\r\n\r\n";
+
+/** Takes what a socket gives; gives the answer when its last byte is there. One answer at a time. */
+export class ResponseReader {
+  #held: Buffer | undefined;
+
+  push(chunk: Buffer): AnswerSeen | undefined {
+    const raw = this.#held === undefined ? chunk : Buffer.concat([this.#held, chunk]);
+    if (!isComplete(raw)) {
+      this.#held = raw;
+      return undefined;
+    }
+    this.#held = undefined;
+    // "HTTP/1.1 201"
+    const status = Number(raw.toString("latin1", 9, 12));
+    const head = raw.toString("latin1", 0, raw.indexOf(HEAD_END));
+    return { status, keepsAlive: !/^connection: *close/im.test(head), raw };
+  }
+}
+
+function isComplete(raw: Buffer): boolean {
+  const headEnd = raw.indexOf(HEAD_END);
+  if (headEnd === -1) return false;
+  const head = raw.toString("latin1", 0, headEnd);
+  const length = /^content-length: *(\d+)/im.exec(head)?.[1];
+  if (length !== undefined) return raw.length >= headEnd + HEAD_END.length + Number(length);
+  if (/^transfer-encoding: *chunked/im.test(head)) {
+    // No body here holds the text of an end, and no target sends trailers.
+    return raw.indexOf(CHUNKS_END, headEnd + 2) === raw.length - CHUNKS_END.length;
+  }
+  // Neither: an answer without a body.
+  return true;
+}

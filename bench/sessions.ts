@@ -1,0 +1,44 @@
+/** Owns the sessions of the benchmark: their secret, their claims, their tokens. */
+import { createHmac } from "node:crypto";
+
+/** At least 32 bytes, as HS256 asks; it guards nothing. */
+export const SECRET = "benchmark-secret-that-guards-nothing-at-all";
+export const ISSUER = "https://issuer.example/";
+export const AUDIENCE = "uponai-bff";
+/** Workspace ids by the sessions' claim. */
+export const WORKSPACES: Readonly<Record<string, number>> = { acme: 42, globex: 43, initech: 44 };
+/** Longer than any run. */
+const LIFETIME_SECONDS = 3_600;
+
+export interface Session {
+  readonly token: string;
+  readonly chatId: string;
+  readonly workspaceId: number;
+}
+
+/** The session of one number; every number has a subject and a chat of its own. */
+export function createSession(number: number): Session {
+  const names = Object.keys(WORKSPACES);
+  const workspace = names[number % names.length] ?? "";
+  const nowSeconds = Math.floor(Date.now() / 1_000);
+  const claims = {
+    iss: ISSUER,
+    aud: AUDIENCE,
+    sub: `user-${number}@${workspace}.example`,
+    sid: `sid_${String(number).padStart(12, "0")}`,
+    workspace,
+    iat: nowSeconds,
+    exp: nowSeconds + LIFETIME_SECONDS,
+  };
+  const signed = `${encode({ alg: "HS256", typ: "JWT" })}.${encode(claims)}`;
+  const signature = createHmac("sha256", SECRET).update(signed).digest("base64url");
+  return {
+    token: `${signed}.${signature}`,
+    chatId: `chat_${String(number).padStart(20, "0")}`,
+    workspaceId: WORKSPACES[workspace] ?? 0,
+  };
+}
+
+function encode(value: object): string {
+  return Buffer.from(JSON.stringify(value)).toString("base64url");
+}

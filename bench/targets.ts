@@ -1,0 +1,60 @@
+/** Owns what is measured: the product, and what it is compared with. */
+import { fileURLToPath } from "node:url";
+
+import { AUDIENCE, ISSUER, SECRET, WORKSPACES } from "./sessions.ts";
+
+export interface TargetDefinition {
+  readonly name: string;
+  /** The program's file. */
+  readonly entry: string;
+  /** Whether it proves sessions and asks Redis; the bare floor does neither. */
+  readonly guarded: boolean;
+}
+
+/** What all are compared with. */
+export const BASE = "floor-auth";
+export const PRODUCT = "uponai-bff";
+
+export const targetDefinitions: readonly TargetDefinition[] = [
+  { name: "floor", entry: resolve("peers/floor.js"), guarded: false },
+  { name: BASE, entry: resolve("peers/floor-auth.js"), guarded: true },
+  { name: PRODUCT, entry: resolve("../dist/platform/node.js"), guarded: true },
+  { name: "fastify", entry: resolve("peers/fastify.js"), guarded: true },
+  { name: "express", entry: resolve("peers/express.js"), guarded: true },
+  { name: "careless-hono", entry: resolve("peers/careless-hono.js"), guarded: true },
+];
+
+function resolve(path: string): string {
+  return fileURLToPath(new URL(path, import.meta.url));
+}
+
+export const UPSTREAM_TOKEN = "benchmark-upstream-token";
+
+/** Never reached, but counted. */
+const NEVER = "1000000/1s";
+
+/** One environment for all; the peers read of it what they know. */
+export function targetEnvironment(
+  port: number,
+  upstreamPort: number,
+  redisPort: number,
+): Record<string, string> {
+  return {
+    HOST: "127.0.0.1",
+    PORT: String(port),
+    UPONAI_BASE_URL: `http://127.0.0.1:${upstreamPort}`,
+    UPONAI_API_TOKEN: UPSTREAM_TOKEN,
+    REDIS_URL: `redis://127.0.0.1:${redisPort}`,
+    // The peers wait for Redis as long as it takes; a busy machine must not end the run.
+    REDIS_TIMEOUT: "5s",
+    SESSION_SECRET: SECRET,
+    SESSION_ISSUER: ISSUER,
+    SESSION_AUDIENCE: AUDIENCE,
+    WORKSPACES: JSON.stringify(WORKSPACES),
+    TRUST_PROXY: "1",
+    LIMIT_SESSION: NEVER,
+    LIMIT_SESSION_DAILY: "9999999/1d",
+    LIMIT_WORKSPACE: NEVER,
+    LIMIT_IP: NEVER,
+  };
+}

@@ -11,12 +11,16 @@ import { createMessageSchema, parseMessageBody } from "./chat/message-body.ts";
 import { sendMessage } from "./chat/send.ts";
 import type { Config } from "./config/config.ts";
 import { answer, answerJson, createExchange, type Exchange, runExchange } from "./exchange.ts";
+import { createCommonHeaders } from "./http/common-headers.ts";
+import { createPreflightHeaders, isTrustedSource } from "./http/cross-site.ts";
 import { isPlainJson } from "./http/media-type.ts";
 import { describeApi } from "./openapi.ts";
 import { Problem } from "./problem.ts";
 import type { Services } from "./services.ts";
 import { createAuthenticator } from "./session/authenticate.ts";
+import { createSessionCookies } from "./session/session-cookie.ts";
 import type { Session } from "./session/session.ts";
+import { endSession, exchangeSession, readSession } from "./session-routes.ts";
 import { createUponaiClient } from "./upstream/uponai-client.ts";
 import { createWorkspaceResolver, type Workspace } from "./workspace.ts";
 
@@ -27,25 +31,36 @@ const METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"] as const;
 
 export type App = Hono<{ Bindings: object }>;
 
+/** Methods that change nothing (RFC 9110 section 9.2.1); every other one is guarded. */
+const SAFE_METHODS: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS"]);
+
 type Handler = (exchange: Exchange) => Response | Promise<Response>;
 
 export function createApp(config: Config, services: Services): App {
   const { clock, gate, source, state } = services;
   const app: App = new Hono();
-  const authenticator = createAuthenticator({ ...config.session, ...services });
+  const cookies =
+    config.cookies && createSessionCookies({ ...config.cookies, insecure: config.insecure, clock });
+  const authenticator = createAuthenticator({ ...config.session, ...services, cookies });
   const resolveWorkspace = createWorkspaceResolver(config.workspaces);
   const authFailurePolicy = compilePolicy("auth-failures", config.authFailureLimit);
   const messageSchema = createMessageSchema(config.contentCharsMax);
   const sendParts = {
     ...services,
-    upstream: createUponaiClient(services.transport, clock),
+    upstream: createUponaiClient(services.transport, clock, config.upstream.timeoutMs),
     exposeToolCalls: config.exposeToolCalls,
+  };
+  const sessionParts = { state, clock, cookies };
+  const exchangeParts = {
+    ...services,
+    commonHeaders: createCommonHeaders(config.insecure),
+    allowedOrigins: config.allowedOrigins,
   };
   const apiDescription = JSON.stringify(describeApi(messageSchema));
 
-  const route = (method: "GET" | "POST", pattern: string, handler: Handler) => {
+  const route = (method: "GET" | "POST" | "DELETE", pattern: string, handler: Handler) => {
     app.on(method, pattern, (c) =>
-      runExchange(services, createExchange(services, pattern, c.req.raw, c.env), handler),
+      runExchange(exchangeParts, createExchange(exchangeParts, pattern, c.req.raw, c.env), handler),
     );
   };
 
@@ -72,13 +87,44 @@ export function createApp(config: Config, services: Services): App {
 
   route("GET", "/openapi.json", (exchange) => answerJson(exchange, 200, apiDescription));
 
+  route(
+    "POST",
+    "/session",
+    worked(async (exchange) => {
+      if (cookies === undefined) throw new Problem("not_found");
+      const session = await requireSession(exchange, resolveAddress(exchange), null);
+      const workspace = requireWorkspace(exchange, session);
+      return exchangeSession(sessionParts, exchange, session, workspace);
+    }),
+  );
+
+  route(
+    "GET",
+    "/session",
+    worked(async (exchange) => {
+      const session = await requireSession(exchange);
+      const workspace = requireWorkspace(exchange, session);
+      return readSession(sessionParts, exchange, session, workspace);
+    }),
+  );
+
+  route(
+    "DELETE",
+    "/session",
+    worked(async (exchange) => {
+      const session = await requireSession(exchange);
+      return endSession(sessionParts, exchange, session, resolveWorkspace(session)?.id);
+    }),
+  );
+
   // The order of checks: an earlier failure answers, and nothing later runs.
   route(
     "POST",
     "/chat/:chatId/send",
     worked(async (exchange) => {
-      const bytes = await readBody(exchange);
+      // Before the body: once a client has hung up, its connection has no address any more.
       const addressKey = resolveAddress(exchange);
+      const bytes = await readBody(exchange);
       const session = await requireSession(exchange, addressKey);
       const workspace = requireWorkspace(exchange, session);
       const { chatId, content } = parseMessage(exchange, bytes);
@@ -86,9 +132,19 @@ export function createApp(config: Config, services: Services): App {
     }),
   );
 
+  // Handlers answer their own defects; this is for what happens around them.
+  app.onError((error, c) => {
+    const handler: Handler = () => {
+      throw error;
+    };
+    const exchange = createExchange(exchangeParts, "unmatched", c.req.raw, c.env);
+    return runExchange(exchangeParts, exchange, handler);
+  });
+
   app.notFound((c) => {
     const handler: Handler = (exchange) => answerUnrouted(exchange, c.req.path);
-    return runExchange(services, createExchange(services, "unmatched", c.req.raw, c.env), handler);
+    const exchange = createExchange(exchangeParts, "unmatched", c.req.raw, c.env);
+    return runExchange(exchangeParts, exchange, handler);
   });
 
   async function readBody({ request, env }: Exchange): Promise<Uint8Array> {
@@ -111,20 +167,45 @@ export function createApp(config: Config, services: Services): App {
     return resolveClientAddress(source.peerAddress(env), forwardedFor, config.trustedProxies);
   }
 
-  async function requireSession(exchange: Exchange, addressKey: string): Promise<Session> {
-    const result = await authenticator.authenticate(exchange.request.headers.get("authorization"));
+  /**
+   * The only way to a session. The guard against foreign sites is in here, so that no route that
+   * acts for a session can be without it.
+   */
+  async function requireSession(
+    exchange: Exchange,
+    addressKey = resolveAddress(exchange),
+    cookie = exchange.request.headers.get("cookie"),
+  ): Promise<Session> {
+    const authorization = exchange.request.headers.get("authorization");
+    const result = await authenticator.authenticate(authorization, cookie);
     switch (result.kind) {
       case "session":
         exchange.subjectHash = result.session.subjectHash;
+        requireTrustedSource(exchange, result.session);
         return result.session;
       case "missing":
         throw new Problem("session_missing");
       case "unavailable":
         throw new Problem("auth_unavailable");
       case "refused":
-        await countAuthFailure(addressKey);
+        // An expired session was right once: who comes late is no guesser, nor is their neighbour.
+        if (result.code === "session_invalid") await countAuthFailure(addressKey);
         throw new Problem(result.code);
     }
+  }
+
+  /** A browser sends cookies along whoever asks it to; a bearer token only its own page can add. */
+  function requireTrustedSource(
+    { request: { method, headers } }: Exchange,
+    session: Session,
+  ): void {
+    if (session.via === "bearer" || SAFE_METHODS.has(method)) return;
+    const source = {
+      secFetchSite: headers.get("sec-fetch-site"),
+      origin: headers.get("origin"),
+      host: headers.get("host"),
+    };
+    if (!isTrustedSource(source, config)) throw new Problem("cross_site_request");
   }
 
   /** Whoever guesses is slowed down. With the state out, the refusal stands as it is. */
@@ -159,8 +240,17 @@ export function createApp(config: Config, services: Services): App {
       return app.router.match(routed, path)[0].length > 0;
     });
     if (allowed.length === 0) throw new Problem("not_found");
-    const headers = { Allow: [...allowed, "OPTIONS"].join(", ") };
-    if (exchange.request.method === "OPTIONS") return answer(exchange, 204, null, headers);
+    const methods = [...allowed, "OPTIONS"].join(", ");
+    const headers = { Allow: methods };
+    const { request } = exchange;
+    if (request.method === "OPTIONS") {
+      const origin = request.headers.get("origin");
+      if (origin === null || !request.headers.has("access-control-request-method")) {
+        return answer(exchange, 204, null, headers);
+      }
+      const preflight = createPreflightHeaders(origin, config.allowedOrigins, methods);
+      return answer(exchange, 204, null, { ...headers, ...preflight });
+    }
     throw new Problem("method_not_allowed", { headers });
   }
 

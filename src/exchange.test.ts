@@ -9,7 +9,7 @@ import {
   type ExchangeParts,
   runExchange,
 } from "./exchange.ts";
-import { COMMON_HEADERS } from "./http/common-headers.ts";
+import { createCommonHeaders } from "./http/common-headers.ts";
 import type { LogFields, LogLevel } from "./logger.ts";
 import { Problem, type ProblemCode } from "./problem.ts";
 
@@ -19,6 +19,7 @@ interface Line {
   readonly fields: LogFields | undefined;
 }
 
+const COMMON_HEADERS = createCommonHeaders(false);
 const SECRET = "hunter2-the-password";
 const PATH = "/chat/secret-chat-id/send?token=secret-query";
 
@@ -33,6 +34,8 @@ beforeEach(() => {
     clock: { epochMs: () => 0, monotonicMs: () => nowMs },
     createId: () => "made-id",
     log: { log: (level, message, fields) => void lines.push({ level, message, fields }) },
+    commonHeaders: COMMON_HEADERS,
+    allowedOrigins: new Set(),
   };
 });
 

@@ -4,7 +4,7 @@
  */
 import type { WorkspaceId } from "./branded.ts";
 import type { Clock } from "./clock.ts";
-import { COMMON_HEADERS } from "./http/common-headers.ts";
+import { createCorsHeaders } from "./http/cross-site.ts";
 import { resolveRequestId } from "./http/request-id.ts";
 import { describeDefect, type Logger, type LogLevel } from "./logger.ts";
 import { Problem, type ProblemCode } from "./problem.ts";
@@ -18,6 +18,8 @@ export interface Exchange {
   /** The route's pattern, never the path: paths hold chat ids. */
   readonly route: string;
   readonly startedMs: number;
+  /** The headers that its answer will carry, whatever it says. */
+  readonly headers: Readonly<Record<string, string>>;
   /** What is learnt on the way, for the access line. */
   workspace?: WorkspaceId;
   subjectHash?: string;
@@ -28,6 +30,10 @@ export interface ExchangeParts {
   readonly clock: Clock;
   readonly createId: () => string;
   readonly log: Logger;
+  /** Headers of every answer of the service. */
+  readonly commonHeaders: Readonly<Record<string, string>>;
+  /** Origins whose pages may read answers. */
+  readonly allowedOrigins: ReadonlySet<string>;
 }
 
 export function createExchange(
@@ -36,8 +42,14 @@ export function createExchange(
   request: Request,
   env: unknown,
 ): Exchange {
-  const requestId = resolveRequestId(request.headers.get("x-request-id"), parts.createId);
-  return { request, env, requestId, route, startedMs: parts.clock.monotonicMs() };
+  const { clock, createId, commonHeaders, allowedOrigins } = parts;
+  const requestId = resolveRequestId(request.headers.get("x-request-id"), createId);
+  const headers: Record<string, string> = { ...commonHeaders, "X-Request-Id": requestId };
+  // Most operators list no origin; then nobody looks for one.
+  if (allowedOrigins.size > 0) {
+    Object.assign(headers, createCorsHeaders(request.headers.get("origin"), allowedOrigins));
+  }
+  return { request, env, requestId, route, headers, startedMs: clock.monotonicMs() };
 }
 
 /** Makes an answer; `body` null is no body at all. */
@@ -49,7 +61,7 @@ export function answer(
 ): Response {
   return new Response(body, {
     status,
-    headers: { ...COMMON_HEADERS, "X-Request-Id": exchange.requestId, ...headers },
+    headers: { ...exchange.headers, ...headers },
   });
 }
 

@@ -71,7 +71,7 @@ describe("the description", () => {
 
 describe("sending a message", () => {
   test("needs a session, and takes a body of content alone, as long as it is configured", () => {
-    expect(send?.security).toEqual([{ session: [] }]);
+    expect(send?.security).toEqual([{ session: [] }, { cookie: [] }]);
     expect(send?.requestBody).toMatchObject({
       required: true,
       content: {

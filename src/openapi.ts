@@ -45,6 +45,29 @@ const SEND_PROBLEMS: readonly ProblemCode[] = problemCodes.filter(
   (code) => code !== "not_found" && code !== "method_not_allowed",
 );
 
+/** What every route that needs a session can answer before it does anything. */
+const SESSION_PROBLEMS: readonly ProblemCode[] = [
+  "session_missing",
+  "session_invalid",
+  "session_expired",
+  "rate_limited",
+  "internal_error",
+  "overloaded",
+  "state_unavailable",
+  "auth_unavailable",
+  "shutting_down",
+];
+
+const SET_COOKIE = { "Set-Cookie": { schema: { type: "string" } } };
+
+const sessionSchema = z.strictObject({
+  subject: z.string(),
+  workspace: z.int().meta({ description: "The workspace id." }),
+  expiresAt: z.iso.datetime().meta({ description: "RFC 3339, UTC." }),
+});
+
+const ownSessionSchema = sessionSchema.extend({ via: z.enum(["bearer", "cookie"]) });
+
 /** @param messageSchema validates the body of a message; its limits appear in the description */
 export function describeApi(messageSchema: z.ZodType): Record<string, unknown> {
   return {
@@ -68,18 +91,52 @@ export function describeApi(messageSchema: z.ZodType): Record<string, unknown> {
         post: {
           operationId: "sendMessage",
           summary: "Sends a message into a chat and waits for the answer.",
-          security: [{ session: [] }],
+          security: [{ session: [] }, { cookie: [] }],
           requestBody: {
             required: true,
             content: { "application/json": { schema: toJsonSchema(messageSchema) } },
           },
           responses: {
-            "201": {
-              description: "The agent's answer.",
-              headers: { "X-Request-Id": REQUEST_ID, ...RATE_LIMIT_HEADERS },
-              content: { "application/json": { schema: toJsonSchema(messagesSchema) } },
-            },
+            "201": describeJson("The agent's answer.", messagesSchema, RATE_LIMIT_HEADERS),
             ...describeProblems(SEND_PROBLEMS),
+          },
+        },
+      },
+      "/session": {
+        post: {
+          operationId: "exchangeSession",
+          summary: "Swaps a bearer token for an HttpOnly cookie; 404 where there are none.",
+          security: [{ session: [] }],
+          responses: {
+            "201": describeJson("The session of the cookie.", sessionSchema, SET_COOKIE),
+            ...describeProblems([
+              ...SESSION_PROBLEMS,
+              "session_revoked",
+              "workspace_unmapped",
+              "not_found",
+              "content_too_large",
+            ]),
+          },
+        },
+        get: {
+          operationId: "readSession",
+          summary: "Who am I.",
+          security: [{ session: [] }, { cookie: [] }],
+          responses: {
+            "200": describeJson("The session of this request.", ownSessionSchema),
+            ...describeProblems([...SESSION_PROBLEMS, "session_revoked", "workspace_unmapped"]),
+          },
+        },
+        delete: {
+          operationId: "endSession",
+          summary: "Logs out: ends the session on every instance, as bearer and as cookie.",
+          security: [{ session: [] }, { cookie: [] }],
+          responses: {
+            "204": {
+              description: "Ended.",
+              headers: { "X-Request-Id": REQUEST_ID, ...SET_COOKIE },
+            },
+            ...describeProblems([...SESSION_PROBLEMS, "cross_site_request"]),
           },
         },
       },
@@ -100,9 +157,20 @@ export function describeApi(messageSchema: z.ZodType): Record<string, unknown> {
       },
     },
     components: {
-      securitySchemes: { session: { type: "http", scheme: "bearer", bearerFormat: "JWT" } },
+      securitySchemes: {
+        session: { type: "http", scheme: "bearer", bearerFormat: "JWT" },
+        cookie: { type: "apiKey", in: "cookie", name: "__Host-uponai_session" },
+      },
       schemas: { Problem: toJsonSchema(problemSchema) },
     },
+  };
+}
+
+function describeJson(description: string, schema: z.ZodType, headers: object = {}) {
+  return {
+    description,
+    headers: { "X-Request-Id": REQUEST_ID, ...headers },
+    content: { "application/json": { schema: toJsonSchema(schema) } },
   };
 }
 

@@ -15,7 +15,9 @@ const STATUSES: Record<ProblemCode, number> = {
   session_missing: 401,
   session_invalid: 401,
   session_expired: 401,
+  session_revoked: 401,
   workspace_unmapped: 403,
+  cross_site_request: 403,
   not_found: 404,
   chat_not_found: 404,
   method_not_allowed: 405,
@@ -94,6 +96,7 @@ describe("headers", () => {
       session_missing: "Bearer",
       session_invalid: 'Bearer error="invalid_token"',
       session_expired: 'Bearer error="invalid_token"',
+      session_revoked: 'Bearer error="invalid_token"',
     });
   });
 

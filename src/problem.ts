@@ -32,6 +32,16 @@ const catalogue = {
     title: "The session has expired",
     detail: "Sign in again to get a fresh session token.",
   },
+  session_revoked: {
+    status: 401,
+    title: "The session was ended",
+    detail: "Sign in again to get a new session.",
+  },
+  cross_site_request: {
+    status: 403,
+    title: "The request comes from a foreign site",
+    detail: "Send it from this service's own origin, or have the operator list yours.",
+  },
   workspace_unmapped: {
     status: 403,
     title: "The session has no workspace",

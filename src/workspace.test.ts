@@ -24,6 +24,11 @@ const sessionWith = (workspaceClaim: string | undefined): Session => ({
   subjectHash: "hash",
   workspaceClaim,
   expiresAtMs: 0,
+  tokenExpiresAtMs: 0,
+  sessionKey: "session",
+  issuedAtMs: undefined,
+  chats: undefined,
+  via: "bearer",
 });
 
 const table: WorkspacesConfig = {

@@ -12,6 +12,7 @@ const pages = [
   "README.md",
   "docs/request-flow.md",
   "docs/failure-modes.md",
+  "docs/sessions.md",
   "docs/state-keys.md",
   "docs/performance.md",
 ];
@@ -66,7 +67,7 @@ describe.each(pages)("%s", (page) => {
 
   test("names only variables that exist", () => {
     const prefixes =
-      /`((?:SESSION|LIMIT|UPONAI|REDIS|UPSTREAM|MAX|TRUST|SHUTDOWN|EXPOSE|LOG)_[A-Z_]*[A-Z])`/g;
+      /`((?:SESSION|COOKIE|ALLOWED|LIMIT|UPONAI|REDIS|UPSTREAM|MAX|TRUST|SHUTDOWN|EXPOSE|LOG)_[A-Z_]*[A-Z])`/g;
     for (const [, name] of text.matchAll(prefixes)) expect(variableNames).toContain(name);
   });
 });

@@ -8,11 +8,21 @@
 import type { ChatId, WorkspaceId } from "../branded.ts";
 import type { LimitPolicies, LimitPolicy, LimitStatus } from "./limit-policy.ts";
 
-/** May this message be sent now? */
-export interface AdmitRequest {
-  readonly workspaceId: WorkspaceId;
+/** What identifies a session to the state. */
+export interface SessionRef {
+  /** Undefined where no workspace is listed for the session. */
+  readonly workspaceId: WorkspaceId | undefined;
   /** Digest of the session's subject. */
   readonly subjectKey: string;
+  /** Digest of the session's own id. */
+  readonly sessionKey: string;
+  /** When its token was issued, in milliseconds since the epoch; undefined counts as long ago. */
+  readonly issuedAtMs: number | undefined;
+}
+
+/** May this message be sent now? */
+export interface AdmitRequest extends SessionRef {
+  readonly workspaceId: WorkspaceId;
   /** Normalised client address; see `resolveClientAddress`. */
   readonly addressKey: string;
   readonly chatId: ChatId;
@@ -35,6 +45,8 @@ export type AdmitOutcome =
   | { readonly kind: "admitted"; readonly ticket: Ticket; readonly limits: readonly LimitStatus[] }
   /** A limit refuses; none was spent. */
   | { readonly kind: "limited"; readonly limits: readonly LimitStatus[] }
+  /** The session was ended; no limit was spent. */
+  | { readonly kind: "revoked"; readonly limits: readonly LimitStatus[] }
   /** Another message is being answered in this chat; no limit was spent. */
   | { readonly kind: "chat_busy"; readonly limits: readonly LimitStatus[] }
   /** The state did not answer in time. Nobody's fault but ours, and never a refusal. */
@@ -53,10 +65,29 @@ export interface AdmissionState {
   settle(ticket: Ticket): Promise<SettleOutcome>;
   /** Extends the chat lock by another lease. "lost" as above. */
   renew(ticket: Ticket): Promise<SettleOutcome>;
+  /** Whether a session was ended, for requests that need no admission. */
+  checkSession(session: SessionRef): Promise<"valid" | "revoked" | "unavailable">;
+  /**
+   * Ends one session at once, on every instance.
+   *
+   * @param forMs how long its credentials could still have lived, in milliseconds
+   */
+  revokeSession(session: SessionRef, forMs: number): Promise<"done" | "unavailable">;
+  /** Ends all sessions of a workspace, or of one subject in it, that were issued before now. */
+  cutOff(target: CutOff): Promise<"done" | "unavailable">;
   /** Spends one of the client address's wrong credentials. */
   countAuthFailure(addressKey: string, policy: LimitPolicy): Promise<FailureCountOutcome>;
   /** Whether the state answers in time; for `/readyz`. */
   isReachable(): Promise<boolean>;
+}
+
+/** An operator's order that no session issued until now shall be served. */
+export interface CutOff {
+  readonly workspaceId: WorkspaceId | undefined;
+  /** Digest of the subject; undefined for everyone. */
+  readonly subjectKey: string | undefined;
+  /** How long it stays in force, in milliseconds: longer than any token lives. */
+  readonly forMs: number;
 }
 
 /** How long a chat stays locked after its sender was last heard of, in microseconds: 15 s. */

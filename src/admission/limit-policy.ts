@@ -69,3 +69,12 @@ export function describeLimit(policy: LimitPolicy, tatUs: number, nowUs: number)
   const waitUs = remaining >= burst ? 0 : aheadUs - (toleranceUs - (remaining + 1) * intervalUs);
   return { policy, remaining, resetSeconds: Math.ceil(waitUs / US_PER_SECOND) };
 }
+
+/** Where each limit stands after a decision. */
+export function describeLimits(
+  policies: LimitPolicies,
+  tatsUs: readonly number[],
+  nowUs: number,
+): LimitStatus[] {
+  return policies.map((policy, index) => describeLimit(policy, tatsUs[index] ?? nowUs, nowUs));
+}

@@ -18,10 +18,35 @@ test("what has expired does not pile up: a steady stream of new subjects keeps t
   let most = 0;
   for (let step = 0; step < 100_000; step += 1) {
     nowUs += 1;
-    space.writeTat(`subject-${step}`, nowUs + 1_000);
+    space.writeNumber(`subject-${step}`, 1, nowUs + 1_000);
     most = Math.max(most, space.size());
   }
   expect(most).toBeLessThan(4_000);
+});
+
+test("a limit that was changed locks nobody out for longer than the new one can", async () => {
+  const nowMs = 1_000_000;
+  const state = createMemoryState({ epochMs: () => nowMs, monotonicMs: () => nowMs });
+  const ask = (chat: string, quota: number, windowSeconds: number) => {
+    const off = "off" as const;
+    const session = { quota, windowSeconds, burst: quota };
+    return state.admit({
+      workspaceId: 42 as WorkspaceId,
+      subjectKey: "s",
+      sessionKey: "session",
+      issuedAtMs: 0,
+      addressKey: "a",
+      chatId: chat as ChatId,
+      policies: compilePolicies({ session, sessionDaily: off, workspace: off, ip: off }),
+      lockToken: chat,
+    });
+  };
+  await ask("one", 2, 3_600);
+  await ask("two", 2, 3_600);
+  expect(await ask("three", 20, 60)).toMatchObject({
+    kind: "limited",
+    limits: [{ remaining: 0, resetSeconds: 3 }],
+  });
 });
 
 test("a lock that its holder lost to time can be taken, and the late holder frees nothing", async () => {
@@ -31,6 +56,8 @@ test("a lock that its holder lost to time can be taken, and the late holder free
     state.admit({
       workspaceId: 42 as WorkspaceId,
       subjectKey: "s",
+      sessionKey: "session",
+      issuedAtMs: 0,
       addressKey: "a",
       chatId: "c" as ChatId,
       policies,

@@ -1,7 +1,7 @@
 /** Owns the state of a single instance, in its own memory: the embedded default and the tests'. */
 import type { Clock } from "../clock.ts";
-import type { AdmissionState } from "./admission.ts";
-import { describeLimit, type LimitPolicies, type LimitStatus } from "./limit-policy.ts";
+import type { AdmissionState, Ticket } from "./admission.ts";
+import { describeLimits } from "./limit-policy.ts";
 import {
   decideAdmission,
   type KeySpace,
@@ -9,7 +9,7 @@ import {
   releaseLock,
   renewLock,
 } from "./rules.ts";
-import { authFailuresKey, chatLockKey, limitKey } from "./state-keys.ts";
+import { authFailuresKey, chatLockKey, cutOffKey, limitKey, revocationKeys } from "./state-keys.ts";
 
 /** Only tests look at a key of this state, so it needs no prefix of its own. */
 const PREFIX = "";
@@ -18,13 +18,21 @@ export function createMemoryState(clock: Clock): AdmissionState {
   const nowUs = () => Math.round(clock.epochMs() * 1_000);
   const space = createMemoryKeySpace(nowUs);
 
+  const touchLock = (touch: typeof renewLock, { workspaceId, chatId, lockToken }: Ticket) => {
+    const held = touch(space, nowUs(), chatLockKey(PREFIX, workspaceId, chatId), lockToken);
+    return Promise.resolve(held ? ("settled" as const) : ("lost" as const));
+  };
+
   return {
     admit(request) {
       const now = nowUs();
-      const { policies, workspaceId, chatId, lockToken } = request;
-      const keys = policies.map((policy) => limitKey(PREFIX, policy.name, request));
-      const lock = { key: chatLockKey(PREFIX, workspaceId, chatId), token: lockToken };
-      const { verdict, tatsUs } = decideAdmission(space, now, policies, keys, lock);
+      const { policies, workspaceId, chatId, lockToken, issuedAtMs = 0 } = request;
+      const { verdict, tatsUs } = decideAdmission(space, now, {
+        policies,
+        limitKeys: policies.map((policy) => limitKey(PREFIX, policy.name, request)),
+        lock: { key: chatLockKey(PREFIX, workspaceId, chatId), token: lockToken },
+        session: { keys: revocationKeys(PREFIX, request), issuedAtMs },
+      });
       const limits = describeLimits(policies, tatsUs, now);
       return Promise.resolve(
         verdict === "admitted"
@@ -32,22 +40,30 @@ export function createMemoryState(clock: Clock): AdmissionState {
           : { kind: verdict, limits },
       );
     },
-    settle: ({ workspaceId, chatId, lockToken }) => {
-      const key = chatLockKey(PREFIX, workspaceId, chatId);
-      return Promise.resolve(releaseLock(space, nowUs(), key, lockToken) ? "settled" : "lost");
+    settle: (ticket) => touchLock(releaseLock, ticket),
+    renew: (ticket) => touchLock(renewLock, ticket),
+    checkSession(session) {
+      const { verdict } = decideAdmission(space, nowUs(), {
+        policies: [],
+        limitKeys: [],
+        session: { keys: revocationKeys(PREFIX, session), issuedAtMs: session.issuedAtMs ?? 0 },
+      });
+      return Promise.resolve(verdict === "revoked" ? "revoked" : "valid");
     },
-    renew: ({ workspaceId, chatId, lockToken }) => {
-      const key = chatLockKey(PREFIX, workspaceId, chatId);
-      return Promise.resolve(renewLock(space, nowUs(), key, lockToken) ? "settled" : "lost");
+    revokeSession(session, forMs) {
+      const endUs = nowUs() + forMs * 1_000;
+      space.writeNumber(revocationKeys(PREFIX, session)[0], endUs, endUs);
+      return Promise.resolve("done");
+    },
+    cutOff({ workspaceId, subjectKey, forMs }) {
+      const key = cutOffKey(PREFIX, workspaceId, subjectKey);
+      space.writeNumber(key, Math.floor(nowUs() / 1_000), nowUs() + forMs * 1_000);
+      return Promise.resolve("done");
     },
     countAuthFailure(addressKey, policy) {
       const now = nowUs();
-      const { verdict, tatsUs } = decideAdmission(
-        space,
-        now,
-        [policy],
-        [authFailuresKey(PREFIX, addressKey)],
-      );
+      const limitKeys = [authFailuresKey(PREFIX, addressKey)];
+      const { verdict, tatsUs } = decideAdmission(space, now, { policies: [policy], limitKeys });
       return Promise.resolve(
         verdict === "admitted"
           ? { kind: "counted" }
@@ -58,16 +74,7 @@ export function createMemoryState(clock: Clock): AdmissionState {
   };
 }
 
-/** Where each limit stands after a decision. */
-export function describeLimits(
-  policies: LimitPolicies,
-  tatsUs: readonly number[],
-  nowUs: number,
-): LimitStatus[] {
-  return policies.map((policy, index) => describeLimit(policy, tatsUs[index] ?? nowUs, nowUs));
-}
-
-type Value = { readonly tatUs: number } | LockRecord;
+type Value = { readonly number: number; readonly expiresAtUs: number } | LockRecord;
 
 /** Entries looked at per write. Two per new entry at most keep the expired from piling up. */
 const SWEPT_PER_WRITE = 2;
@@ -85,18 +92,18 @@ export function createMemoryKeySpace(nowUs: () => number): KeySpace & { size(): 
         sweep = values.entries();
         return;
       }
-      const [candidate, entry] = next.value;
-      const endUs = "tatUs" in entry ? entry.tatUs : entry.expiresAtUs;
-      if (endUs <= nowUs()) values.delete(candidate);
+      const [candidate, { expiresAtUs }] = next.value;
+      if (expiresAtUs <= nowUs()) values.delete(candidate);
     }
   };
 
   return {
-    readTat(key) {
+    readNumber(key) {
       const value = values.get(key);
-      return value !== undefined && "tatUs" in value ? value.tatUs : undefined;
+      if (value === undefined || "token" in value || value.expiresAtUs <= nowUs()) return undefined;
+      return value.number;
     },
-    writeTat: (key, tatUs) => write(key, { tatUs }),
+    writeNumber: (key, number, expiresAtUs) => write(key, { number, expiresAtUs }),
     readLock(key) {
       const value = values.get(key);
       return value !== undefined && "token" in value ? value : undefined;

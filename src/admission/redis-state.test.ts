@@ -20,6 +20,8 @@ interface Call {
 
 let calls: Call[];
 let nowMs: number;
+/** What the state does when a connection comes up. */
+let becomeReady: () => void;
 const connection: RedisConnection = {
   run: (script, keys, args) => {
     const { promise, resolve, reject } = Promise.withResolvers<unknown>();
@@ -32,11 +34,16 @@ const connection: RedisConnection = {
     });
     return promise;
   },
+  onReady: (listener) => {
+    becomeReady = listener;
+  },
 };
 
 const request: AdmitRequest = {
   workspaceId: 42 as WorkspaceId,
   subjectKey: "subject",
+  sessionKey: "session",
+  issuedAtMs: 1_699_999_999_000,
   addressKey: "203.0.113.1",
   chatId: "chat-1" as ChatId,
   policies: compilePolicies({
@@ -63,7 +70,8 @@ async function call(index: number): Promise<Call> {
 /** Lets time pass for timers and for the clock alike. */
 async function pass(ms: number): Promise<void> {
   nowMs += ms;
-  await vi.advanceTimersByTimeAsync(ms);
+  // And one turn of the event loop more, in which a reply that is there would be read.
+  await vi.advanceTimersByTimeAsync(ms + 1);
 }
 
 beforeEach(() => {
@@ -85,7 +93,14 @@ describe("an admission", () => {
     const admit = await call(1);
     // Asked at 1,000 ms with 500 ms to wait; Redis said its time when ours was 1,100 at the latest.
     expect(admit.args[0]).toBe(REDIS_EPOCH_US + 400_000);
-    expect(admit.keys).toEqual(["bff:{ws:42}:s:subject", "bff:{ws:42}:l:chat-1"]);
+    expect(admit.args.slice(1)).toEqual(["token", 1_699_999_999_000, 3_000_000, 60_000_000]);
+    expect(admit.keys).toEqual([
+      "bff:{ws:42}:s:subject",
+      "bff:{ws:42}:l:chat-1",
+      "bff:{ws:42}:r:session",
+      "bff:{ws:42}:c:subject",
+      "bff:{ws:42}:e",
+    ]);
     admit.answer([1, REDIS_EPOCH_US, REDIS_EPOCH_US + 3_000_000]);
     expect(await admitting).toMatchObject({
       kind: "admitted",
@@ -124,7 +139,7 @@ describe("an admission", () => {
     admit.answer([1, REDIS_EPOCH_US, REDIS_EPOCH_US + 3_000_000]);
     const withdrawal = await call(2);
     expect(withdrawal.script).toBe("bffWithdraw");
-    expect(withdrawal.keys).toEqual(admit.keys);
+    expect(withdrawal.keys).toEqual(admit.keys.slice(0, 2));
     expect(withdrawal.args).toEqual(["token", 3_000_000]);
     withdrawal.fail();
   });
@@ -143,11 +158,33 @@ describe("an admission", () => {
     },
   );
 
+  test("whose connection breaks is taken back once there is another", async () => {
+    const admitting = createState().admit(request);
+    (await call(0)).answer(REDIS_EPOCH_US);
+    const admit = await call(1);
+    admit.fail();
+    expect(await admitting).toEqual({ kind: "unavailable" });
+    becomeReady();
+    const withdrawal = await call(2);
+    expect(withdrawal).toMatchObject({ script: "bffWithdraw", args: ["token", 3_000_000] });
+    withdrawal.fail();
+    becomeReady();
+    await pass(1);
+    expect(calls).toHaveLength(3);
+  });
+
   test("over a connection that breaks is unavailable at once", async () => {
     const admitting = createState().admit(request);
     (await call(0)).answer(REDIS_EPOCH_US);
     (await call(1)).fail();
     expect(await admitting).toEqual({ kind: "unavailable" });
+  });
+
+  test("of a session that was ended is refused, and nothing was spent", async () => {
+    const admitting = createState().admit(request);
+    (await call(0)).answer(REDIS_EPOCH_US);
+    (await call(1)).answer([4, REDIS_EPOCH_US, REDIS_EPOCH_US]);
+    expect(await admitting).toMatchObject({ kind: "revoked", limits: [{ remaining: 20 }] });
   });
 
   test.each([null, [], ["1", 2, 3], [9, 1, 1], [1]])(
@@ -176,10 +213,90 @@ describe("settling", () => {
     expect(await settling).toBe("unavailable");
   });
 
+  test("that could not be written is tried once more when there is a connection", async () => {
+    const settling = createState().settle(ticket);
+    (await call(0)).fail();
+    expect(await settling).toBe("unavailable");
+    becomeReady();
+    expect(await call(1)).toMatchObject({ script: "bffSettle", args: ["token"] });
+  });
+
   test("says when the lock had fallen to somebody else", async () => {
     const settling = createState().settle(ticket);
     (await call(0)).answer(-REDIS_EPOCH_US);
     expect(await settling).toBe("lost");
+  });
+});
+
+describe("renewing", () => {
+  const ticket = {
+    workspaceId: 42 as WorkspaceId,
+    chatId: "chat-1" as ChatId,
+    lockToken: "token",
+    waitedMs: 400,
+  };
+
+  test.each([
+    [[1, REDIS_EPOCH_US], "settled"],
+    [[3, REDIS_EPOCH_US], "lost"],
+    ["text", "unavailable"],
+  ])("carries a deadline too, and answered %j is %s", async (reply, expected) => {
+    const renewing = createState().renew(ticket);
+    (await call(0)).answer(REDIS_EPOCH_US);
+    const renewal = await call(1);
+    expect(renewal.args).toEqual([REDIS_EPOCH_US + TIMEOUT_MS * 1_000, "token"]);
+    renewal.answer(reply);
+    expect(await renewing).toBe(expected);
+  });
+});
+
+test("a reply that waited long to be read does not bring the next deadline forward", async () => {
+  const state = createState();
+  const first = state.admit(request);
+  (await call(0)).answer(REDIS_EPOCH_US);
+  await vi.waitFor(() => expect(calls).toHaveLength(2));
+  // The process was busy for 400 ms while the answer lay there.
+  nowMs += 400;
+  (await call(1)).answer([1, REDIS_EPOCH_US, REDIS_EPOCH_US]);
+  await first;
+  void state.admit(request);
+  expect((await call(2)).args[0]).toBe(REDIS_EPOCH_US + 400_000 + TIMEOUT_MS * 1_000);
+});
+
+describe("ending sessions", () => {
+  test("is done only when Redis says so", async () => {
+    const state = createState();
+    const done = state.revokeSession(request, 60_000.5);
+    const revoke = await call(0);
+    expect(revoke).toMatchObject({
+      script: "bffRevoke",
+      keys: ["bff:{ws:42}:r:session"],
+      args: [60_001],
+    });
+    revoke.answer(REDIS_EPOCH_US);
+    expect(await done).toBe("done");
+
+    const cut = { workspaceId: 42 as WorkspaceId, subjectKey: undefined, forMs: 1_000 };
+    const failed = state.cutOff(cut);
+    (await call(1)).fail();
+    expect(await failed).toBe("unavailable");
+    const hanging = state.cutOff({ ...cut, subjectKey: "subject" });
+    expect((await call(2)).keys).toEqual(["bff:{ws:42}:c:subject"]);
+    await pass(TIMEOUT_MS);
+    expect(await hanging).toBe("unavailable");
+  });
+
+  test.each([
+    [[1, REDIS_EPOCH_US], "valid"],
+    [[4, REDIS_EPOCH_US], "revoked"],
+    [null, "unavailable"],
+  ])("asked with the answer %j is %s", async (reply, expected) => {
+    const checking = createState().checkSession(request);
+    (await call(0)).answer(REDIS_EPOCH_US);
+    const check = await call(1);
+    expect(check.keys).toHaveLength(3);
+    check.answer(reply);
+    expect(await checking).toBe(expected);
   });
 });
 
@@ -191,7 +308,7 @@ test("wrong credentials are counted under their address, and unavailable is not 
   (await call(0)).answer(REDIS_EPOCH_US);
   const count = await call(1);
   expect(count.keys).toEqual(["bff:{af:203.0.113.1}"]);
-  expect(count.args[1]).toBe("");
+  expect(count.args.slice(1, 3)).toEqual(["", ""]);
   count.fail();
   expect(await counting).toEqual({ kind: "unavailable" });
 });

@@ -4,7 +4,7 @@
  * the same decisions, so a change here is a change there.
  */
 import { LOCK_LEASE_US } from "./admission.ts";
-import type { LimitPolicies } from "./limit-policy.ts";
+import type { LimitPolicies, LimitPolicy } from "./limit-policy.ts";
 
 export interface LockRecord {
   readonly token: string;
@@ -13,33 +13,42 @@ export interface LockRecord {
 
 /** Values by key, each gone after its own time. */
 export interface KeySpace {
-  readTat(key: string): number | undefined;
-  writeTat(key: string, tatUs: number): void;
+  readNumber(key: string): number | undefined;
+  writeNumber(key: string, value: number, expiresAtUs: number): void;
   readLock(key: string): LockRecord | undefined;
   writeLock(key: string, lock: LockRecord): void;
   delete(key: string): void;
 }
 
+/** What is asked in one step. Every part may be absent. */
+export interface Question {
+  readonly policies: LimitPolicies;
+  /** One key per policy, in the same order. */
+  readonly limitKeys: readonly string[];
+  readonly lock?: { readonly key: string; readonly token: string };
+  readonly session?: {
+    /** Keys of the session's end, its subject's cut-off and everyone's. */
+    readonly keys: readonly [string, string, string];
+    /** Milliseconds since the epoch; 0 where the token does not say. */
+    readonly issuedAtMs: number;
+  };
+}
+
 export interface Decision {
-  readonly verdict: "admitted" | "limited" | "chat_busy";
+  readonly verdict: "admitted" | "limited" | "chat_busy" | "revoked";
   /** One TAT per policy, as the decision left it; never before now. */
   readonly tatsUs: readonly number[];
 }
 
-/**
- * Decides one admission: all limits or none, then the chat lock.
- *
- * @param limitKeys one key per policy, in the same order
- * @param lock absent where there is no chat to lock
- */
-export function decideAdmission(
-  space: KeySpace,
-  nowUs: number,
-  policies: LimitPolicies,
-  limitKeys: readonly string[],
-  lock?: { readonly key: string; readonly token: string },
-): Decision {
-  const tatsUs = limitKeys.map((key) => Math.max(space.readTat(key) ?? 0, nowUs));
+/** Decides one admission: revocation, then all limits or none, then the chat lock. */
+export function decideAdmission(space: KeySpace, nowUs: number, question: Question): Decision {
+  const { policies, limitKeys, lock, session } = question;
+  const tatsUs = policies.map((policy, index) =>
+    clampTat(space.readNumber(limitKeys[index] ?? "") ?? 0, nowUs, policy),
+  );
+  if (session !== undefined && isRevoked(space, nowUs, session)) {
+    return { verdict: "revoked", tatsUs };
+  }
   const spentUs = policies.map((policy, index) => (tatsUs[index] ?? nowUs) + policy.intervalUs);
   const limited = policies.some(
     (policy, index) => (spentUs[index] ?? nowUs) - nowUs > policy.toleranceUs,
@@ -50,26 +59,47 @@ export function decideAdmission(
     if (held !== undefined && held.expiresAtUs > nowUs) return { verdict: "chat_busy", tatsUs };
     space.writeLock(lock.key, { token: lock.token, expiresAtUs: nowUs + LOCK_LEASE_US });
   }
-  for (const [index, key] of limitKeys.entries()) space.writeTat(key, spentUs[index] ?? nowUs);
+  for (const [index, key] of limitKeys.entries()) {
+    const tatUs = spentUs[index] ?? nowUs;
+    space.writeNumber(key, tatUs, tatUs);
+  }
   return { verdict: "admitted", tatsUs: spentUs };
 }
 
-/** An expired lock is nobody's, whether or not the key space has come to delete it. */
-function holdsLock(space: KeySpace, nowUs: number, key: string, token: string): boolean {
-  const held = space.readLock(key);
-  return held !== undefined && held.token === token && held.expiresAtUs > nowUs;
+/**
+ * A TAT before now is a limit that is full; one beyond the tolerance was written under another limit
+ * or another clock, and must lock nobody out for longer than this limit can.
+ */
+function clampTat(tatUs: number, nowUs: number, { toleranceUs }: LimitPolicy): number {
+  return Math.min(Math.max(tatUs, nowUs), nowUs + toleranceUs);
 }
 
-/** Frees a lock, but only for the one whose token it bears (fencing). */
+function isRevoked(
+  space: KeySpace,
+  nowUs: number,
+  { keys, issuedAtMs }: NonNullable<Question["session"]>,
+): boolean {
+  const [sessionKey, ...cutOffKeys] = keys;
+  if ((space.readNumber(sessionKey) ?? 0) > nowUs) return true;
+  return cutOffKeys.some((key) => (space.readNumber(key) ?? 0) > issuedAtMs);
+}
+
+/**
+ * Frees a lock, but only for the one whose token it bears (fencing).
+ *
+ * @returns whether it was held: an expired lock is nobody's, though nobody may have taken it since
+ */
 export function releaseLock(space: KeySpace, nowUs: number, key: string, token: string): boolean {
-  if (!holdsLock(space, nowUs, key, token)) return false;
+  const held = space.readLock(key);
+  if (held?.token !== token) return false;
   space.delete(key);
-  return true;
+  return held.expiresAtUs > nowUs;
 }
 
-/** Extends a lock, but only for the one whose token it bears. */
+/** Extends a lock, and takes it anew where it was lost; but never somebody else's. */
 export function renewLock(space: KeySpace, nowUs: number, key: string, token: string): boolean {
-  if (!holdsLock(space, nowUs, key, token)) return false;
+  const held = space.readLock(key);
+  if (held !== undefined && held.token !== token && held.expiresAtUs > nowUs) return false;
   space.writeLock(key, { token, expiresAtUs: nowUs + LOCK_LEASE_US });
   return true;
 }

@@ -5,12 +5,12 @@
  * one script could not touch them all. Names are short because there is a key per active subject.
  */
 import type { ChatId, WorkspaceId } from "../branded.ts";
-import type { AdmitRequest } from "./admission.ts";
+import type { AdmitRequest, SessionRef } from "./admission.ts";
 import type { PolicyName } from "./limit-policy.ts";
 
 /** The TAT of a limit, as whole microseconds since the epoch. */
 export function limitKey(prefix: string, policy: PolicyName, request: AdmitRequest): string {
-  const tag = `${prefix}{ws:${request.workspaceId}}`;
+  const tag = workspaceTag(prefix, request.workspaceId);
   switch (policy) {
     case "session":
       return `${tag}:s:${request.subjectKey}`;
@@ -25,12 +25,43 @@ export function limitKey(prefix: string, policy: PolicyName, request: AdmitReque
   }
 }
 
+/** Written by the readiness probe, and gone after a second. */
+export function probeKey(prefix: string): string {
+  return `${prefix}{probe}`;
+}
+
 /** The TAT of wrong credentials from one address; belongs to no workspace yet. */
 export function authFailuresKey(prefix: string, addressKey: string): string {
   return `${prefix}{af:${addressKey}}`;
 }
 
+/**
+ * What ends sessions: one session's end, one subject's cut-off, everyone's cut-off, in this order.
+ * Sessions without a workspace have a slot of their own; no workspace has the id 0.
+ */
+export function revocationKeys(prefix: string, session: SessionRef): [string, string, string] {
+  return [
+    `${workspaceTag(prefix, session.workspaceId)}:r:${session.sessionKey}`,
+    cutOffKey(prefix, session.workspaceId, session.subjectKey),
+    cutOffKey(prefix, session.workspaceId, undefined),
+  ];
+}
+
+/** The cut-off of one subject, or of everyone: milliseconds since the epoch. */
+export function cutOffKey(
+  prefix: string,
+  workspaceId: WorkspaceId | undefined,
+  subjectKey: string | undefined,
+): string {
+  const tag = workspaceTag(prefix, workspaceId);
+  return subjectKey === undefined ? `${tag}:e` : `${tag}:c:${subjectKey}`;
+}
+
+function workspaceTag(prefix: string, workspaceId: WorkspaceId | undefined): string {
+  return `${prefix}{ws:${workspaceId ?? 0}}`;
+}
+
 /** The lock of one chat: its owner's token, a space, and when the lease ends (microseconds). */
 export function chatLockKey(prefix: string, workspaceId: WorkspaceId, chatId: ChatId): string {
-  return `${prefix}{ws:${workspaceId}}:l:${chatId}`;
+  return `${workspaceTag(prefix, workspaceId)}:l:${chatId}`;
 }

@@ -44,6 +44,8 @@ export async function sendMessage(
   const admitted = await parts.state.admit({
     workspaceId: workspace.id,
     subjectKey: session.subjectKey,
+    sessionKey: session.sessionKey,
+    issuedAtMs: session.issuedAtMs,
     addressKey,
     chatId,
     policies: workspace.policies,
@@ -94,6 +96,8 @@ function describeDenial(outcome: Exclude<AdmitOutcome, { kind: "admitted" }>): P
   switch (outcome.kind) {
     case "unavailable":
       return new Problem("state_unavailable");
+    case "revoked":
+      return new Problem("session_revoked", { headers: renderLimitHeaders(outcome.limits) });
     case "chat_busy":
       return new Problem("chat_busy", {
         retryAfterSeconds: 1,

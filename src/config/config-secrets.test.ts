@@ -34,6 +34,7 @@ test("what holds credentials is marked as a secret", () => {
     "WORKSPACES",
     "SESSION_SECRET",
     "SESSION_PUBLIC_KEY",
+    "COOKIE_KEYS",
     "REDIS_URL",
   ]);
 });

@@ -45,7 +45,13 @@ export interface Config {
     readonly issuer: string;
     readonly audience: string;
     readonly workspaceClaim: string;
+    readonly chatsClaim: string;
   };
+  /** Undefined: no cookie sessions. */
+  readonly cookies: { readonly keys: readonly Uint8Array[]; readonly maxAgeMs: number } | undefined;
+  /** Plain-http development on localhost. */
+  readonly insecure: boolean;
+  readonly allowedOrigins: ReadonlySet<string>;
   readonly workspaces: WorkspacesConfig;
   readonly authFailureLimit: QuotaSetting;
   readonly trustedProxies: number;
@@ -145,7 +151,9 @@ function assemble(values: VariableValues, production: boolean, report: Report): 
   for (const name of ["SESSION_ISSUER", "SESSION_AUDIENCE"] as const) {
     if (values[name] === undefined) counted(name, "is required");
   }
-  if (values.LOG_PRETTY === true && production) counted("LOG_PRETTY", "must be off in production");
+  for (const name of ["LOG_PRETTY", "COOKIE_INSECURE"] as const) {
+    if (values[name] === true && production) counted(name, "must be off in production");
+  }
   if (key === undefined || workspaces === undefined || state === undefined || before.faults > 0) {
     return undefined;
   }
@@ -156,7 +164,14 @@ function assemble(values: VariableValues, production: boolean, report: Report): 
       issuer: values.SESSION_ISSUER ?? "",
       audience: values.SESSION_AUDIENCE ?? "",
       workspaceClaim: values.SESSION_WORKSPACE_CLAIM ?? "workspace",
+      chatsClaim: values.SESSION_CHATS_CLAIM ?? "chats",
     },
+    cookies:
+      values.COOKIE_KEYS === undefined
+        ? undefined
+        : { keys: values.COOKIE_KEYS, maxAgeMs: values.COOKIE_MAX_AGE ?? 28_800_000 },
+    insecure: values.COOKIE_INSECURE ?? false,
+    allowedOrigins: values.ALLOWED_ORIGINS ?? new Set(),
     workspaces,
     authFailureLimit: values.LIMIT_AUTH_FAILURES ?? perMinute(30),
     trustedProxies: values.TRUST_PROXY ?? 0,

@@ -55,8 +55,75 @@ const WRONG_QUOTAS = ["0/1m", "20/0m", "20", "20/1m;burst=0", "-1/1m", "none", "
 const WRONG_FLAGS = ["1", "0", "yes", "no", "TRUE", "on", " true"];
 const WRONG_URLS = ["issuer.example", "ftp://a.example", "http://a.example", "https://", "/keys"];
 
+const COOKIE_KEY = Buffer.alloc(32, 7).toString("base64url");
+
 // By the type, a variable without its cases here does not compile.
 const cases: Record<VariableName, VariableCase> = {
+  SESSION_CHATS_CLAIM: {
+    read: (config) => config.session.chatsClaim,
+    standard: "chats",
+    right: [["https://a.example/chats", "https://a.example/chats"]],
+    wrong: [],
+  },
+  COOKIE_KEYS: {
+    read: (config) => config.cookies?.keys,
+    standard: undefined,
+    right: [
+      [COOKIE_KEY, [new Uint8Array(32).fill(7)]],
+      [`${COOKIE_KEY}, ${COOKIE_KEY}=`, [new Uint8Array(32).fill(7), new Uint8Array(32).fill(7)]],
+    ],
+    wrong: [
+      "short",
+      `${COOKIE_KEY}AA`,
+      `${COOKIE_KEY},`,
+      `${COOKIE_KEY.slice(1)}!`,
+      `,${COOKIE_KEY}`,
+    ],
+  },
+  COOKIE_MAX_AGE: {
+    read: (config) => config.cookies?.maxAgeMs,
+    beside: { COOKIE_KEYS: COOKIE_KEY },
+    right: [
+      ["30m", 1_800_000],
+      ["8h", 28_800_000],
+    ],
+    wrong: WRONG_DURATIONS,
+  },
+  COOKIE_INSECURE: {
+    read: (config) => config.insecure,
+    standard: false,
+    right: [
+      ["true", true],
+      ["false", false],
+    ],
+    wrong: WRONG_FLAGS,
+  },
+  ALLOWED_ORIGINS: {
+    read: (config) => [...config.allowedOrigins],
+    standard: [],
+    right: [
+      ["https://www.example.com", ["https://www.example.com"]],
+      [
+        "https://a.example:8443, http://localhost:3000,capacitor://localhost",
+        ["https://a.example:8443", "http://localhost:3000", "capacitor://localhost"],
+      ],
+      ["http://app.localhost:8080", ["http://app.localhost:8080"]],
+    ],
+    wrong: [
+      "*",
+      "null",
+      "www.example.com",
+      "https://*.example.com",
+      "https://www.example.com/",
+      "https://www.example.com/app",
+      "https://www.example.com:443",
+      "https://WWW.example.com",
+      "https://user@www.example.com",
+      "https://a.example https://b.example",
+      "https://a.example,,https://b.example",
+      "http://www.example.com",
+    ],
+  },
   PORT: {
     read: (config) => config.listen.port,
     standard: 8_787,
@@ -217,7 +284,18 @@ const cases: Record<VariableName, VariableCase> = {
       ["redis://127.0.0.1:6379/0", "redis://127.0.0.1:6379/0"],
       ["rediss://:pw@redis.example", "rediss://:pw@redis.example"],
     ],
-    wrong: ["redis.example:6379", "http://redis.example", "redis://", "127.0.0.1", "redis"],
+    wrong: [
+      "redis.example:6379",
+      "http://redis.example",
+      "redis://",
+      "127.0.0.1",
+      "redis",
+      "redis://redis.example/abc",
+      "redis://redis.example/0/1",
+      "redis://redis.example?enableOfflineQueue=true",
+      "redis://redis.example/0#x",
+      "redis://:100%@redis.example",
+    ],
   },
   STATE: {
     read: (config) => config.state.kind,
@@ -333,7 +411,9 @@ describe("every variable", () => {
     expect(read(configOf({ ...GOOD, [name]: "" }))).toEqual(standard);
   });
 
-  const documented = defaulted.filter(({ name }) => name !== "REDIS_URL" && name !== "STATE");
+  // Their documentation says in words what is without them.
+  const inWords = new Set(["REDIS_URL", "STATE", "COOKIE_KEYS", "ALLOWED_ORIGINS"]);
+  const documented = defaulted.filter(({ name }) => !inWords.has(name));
 
   test.each(documented)("the documented default of $name is the real one", (entry) => {
     const text = variables[entry.name].standard;
@@ -363,7 +443,8 @@ describe("every variable", () => {
   });
 
   const literal = each.filter(
-    ({ name }) => !["SESSION_SECRET", "UPONAI_API_TOKEN", "SESSION_PUBLIC_KEY"].includes(name),
+    ({ name }) =>
+      !["SESSION_SECRET", "UPONAI_API_TOKEN", "SESSION_PUBLIC_KEY", "COOKIE_KEYS"].includes(name),
   );
 
   test.each(literal)("the example of $name is a right value", ({ name, beside }) => {

@@ -2,6 +2,7 @@
  * Owns the environment variables: what each may hold, its default, and what the README and
  * `.env.example` say of it. The one source of all three.
  */
+import { base64url } from "jose";
 import { z } from "zod";
 
 import { parseByteSize, parseDuration, parseQuota } from "./units.ts";
@@ -87,11 +88,46 @@ const apiTokens = parsed((text) => {
   return tokens.every((token) => /^[A-Za-z0-9._~+/-]+=*$/.test(token)) ? tokens : undefined;
 }, "one API token, or several separated by commas");
 
+const COOKIE_KEY_BYTES = 32;
+
+const cookieKeys = parsed((text) => {
+  const keys = text.split(",").map((key) => key.trim());
+  if (!keys.every((key) => /^[A-Za-z0-9_-]{43}=?$/.test(key))) return undefined;
+  const decoded = keys.map((key) => base64url.decode(key.replace("=", "")));
+  return decoded.every((key) => key.byteLength === COOKIE_KEY_BYTES) ? decoded : undefined;
+}, "one or more keys of 32 bytes in base64url, separated by commas");
+
+const origins = parsed((text) => {
+  const list = text.split(",").map((entry) => entry.trim());
+  return list.every(isOrigin) ? new Set(list) : undefined;
+}, "exact origins separated by commas, such as https://www.example.com: scheme and host, no path, no wildcard (http only on localhost)");
+
+/** As a browser writes it in the `Origin` header; apps' own schemes (capacitor://) included. */
+function isOrigin(text: string): boolean {
+  if (!/^[a-z][a-z0-9+.-]*:\/\/[^\s/?#*@]+$/.test(text) || !URL.canParse(text)) return false;
+  const { protocol, hostname, origin } = new URL(text);
+  if (protocol === "https:") return origin === text;
+  if (protocol !== "http:") return true;
+  return origin === text && (LOOPBACK_HOSTS.has(hostname) || hostname.endsWith(".localhost"));
+}
+
 const redisUrl = parsed((text) => {
   if (!URL.canParse(text)) return undefined;
-  const { protocol, hostname } = new URL(text);
-  return (protocol === "redis:" || protocol === "rediss:") && hostname !== "" ? text : undefined;
-}, "a redis:// or rediss:// URL of one Redis server");
+  const { protocol, hostname, pathname, search, hash, username, password } = new URL(text);
+  const server = (protocol === "redis:" || protocol === "rediss:") && hostname !== "";
+  // Options in the query would override the client's safety settings.
+  const plain = search === "" && hash === "" && /^(?:\/\d{0,3})?$/.test(pathname);
+  return server && plain && canDecode(username) && canDecode(password) ? text : undefined;
+}, "a redis:// or rediss:// URL of one Redis server: no query, a number as path, special characters of the password percent-encoded");
+
+function canDecode(text: string): boolean {
+  try {
+    decodeURIComponent(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
 
 export const variables = {
   PORT: define({
@@ -176,6 +212,40 @@ export const variables = {
     about: "Claim that names the workspace; looked up literally first, then as a dot path.",
     example: "workspace",
     standard: "workspace",
+  }),
+  SESSION_CHATS_CLAIM: define({
+    schema: z.string(),
+    about: "Claim that lists the chats a session is confined to; looked up in the same way.",
+    example: "chats",
+    standard: "chats",
+  }),
+  COOKIE_KEYS: define({
+    schema: cookieKeys,
+    about:
+      "Keys that seal session cookies: 32 bytes each in base64url, comma-separated. The first seals, every one opens (rotation).",
+    example: "the output of: npx uponai-bff keys cookie",
+    standard: "none: no cookie sessions",
+    secret: true,
+  }),
+  COOKIE_MAX_AGE: define({
+    schema: parsed(parseDuration, "a duration such as 30m, 8h or 30d"),
+    about: "Longest life of a session cookie; never longer than its token's.",
+    example: "8h",
+    standard: "8h",
+  }),
+  COOKIE_INSECURE: define({
+    schema: flag,
+    about:
+      "Plain-http development on localhost: cookies without Secure and without the __Host- prefix. Refused in production.",
+    example: "true",
+    standard: "false",
+  }),
+  ALLOWED_ORIGINS: define({
+    schema: origins,
+    about:
+      "Exact origins, comma-separated, whose pages may send with credentials and read the answers, besides our own.",
+    example: "https://www.example.com,https://shop.example.com",
+    standard: "none: same origin only",
   }),
   TRUST_PROXY: define({
     schema: integer(0, 20),

@@ -11,6 +11,7 @@ import { type Config, parseConfig } from "../config/config.ts";
 import { startOnFreePort } from "../emulator/free-port.ts";
 import { startEmulator } from "../emulator/listen.ts";
 import { createNodeLog } from "../platform/node/log.ts";
+import { createCommonHeaders } from "../http/common-headers.ts";
 import { startNodeServer } from "../platform/node/server.ts";
 import { createNodeService, type NodeService } from "../platform/node/service.ts";
 
@@ -34,6 +35,9 @@ function createConfig(upstreamUrl: string): Config {
     SESSION_SECRET: sessionSecret,
     SESSION_ISSUER: ISSUER,
     SESSION_AUDIENCE: AUDIENCE,
+    COOKIE_KEYS: randomBytes(32).toString("base64url"),
+    // Plain http on loopback.
+    COOKIE_INSECURE: "true",
   });
   if (result.kind === "config") return result.config;
   throw new Error(`the demo's configuration has faults: ${JSON.stringify(result.problems)}`);
@@ -77,8 +81,8 @@ async function answerDemo(path: string, method: string): Promise<Response | unde
   });
 }
 
-async function createService(upstreamUrl: string): Promise<NodeService> {
-  const result = await createNodeService(createConfig(upstreamUrl), log);
+async function createService(config: Config): Promise<NodeService> {
+  const result = await createNodeService(config, log);
   if (result.kind === "service") return result.service;
   throw new Error("the demo's session key is unusable");
 }
@@ -92,21 +96,21 @@ const emulator = await startOnFreePort(EMULATOR_PORT, (port) =>
     chats: [{ chatId: CHAT, workspaceId: WORKSPACE }],
   }),
 );
-const { app, gate } = await createService(emulator.url);
+const config = createConfig(emulator.url);
+const { app, gate } = await createService(config);
 const server = await startOnFreePort(SERVICE_PORT, (port) =>
   startNodeServer(
     async (request, env) =>
       (await answerDemo(new URL(request.url).pathname, request.method)) ?? app.fetch(request, env),
     gate,
-    { host: HOST, port },
+    { host: HOST, port, commonHeaders: createCommonHeaders(config.insecure), log },
   ),
 );
 
 // Not once: under npm a Ctrl-C can arrive twice, from the terminal and from npm.
 for (const signal of ["SIGINT", "SIGTERM"] as const) {
   process.on(signal, () => {
-    log.flush();
-    process.exit(0);
+    void log.drained().then(() => process.exit(0));
   });
 }
 

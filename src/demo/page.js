@@ -9,6 +9,9 @@ const status = document.querySelector("#status");
 // Stands for the site's own login: a real site has its backend sign the token.
 const { token, chatId } = await (await fetch("/demo/session", { method: "POST" })).json();
 
+// The token is swapped for an HttpOnly cookie and forgotten: no script can read that.
+await fetch("/session", { method: "POST", headers: { Authorization: `Bearer ${token}` } });
+
 function show(role, text) {
   const item = document.createElement("li");
   item.className = role;
@@ -22,7 +25,7 @@ function show(role, text) {
 async function send(text) {
   const response = await fetch(`/chat/${chatId}/send`, {
     method: "POST",
-    headers: { Authorization: `Bearer ${token}`, "Content-Type": "application/json" },
+    headers: { "Content-Type": "application/json" },
     body: JSON.stringify({ content: text }),
   });
   const answer = await response.json();

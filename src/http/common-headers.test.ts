@@ -1,6 +1,8 @@
 import { expect, test } from "vitest";
 
-import { COMMON_HEADERS } from "./common-headers.ts";
+import { createCommonHeaders } from "./common-headers.ts";
+
+const COMMON_HEADERS = createCommonHeaders(false);
 
 test("every answer forbids caching, sniffing, framing, referring and plain http", () => {
   expect(COMMON_HEADERS).toEqual({
@@ -10,6 +12,10 @@ test("every answer forbids caching, sniffing, framing, referring and plain http"
     "Referrer-Policy": "no-referrer",
     "Strict-Transport-Security": expect.stringMatching(/^max-age=[1-9]\d{7,}$/) as string,
   });
+});
+
+test("plain-http development is not locked into https", () => {
+  expect(createCommonHeaders(true)).not.toHaveProperty("Strict-Transport-Security");
 });
 
 test("no answer can change them for those that follow, and none says what serves it", () => {

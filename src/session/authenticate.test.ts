@@ -23,6 +23,8 @@ function create(workspaceClaim = "workspace"): Authenticator {
     issuer: "issuer",
     audience: "audience",
     workspaceClaim,
+    chatsClaim: "chats",
+    cookies: undefined,
     clock: { epochMs: () => nowMs, monotonicMs: () => nowMs - START_MS },
     hashing: { digest, pseudonym: (text) => `pseudonym-of-${text}` },
   });
@@ -58,8 +60,15 @@ describe("a session", () => {
         subject: "alice",
         subjectKey: DIGEST_OF("alice").slice(0, 22),
         subjectHash: "pseudonym-of-alice",
+        sessionKey: DIGEST_OF(
+          `token:${DIGEST_OF(header.slice("Bearer ".length, header.lastIndexOf(".")))} alice`,
+        ).slice(0, 22),
+        issuedAtMs: undefined,
         workspaceClaim: "acme",
+        chats: undefined,
         expiresAtMs: START_MS + 60 * MINUTE_MS,
+        tokenExpiresAtMs: START_MS + 60 * MINUTE_MS,
+        via: "bearer",
       },
     });
   });

@@ -2,9 +2,10 @@
 import type { Subject } from "../branded.ts";
 import type { Hashing } from "../hashing.ts";
 import { readBearerToken } from "./bearer-token.ts";
-import { parseWorkspaceClaim, resolveClaim } from "./claims.ts";
+import { parseChatsClaim, parseWorkspaceClaim, resolveClaim } from "./claims.ts";
 import { createSessionCache } from "./session-cache.ts";
-import type { Session } from "./session.ts";
+import type { SessionCookies } from "./session-cookie.ts";
+import type { Session, SessionClaims } from "./session.ts";
 import {
   CLOCK_TOLERANCE_SECONDS,
   type TokenRules,
@@ -19,58 +20,122 @@ export type Authentication =
   | { readonly kind: "unavailable" };
 
 export interface Authenticator {
-  /** @param authorization the `Authorization` header, or null */
-  authenticate(authorization: string | null): Promise<Authentication>;
+  /**
+   * A bearer token decides alone where there is one; else the session cookie.
+   *
+   * @param authorization the `Authorization` header, or null
+   * @param cookie the `Cookie` header, or null where cookies shall not count
+   */
+  authenticate(authorization: string | null, cookie?: string | null): Promise<Authentication>;
   /** Whether sessions can be checked at all; for `/readyz`. */
   isUsable(): Promise<boolean>;
 }
 
 export interface AuthenticatorOptions extends TokenRules {
-  /** Name of the workspace claim; see `resolveClaim`. */
+  /** Names of the claims; see `resolveClaim`. */
   readonly workspaceClaim: string;
+  readonly chatsClaim: string;
   readonly hashing: Hashing;
+  /** Undefined: there are no cookie sessions, and cookies are not looked at. */
+  readonly cookies: SessionCookies | undefined;
 }
 
-/** Verified tokens remembered; about 0.5 KiB each. */
+/** Verified credentials remembered; about 0.5 KiB each. */
 const CACHED_SESSIONS_MAX = 20_000;
 /** Longest time a verified token is taken on trust, so that a withdrawn key stops working. */
 const CACHED_MS_MAX = 600_000;
 
 export function createAuthenticator(options: AuthenticatorOptions): Authenticator {
-  const { hashing, clock } = options;
+  const { hashing, clock, cookies } = options;
   const cache = createSessionCache(CACHED_SESSIONS_MAX);
+
+  /** Looks a credential up by its digest, and verifies it only where it is not known. */
+  const recall = async (
+    credential: string,
+    verify: () => Promise<Verified | Exclude<Authentication, { kind: "session" }>>,
+  ): Promise<Authentication> => {
+    const digest = hashing.digest(credential);
+    const nowMs = clock.epochMs();
+    const known = cache.find(digest, nowMs);
+    if (known !== undefined) return { kind: "session", session: known };
+    const verified = await verify();
+    if (verified.kind !== "verified") return verified;
+    const { claims, via, goodUntilMs } = verified;
+    const session: Session = {
+      ...claims,
+      // The one place where a string becomes a subject: its credential was verified.
+      subject: claims.subject as Subject, // oxlint-disable-line typescript/no-unsafe-type-assertion
+      subjectKey: createSubjectKey(hashing, claims.subject),
+      subjectHash: hashing.pseudonym(claims.subject),
+      via,
+    };
+    cache.add(digest, session, Math.min(goodUntilMs, nowMs + CACHED_MS_MAX));
+    return { kind: "session", session };
+  };
+
+  const verifyBearer = (token: string) =>
+    recall(token, async () => {
+      const verdict = await verifyToken(token, options);
+      if (verdict.kind !== "verified") return verdict;
+      // Without the signature: the same token can be written with another tail that verifies too.
+      const content = token.slice(0, token.lastIndexOf("."));
+      const claims = readClaims(verdict.claims, hashing.digest(content), options);
+      const goodUntilMs = claims.expiresAtMs + CLOCK_TOLERANCE_SECONDS * 1_000;
+      return { kind: "verified", claims, via: "bearer", goodUntilMs };
+    });
+
+  const verifyCookie = async (header: string | null): Promise<Authentication> => {
+    const cookie = cookies?.read(header) ?? { kind: "missing" };
+    if (cookies === undefined || cookie.kind === "missing") return { kind: "missing" };
+    if (cookie.kind === "ambiguous") return { kind: "refused", code: "session_invalid" };
+    return recall(cookie.value, async () => {
+      const opened = await cookies.open(cookie.value);
+      if (opened.kind === "refused") return opened;
+      const { claims } = opened;
+      return { kind: "verified", claims, via: "cookie", goodUntilMs: claims.expiresAtMs };
+    });
+  };
+
   return {
     isUsable: () => options.keys.isUsable(),
-    async authenticate(authorization) {
+    async authenticate(authorization, cookie = null) {
       const bearer = readBearerToken(authorization);
-      if (bearer.kind === "missing") return bearer;
       if (bearer.kind === "malformed") return { kind: "refused", code: "session_invalid" };
-      const digest = hashing.digest(bearer.token);
-      const nowMs = clock.epochMs();
-      const known = cache.find(digest, nowMs);
-      if (known !== undefined) return { kind: "session", session: known };
-
-      const verdict = await verifyToken(bearer.token, options);
-      if (verdict.kind !== "verified") return verdict;
-      const session = createSession(verdict.claims, options);
-      const expiryMs = session.expiresAtMs + CLOCK_TOLERANCE_SECONDS * 1_000;
-      cache.add(digest, session, Math.min(expiryMs, nowMs + CACHED_MS_MAX));
-      return { kind: "session", session };
+      return bearer.kind === "token" ? verifyBearer(bearer.token) : verifyCookie(cookie);
     },
   };
 }
 
-function createSession(
+/** The subject in state keys. 128 bits: no two subjects share limits, and keys stay short. */
+export function createSubjectKey(hashing: Hashing, subject: string): string {
+  return hashing.digest(subject).slice(0, 22);
+}
+
+interface Verified {
+  readonly kind: "verified";
+  readonly claims: SessionClaims;
+  readonly via: Session["via"];
+  readonly goodUntilMs: number;
+}
+
+function readClaims(
   claims: VerifiedClaims,
-  { workspaceClaim, hashing }: AuthenticatorOptions,
-): Session {
+  contentDigest: string,
+  { workspaceClaim, chatsClaim, hashing }: AuthenticatorOptions,
+): SessionClaims {
+  const { sub, iat, exp, jti } = claims;
+  const identity = readId(claims["sid"], "sid") ?? readId(jti, "jti") ?? `token:${contentDigest}`;
   return {
-    // The one place where a string becomes a subject: its token was verified.
-    subject: claims.sub as Subject, // oxlint-disable-line typescript/no-unsafe-type-assertion
-    // 128 bits of the digest: no two subjects share limits, and keys stay short.
-    subjectKey: hashing.digest(claims.sub).slice(0, 22),
-    subjectHash: hashing.pseudonym(claims.sub),
+    subject: sub,
+    sessionKey: hashing.digest(`${identity} ${sub}`).slice(0, 22),
+    issuedAtMs: iat === undefined ? undefined : iat * 1_000,
+    expiresAtMs: exp * 1_000,
+    tokenExpiresAtMs: exp * 1_000,
     workspaceClaim: parseWorkspaceClaim(resolveClaim(claims, workspaceClaim)),
-    expiresAtMs: claims.exp * 1_000,
+    chats: parseChatsClaim(resolveClaim(claims, chatsClaim)),
   };
+}
+
+function readId(value: unknown, name: string): string | undefined {
+  return typeof value === "string" && value !== "" ? `${name}:${value}` : undefined;
 }

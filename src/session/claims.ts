@@ -21,3 +21,13 @@ export function parseWorkspaceClaim(value: unknown): string | undefined {
   if (typeof value === "string") return value;
   return typeof value === "number" && Number.isSafeInteger(value) ? String(value) : undefined;
 }
+
+/**
+ * The chats that a session is confined to. A claim that is there but is no list of strings opens
+ * nothing: a mistake of the issuer must not open every chat.
+ */
+export function parseChatsClaim(value: unknown): readonly string[] | undefined {
+  if (value === undefined) return undefined;
+  const list: readonly unknown[] = Array.isArray(value) ? value : [];
+  return list.every((item) => typeof item === "string") ? list : [];
+}

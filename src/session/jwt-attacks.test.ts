@@ -242,6 +242,8 @@ describe.each(["secret", "pem", "jwks"] as const)("with the key as %s", (kind) =
       issuer: ISSUER,
       audience: AUDIENCE,
       workspaceClaim: "workspace",
+      chatsClaim: "chats",
+      cookies: undefined,
       clock,
       hashing: createHashing(config.config),
     });

@@ -11,6 +11,11 @@ const sessionOf = (subject: string): Session => ({
   subjectHash: subject,
   workspaceClaim: undefined,
   expiresAtMs: 0,
+  tokenExpiresAtMs: 0,
+  sessionKey: "session",
+  issuedAtMs: undefined,
+  chats: undefined,
+  via: "bearer",
 });
 
 describe("what is remembered", () => {

@@ -82,7 +82,9 @@ function judgeClaims(payload: JWTPayload, nowSeconds: number): TokenVerdict {
   const issuedInTime =
     iat === undefined || (Number.isFinite(iat) && iat <= nowSeconds + CLOCK_TOLERANCE_SECONDS);
   const expires = exp !== undefined && exp <= LAST_SECOND;
-  if (typeof sub !== "string" || sub === "" || !expires || !issuedInTime) {
+  // Half a surrogate pair has no UTF-8: two such subjects could look alike.
+  const named = typeof sub === "string" && sub !== "" && sub.isWellFormed();
+  if (!named || !expires || !issuedInTime) {
     return { kind: "refused", code: "session_invalid" };
   }
   return { kind: "verified", claims: { ...payload, sub, exp } };

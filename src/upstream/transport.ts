@@ -9,6 +9,8 @@ export interface UpstreamRequest {
   readonly path: string;
   readonly headers: Readonly<Record<string, string>>;
   readonly body?: string;
+  /** Longest time for all of it, connecting included, in milliseconds. */
+  readonly timeoutMs: number;
 }
 
 export type UpstreamReply =

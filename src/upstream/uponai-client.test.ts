@@ -20,6 +20,8 @@ const reply = (status: number, body = "", retryAfter?: string): UpstreamReply =>
 });
 const OK = reply(201, '{"messages":[{"role":"assistant","content":"Hi"}]}');
 
+const TIMEOUT_MS = 60_000;
+
 let sent: UpstreamRequest[];
 let replies: UpstreamReply[];
 let client: UponaiClient;
@@ -38,6 +40,7 @@ beforeEach(() => {
       return Promise.resolve(next);
     },
     { epochMs: () => NOW_MS, monotonicMs: () => monotonicMs },
+    TIMEOUT_MS,
   );
 });
 
@@ -54,6 +57,7 @@ describe("the request", () => {
     expect(sent).toEqual([
       {
         method: "POST",
+        timeoutMs: TIMEOUT_MS,
         path: "/api/chats/chat-1/completions",
         headers: {
           Authorization: "Bearer token-1",
@@ -210,7 +214,7 @@ describe("sending again", () => {
       kind: "answered",
       call: { status: 201, ms: 10, retries: 1 },
     });
-    expect(sent[1]).toEqual(sent[0]);
+    expect(sent[1]).toEqual({ ...sent[0], timeoutMs: TIMEOUT_MS - 5 });
   });
 
   test("does not happen a third time", async () => {

@@ -61,7 +61,12 @@ export interface UponaiClient {
 /** Longest wait that is passed on to a client, in seconds. */
 const RETRY_AFTER_MAX_SECONDS = 60;
 
-export function createUponaiClient(transport: UpstreamTransport, clock: Clock): UponaiClient {
+/** @param timeoutMs longest time for a call, with its retries */
+export function createUponaiClient(
+  transport: UpstreamTransport,
+  clock: Clock,
+  timeoutMs: number,
+): UponaiClient {
   // By account, not by workspace: two accounts can reach one workspace with tokens of their own.
   const rings = new WeakMap<UpstreamAccount, TokenRing>();
 
@@ -79,8 +84,11 @@ export function createUponaiClient(transport: UpstreamTransport, clock: Clock): 
       const ring = ringOf(account);
       const path = `/api/chats/${chatId}/completions`;
       const body = JSON.stringify({ workspaceId: account.id, content });
-      const send = (token: string) =>
-        transport({ method: "POST", path, headers: buildHeaders(token, trace), body });
+      const send = (token: string) => {
+        const leftMs = Math.max(timeoutMs - (clock.monotonicMs() - startedMs), 1);
+        const headers = buildHeaders(token, trace);
+        return transport({ method: "POST", path, headers, body, timeoutMs: leftMs });
+      };
 
       let token = ring.current();
       let retries = 0;
@@ -160,9 +168,14 @@ function classifyStatus(status: number): ProblemCode {
   return status >= 400 ? "upstream_error" : "upstream_malformed";
 }
 
-// RFC 9110 section 5.6.7, IMF-fixdate.
+// RFC 9110 section 5.6.7: the one form that is sent, and two that a recipient must read as well.
 const HTTP_DATE =
-  /^(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d{2} (?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) \d{4} \d{2}:\d{2}:\d{2} GMT$/;
+  /^(?:[A-Z][a-z]{2}, \d{2} [A-Z][a-z]{2} \d{4} \d{2}:\d{2}:\d{2} GMT|[A-Z][a-z]{5,8}, \d{2}-[A-Z][a-z]{2}-\d{2} \d{2}:\d{2}:\d{2} GMT|[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d{2}:\d{2}:\d{2} \d{4})$/;
+
+/** The asctime form names no zone, and means GMT. */
+function withZone(date: string): string {
+  return date.endsWith("GMT") ? date : `${date} GMT`;
+}
 
 /** `Retry-After` in seconds, 1 to 60; RFC 9110 section 10.2.3 also allows a date. */
 function parseRetryAfter(text: string | undefined, nowMs: number): number | undefined {
@@ -170,7 +183,7 @@ function parseRetryAfter(text: string | undefined, nowMs: number): number | unde
   let seconds: number;
   if (/^\d+$/.test(text)) seconds = Number(text);
   // Only the one form of a date that senders may use: `Date.parse` would read nearly anything.
-  else if (HTTP_DATE.test(text)) seconds = (Date.parse(text) - nowMs) / 1_000;
+  else if (HTTP_DATE.test(text)) seconds = (Date.parse(withZone(text)) - nowMs) / 1_000;
   else return undefined;
   return Math.min(Math.max(Math.ceil(seconds), 1), RETRY_AFTER_MAX_SECONDS);
 }

@@ -32,7 +32,10 @@ type Step =
       readonly chat: number;
     }
   | { readonly do: "settle" | "renew"; readonly ticket: number }
-  | { readonly do: "wrong_credentials"; readonly address: number };
+  | { readonly do: "wrong_credentials"; readonly address: number }
+  | { readonly do: "check"; readonly subject: number; readonly issuedAgoMs: number }
+  | { readonly do: "revoke"; readonly subject: number; readonly forMs: number }
+  | { readonly do: "cut_off"; readonly subject: number | undefined };
 
 const few = fc.nat(2);
 const step: fc.Arbitrary<Step> = fc.oneof(
@@ -56,6 +59,29 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   {
     weight: 1,
     arbitrary: fc.record({ do: fc.constant("wrong_credentials" as const), address: few }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      do: fc.constant("check" as const),
+      subject: few,
+      issuedAgoMs: fc.nat(120_000),
+    }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      do: fc.constant("revoke" as const),
+      subject: few,
+      forMs: fc.integer({ min: 1, max: 60_000 }),
+    }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      do: fc.constant("cut_off" as const),
+      subject: fc.option(few, { nil: undefined }),
+    }),
   },
 );
 
@@ -92,6 +118,7 @@ test("random histories are decided alike by the in-process state and by Redis", 
         const memory = createMemoryState(clock);
         const policies = compilePolicies(limits);
         const tickets: Ticket[] = [];
+        const startedMs = Date.now();
 
         /** Redis first: its clock goes on by itself, and the other then stands at the same moment. */
         const both = async <Outcome>(ask: (state: AdmissionState) => Promise<Outcome>) => {
@@ -107,8 +134,7 @@ test("random histories are decided alike by the in-process state and by Redis", 
             } else if (taken.do === "admit") {
               const { fromRedis, fromMemory } = await both((state) =>
                 state.admit({
-                  workspaceId: 42 as WorkspaceId,
-                  subjectKey: `s${taken.subject}`,
+                  ...sessionOf(taken.subject, startedMs),
                   addressKey: `a${taken.address}`,
                   chatId: `c${taken.chat}` as ChatId,
                   policies,
@@ -124,6 +150,17 @@ test("random histories are decided alike by the in-process state and by Redis", 
                 state.countAuthFailure(`a${taken.address}`, authPolicy),
               );
               expect(fromRedis).toEqual(fromMemory);
+            } else if (taken.do === "check") {
+              const session = sessionOf(taken.subject, startedMs - taken.issuedAgoMs);
+              const { fromRedis, fromMemory } = await both((state) => state.checkSession(session));
+              expect(fromRedis).toBe(fromMemory);
+            } else if (taken.do === "revoke") {
+              const session = sessionOf(taken.subject, startedMs);
+              await both((state) => state.revokeSession(session, taken.forMs));
+            } else if (taken.do === "cut_off") {
+              const subjectKey = taken.subject === undefined ? undefined : `s${taken.subject}`;
+              const order = { workspaceId: 42 as WorkspaceId, subjectKey, forMs: 86_400_000 };
+              await both((state) => state.cutOff(order));
             } else {
               const ticket = tickets[taken.ticket];
               if (ticket === undefined) continue;
@@ -141,6 +178,11 @@ test("random histories are decided alike by the in-process state and by Redis", 
   );
   expect(runs).toBeGreaterThanOrEqual(500);
 }, 120_000);
+
+function sessionOf(subject: number, issuedAtMs: number) {
+  const subjectKey = `s${subject}`;
+  return { workspaceId: 42 as WorkspaceId, subjectKey, sessionKey: `of-${subjectKey}`, issuedAtMs };
+}
 
 /** Everything but how long it took. */
 function withoutTimes(outcome: Awaited<ReturnType<AdmissionState["admit"]>>) {

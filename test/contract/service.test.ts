@@ -15,6 +15,9 @@ const unavailableState: AdmissionState = {
   admit: () => Promise.resolve({ kind: "unavailable" }),
   settle: () => Promise.resolve("unavailable"),
   renew: () => Promise.resolve("unavailable"),
+  checkSession: () => Promise.resolve("unavailable"),
+  revokeSession: () => Promise.resolve("unavailable"),
+  cutOff: () => Promise.resolve("unavailable"),
   countAuthFailure: () => Promise.resolve({ kind: "unavailable" }),
   isReachable: () => Promise.resolve(false),
 };
@@ -248,6 +251,9 @@ describe("the access line", () => {
 
 describe("the description", () => {
   test("lists every route and no other, and each works without a session only where it says so", async () => {
+    it = await createTestApp({
+      environment: { COOKIE_KEYS: Buffer.alloc(32, 1).toString("base64url") },
+    });
     const { paths } = (await (await it.app.request("/openapi.json")).json()) as {
       paths: Record<
         string,

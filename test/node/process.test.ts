@@ -13,6 +13,7 @@ import {
 } from "../support/bff-fixture.ts";
 import { spawnBff } from "../support/bff-process.ts";
 import { openRaw } from "../support/raw-http.ts";
+import { mintToken } from "../support/session-tokens.ts";
 
 let emulator: RunningEmulator;
 
@@ -54,6 +55,13 @@ describe("configuration", () => {
     const child = spawnBff({ ...rest, SESSION_PUBLIC_KEY: "-----BEGIN PUBLIC KEY-----\nAAAA" });
     expect(await child.exited()).toBe(78);
     expect(child.log().at(-1)).toMatchObject({ level: "fatal", variable: "SESSION_PUBLIC_KEY" });
+  });
+
+  test("the port is named at every level of the log", async () => {
+    const bff = await startTestBff(emulator.url, { LOG_LEVEL: "fatal" });
+    await bff.stop();
+    expect(bff.log().filter(({ msg }) => msg === "listening")).toHaveLength(1);
+    expect(bff.log().some(({ msg }) => msg === "stopping")).toBe(false);
   });
 
   test("a misspelt variable and in-process state are warned of", async () => {
@@ -108,6 +116,44 @@ describe("stopping", () => {
     expect(emulator.messages().some(({ content }) => content === "late")).toBe(false);
   });
 
+  test("is not held up by connections that never sent a whole request", async () => {
+    const bff = await startTestBff(emulator.url);
+    const silent = await openRaw(bff.url);
+    const partial = await openRaw(bff.url);
+    partial.write("POST /chat/chat-1/send HTTP/1.1\r\nHost: x\r\nConten");
+    const between = await openRaw(bff.url);
+    between.write("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\nGET /hea");
+    await between.received('{"status":"ok"}');
+    const unread = await openRaw(bff.url);
+    unread.write("GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc");
+    await unread.received('{"status":"ok"}');
+    bff.signal("SIGTERM");
+    expect(await bff.exited()).toBe(0);
+    for (const connection of [silent, partial, between, unread]) await connection.ended();
+  });
+
+  test("tells a client whose answer is under way that it is the connection's last", async () => {
+    const bff = await startTestBff(emulator.url);
+    emulator.addFault({ delayMs: 300 });
+    const sending = sendMessage(bff.url, "slow");
+    await expect.poll(() => emulator.messages().length).toBe(1);
+    bff.signal("SIGTERM");
+    const answer = await sending;
+    expect(answer.status).toBe(201);
+    expect(answer.headers.get("connection")).toBe("close");
+    expect(await bff.exited()).toBe(0);
+  });
+
+  test.each(["SIGTERM", "SIGINT"] as const)(
+    "ends by %s although nobody reads its log any more",
+    async (signal) => {
+      const bff = await startTestBff(emulator.url);
+      bff.stopReading();
+      bff.signal(signal);
+      expect(await bff.exited()).toBe(0);
+    },
+  );
+
   test("a second signal ends it at once and says what was cut", async () => {
     const bff = await startTestBff(emulator.url);
     emulator.addFault({ delayMs: 60_000 });
@@ -150,6 +196,13 @@ describe("requests below the application", () => {
     "two lengths": "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
     "a length beside chunks":
       "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "no Host": "GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n",
+    "two Hosts": "GET /healthz HTTP/1.1\r\nHost: x\r\nHost: y\r\nConnection: close\r\n\r\n",
+    "a transfer encoding besides chunks":
+      "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\nConnection: close\r\n\r\n0\r\n\r\n",
+    "chunks over HTTP/1.0":
+      "POST / HTTP/1.0\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "a tunnel": "CONNECT evil.example:443 HTTP/1.1\r\nHost: evil.example:443\r\n\r\n",
     "a backslash in the path":
       "GET /chat\\..\\healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
   };
@@ -165,7 +218,9 @@ describe("requests below the application", () => {
         expect(answer).toMatch(/^HTTP\/1\.1 400 /);
         expect(answer).toContain("application/problem+json");
         expect(answer).toContain('"code":"invalid_request"');
-        expect(answer.toLowerCase()).toContain("x-request-id: ");
+        const [, requestId] = /^x-request-id: (.+)\r$/im.exec(answer) ?? [];
+        expect(requestId).toBeDefined();
+        await bff.waitForLine(({ reqId, status }) => reqId === requestId && status === 400);
         expect((await fetch(`${bff.url}/healthz`)).status).toBe(200);
         expect(emulator.requests()).toHaveLength(0);
       } finally {
@@ -173,6 +228,40 @@ describe("requests below the application", () => {
       }
     },
   );
+
+  test("what follows a request on its connection cannot answer in its place", async () => {
+    const bff = await startTestBff(emulator.url);
+    try {
+      emulator.addFault({ delayMs: 200 });
+      const token = await mintToken();
+      const body = '{"content":"whole"}';
+      const connection = await openRaw(bff.url);
+      connection.write(
+        `POST /chat/chat-1/send HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${token}\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}no HTTP\r\n\r\n`,
+      );
+      const answer = await connection.ended();
+      expect(answer).toMatch(/^HTTP\/1\.1 201 /);
+      expect(answer.match(/^HTTP\//gm)).toHaveLength(1);
+      expect(emulator.messages()).toEqual([expect.objectContaining({ arrived: 1, taken: 1 })]);
+    } finally {
+      await bff.stop();
+    }
+  });
+
+  test("an expectation that is not known is ignored, and a known one met", async () => {
+    const bff = await startTestBff(emulator.url);
+    try {
+      for (const expectation of ["200-ok", "100-continue"]) {
+        const connection = await openRaw(bff.url);
+        connection.write(
+          `GET /healthz HTTP/1.1\r\nHost: x\r\nExpect: ${expectation}\r\nConnection: close\r\n\r\n`,
+        );
+        expect(await connection.ended()).toContain('{"status":"ok"}');
+      }
+    } finally {
+      await bff.stop();
+    }
+  });
 
   test("a body over the limit in chunks is 413 before it has all been sent", async () => {
     const bff = await startTestBff(emulator.url);

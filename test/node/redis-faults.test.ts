@@ -141,6 +141,39 @@ test("a Redis that fails while UponAI answers does not cost the answer", async (
   expect(line).toMatchObject({ level: "warn", reqId: "unsettled", settled: "unavailable" });
 });
 
+test.each([
+  ["has no memory left", "maxmemory", "1", "OOM"],
+  ["has too few replicas to write", "min-replicas-to-write", "1", "NOREPLICAS"],
+])(
+  "a Redis that %s is named by readyz and, once, in the log",
+  async (_name, setting, value, reason) => {
+    const admin = new Redis(redis.url);
+    await admin.config("SET", setting, value);
+    for (let count = 0; count < 5; count += 1)
+      await expectUnavailable(await sendMessage(bff.url, "hi"));
+    expect(await readyStatus()).toBe(503);
+    await bff.waitForLine((line) => line["reason"] === reason);
+    expect(bff.log().filter(({ msg }) => msg === "state is unreachable")).toHaveLength(1);
+    await admin.config("SET", setting, "0");
+    admin.disconnect();
+    expect((await sendMessage(bff.url, "hi")).status).toBe(201);
+    await bff.waitForLine(({ msg }) => msg === "state is reachable again");
+  },
+);
+
+test("a database that Redis does not have is an outage, not another database", async () => {
+  const elsewhere = await start(`${redis.url}/99`);
+  try {
+    await expectUnavailable(await sendMessage(elsewhere.url, "hi"));
+    expect(await elsewhere.waitForLine(({ msg }) => msg === "state is unreachable")).toMatchObject({
+      reason: "ERR",
+    });
+    expect((await fetch(`${elsewhere.url}/readyz`)).status).toBe(503);
+  } finally {
+    await elsewhere.stop();
+  }
+});
+
 test("a Redis that forgot the scripts is told them again", async () => {
   expect((await sendMessage(bff.url, "before")).status).toBe(201);
   const admin = new Redis(redis.url);

@@ -88,6 +88,11 @@ describe("a message", () => {
     const line = await bff.waitForLine(({ reqId }) => reqId === "left");
     expect(line["status"]).toBe(201);
     expect(emulator.messages()[0]).toMatchObject({ arrived: 1, taken: 1 });
+    // Counted for the address it came from, though the connection is gone.
+    const client = new Redis(redis.url);
+    const counted = await client.keys("bff:{ws:42}:a:*");
+    client.disconnect();
+    expect(counted).toEqual(["bff:{ws:42}:a:127.0.0.1"]);
     expect((await sendMessage(bff.url, "and back", { subject: "leaver" })).status).toBe(201);
   });
 

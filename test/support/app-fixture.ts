@@ -1,4 +1,5 @@
 /** The application alone, in this process: a movable clock, in-process state, a scripted upstream. */
+import type { AdmissionState } from "../../src/admission/admission.ts";
 import { createMemoryState } from "../../src/admission/memory-state.ts";
 import { type App, createApp } from "../../src/app.ts";
 import { type Config, parseConfig } from "../../src/config/config.ts";
@@ -16,6 +17,7 @@ export interface TestApp {
   readonly app: App;
   readonly clock: MovableClock;
   readonly gate: LoadGate;
+  readonly state: AdmissionState;
   /** Every request that went upstream. */
   readonly sent: UpstreamRequest[];
   /** Every log line's fields. */
@@ -60,6 +62,7 @@ export async function createTestApp(options: TestAppOptions = {}): Promise<TestA
   const config = createTestConfig(options.environment);
   const clock = createMovableClock(Date.now());
   const gate = createLoadGate(config.inFlightMax);
+  const state = options.services?.state ?? createMemoryState(clock);
   const sent: UpstreamRequest[] = [];
   const lines: LogFields[] = [];
   const reply =
@@ -71,7 +74,7 @@ export async function createTestApp(options: TestAppOptions = {}): Promise<TestA
     hashing: createHashing(config),
     createId: () => `id-${(ids += 1)}`,
     log: { log: (level, message, fields) => void lines.push({ level, message, ...fields }) },
-    state: createMemoryState(clock),
+    state,
     transport: async (request) => {
       sent.push(request);
       return reply(request);
@@ -87,6 +90,7 @@ export async function createTestApp(options: TestAppOptions = {}): Promise<TestA
     app,
     clock,
     gate,
+    state,
     sent,
     lines,
     send: async ({ sub = "alice", claims, chatId = "chat-1", body, headers, peer } = {}) => {

@@ -17,6 +17,8 @@ export interface BffProcess {
   /** Resolves with the first line, past or to come, that the predicate accepts. */
   waitForLine(accepts: (line: LogLine) => boolean): Promise<LogLine>;
   signal(signal: NodeJS.Signals): void;
+  /** Breaks both pipes, as a log collector does that dies. */
+  stopReading(): void;
   /** Resolves with the exit code; null after a signal. */
   exited(): Promise<number | null>;
   stop(): Promise<number | null>;
@@ -70,6 +72,10 @@ export function spawnBff(environment: Record<string, string>): Omit<BffProcess, 
         for (const line of lines) consider(line);
       }),
     signal: (signal) => void child.kill(signal),
+    stopReading: () => {
+      child.stdout.destroy();
+      child.stderr.destroy();
+    },
     exited: () => closed,
     stop: () => {
       child.kill("SIGTERM");

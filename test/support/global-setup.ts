@@ -1,12 +1,15 @@
 /** Makes sure that what the tests start is on this machine, or says in one line how to get it. */
 import { spawnSync } from "node:child_process";
 
+import { CHROMIUM_NAMES } from "./browser.ts";
+
 export default function setUp(): void {
-  requireProgram("redis-server", "redis-server");
+  requireProgram(["redis-server"], "redis-server", "brew install redis");
+  requireProgram(CHROMIUM_NAMES, "chromium", "brew install --cask chromium");
 }
 
-function requireProgram(program: string, debianPackage: string): void {
-  if (isInstalled(program)) return;
+function requireProgram(names: readonly string[], debianPackage: string, elsewhere: string): void {
+  if (names.some(isInstalled)) return;
   if (process.getuid?.() === 0 && isInstalled("apt-get")) {
     for (const args of [["update"], ["install", "-y", "--no-install-recommends", debianPackage]]) {
       spawnSync("apt-get", args, {
@@ -14,10 +17,10 @@ function requireProgram(program: string, debianPackage: string): void {
         env: { ...process.env, DEBIAN_FRONTEND: "noninteractive" },
       });
     }
-    if (isInstalled(program)) return;
+    if (names.some(isInstalled)) return;
   }
   throw new Error(
-    `The tests start ${program}, which is not installed: sudo apt-get install ${debianPackage} (Debian, Ubuntu) or brew install redis (macOS).`,
+    `The tests start ${debianPackage}, which is not installed: sudo apt-get install ${debianPackage} (Debian, Ubuntu), or ${elsewhere} (macOS).`,
   );
 }
 

@@ -58,6 +58,7 @@ export function createShiftedRedis(url: string, prefix: string): ShiftedRedis {
       if (typeof told === "number") nowUs = Math.abs(told);
       return reply;
     },
+    onReady: () => undefined,
   };
   const clock: Clock = { epochMs: () => Date.now(), monotonicMs: () => performance.now() };
   return {

@@ -1,41 +1,43 @@
 /** Owns how log lines leave a Node process: pino, one JSON object a line, never a blocking write. */
 import pino from "pino";
 
-import type { Logger, LogLevel } from "../../logger.ts";
+import type { LogFields, Logger, LogLevel } from "../../logger.ts";
+import { createLineWriter } from "./line-writer.ts";
 
 export interface NodeLog extends Logger {
-  /** Writes out what is still buffered; for the last moment before an exit. */
-  flush(): void;
+  /** Writes an information line whatever the least level is. */
+  announce(message: string, fields: LogFields): void;
+  /** Resolves when the lines are out, or soon after in any case; for the moment before an exit. */
+  drained(): Promise<void>;
 }
+
+/** How long an exit waits for a reader of the log that does not read, in milliseconds. */
+const DRAIN_MS = 500;
 
 /** @param fd 1 for standard output, 2 for standard error */
 export function createNodeLog(level: LogLevel, pretty: boolean, fd: 1 | 2 = 1): NodeLog {
-  const file = pino.destination({ dest: fd, sync: false });
-  // A reader of our output that goes away must not take the service with it.
-  file.on("error", () => undefined);
-  const destination = pretty ? { write: (line: string) => file.write(prettify(line)) } : file;
-  const logger = pino(
-    {
-      level,
-      // Process id and host name are the container's business.
-      base: null,
-      timestamp: pino.stdTimeFunctions.isoTime,
-      formatters: { level: (label) => ({ level: label }) },
-    },
-    destination,
-  );
+  const writer = createLineWriter(fd);
+  const destination = pretty ? { write: (line: string) => writer.write(prettify(line)) } : writer;
+  const create = (leastLevel: LogLevel) =>
+    pino(
+      {
+        level: leastLevel,
+        // Process id and host name are the container's business.
+        base: null,
+        timestamp: pino.stdTimeFunctions.isoTime,
+        formatters: { level: (label) => ({ level: label }) },
+      },
+      destination,
+    );
+  const logger = create(level);
+  const announcer = create("info");
   return {
     log: (lineLevel, message, fields) => {
       if (fields === undefined) logger[lineLevel](message);
       else logger[lineLevel](fields, message);
     },
-    flush: () => {
-      try {
-        file.flushSync();
-      } catch {
-        // Not yet open, or its reader is gone: nothing is left to be done.
-      }
-    },
+    announce: (message, fields) => announcer.info(fields, message),
+    drained: () => writer.drained(DRAIN_MS),
   };
 }
 

@@ -6,6 +6,8 @@ import { redisScripts } from "../../admission/scripts.ts";
 import type { Logger } from "../../logger.ts";
 
 export interface NodeRedis extends RedisConnection {
+  /** Resolves once it is connected; with a word for what failed when that takes longer. */
+  readonly connected: (timeoutMs: number) => Promise<string | undefined>;
   readonly close: () => void;
 }
 
@@ -34,30 +36,75 @@ export function createNodeRedis(url: string, timeoutMs: number, log: Logger): No
   });
   for (const { name, lua } of redisScripts) redis.defineCommand(name, { lua });
 
+  /** Undefined until either was seen; each change is said once, not each of its thousand effects. */
   let reachable: boolean | undefined;
-  redis.on("ready", () => {
+  const succeeded = () => {
     if (reachable === false) log.log("info", "state is reachable again");
     reachable = true;
-  });
-  redis.on("error", (error: Error) => {
-    // Said once per outage; the client tries again several times a second.
-    if (reachable !== false)
-      log.log("error", "state is unreachable", { reason: readErrorCode(error) });
+  };
+  let closing = false;
+  const failed = (reason: string) => {
+    // Our own goodbye is no outage.
+    if (closing) return;
+    if (reachable !== false) log.log("error", "state is unreachable", { reason });
     reachable = false;
-  });
+  };
+  redis.on("error", (error: Error) => failed(readErrorCode(error)));
   redis.on("close", () => {
-    if (reachable === true) log.log("error", "state is unreachable", { reason: "closed" });
-    reachable = false;
+    usable = false;
+    failed("closed");
   });
 
-  return {
-    run: (script, keys, args) => {
-      const command: unknown = Reflect.get(redis, script.name);
-      if (typeof command !== "function") throw new Error("script is not defined");
+  // The client goes on in database 0 where the one that was meant cannot be had; we do not.
+  let usable = false;
+  const listeners = new Set<() => void>();
+  redis.on("ready", () => {
+    redis.select(redis.options.db ?? 0).then(
+      () => {
+        usable = true;
+        for (const listener of listeners) listener();
+      },
+      (error: unknown) => failed(readErrorCode(error)),
+    );
+  });
+
+  const run: RedisConnection["run"] = async (script, keys, args) => {
+    const command: unknown = Reflect.get(redis, script.name);
+    if (typeof command !== "function") throw new Error("script is not defined");
+    if (!usable) throw new Error("there is no connection");
+    try {
       // What a defined command returns is unknown to its types; `redis-state.ts` checks it.
-      return Reflect.apply(command, redis, [keys.length, ...keys, ...args]) as Promise<unknown>; // oxlint-disable-line typescript/no-unsafe-type-assertion
+      const reply: unknown = await Reflect.apply(command, redis, [keys.length, ...keys, ...args]);
+      succeeded();
+      return reply;
+    } catch (error) {
+      // Without a connection the reason was said when it broke.
+      if (error instanceof ReplyError) failed(readErrorCode(error));
+      throw error;
+    }
+  };
+
+  return {
+    run,
+    onReady: (listener) => void listeners.add(listener),
+    connected: (waitMs) =>
+      new Promise((resolve) => {
+        let reason = "timeout";
+        const timer = setTimeout(() => resolve(reason), waitMs);
+        const done = () => {
+          clearTimeout(timer);
+          resolve(undefined);
+        };
+        if (usable) done();
+        listeners.add(done);
+        redis.on("error", (error: Error) => {
+          reason = readErrorCode(error);
+        });
+      }),
+    close: () => {
+      closing = true;
+      redis.disconnect();
     },
-    close: () => redis.disconnect(),
   };
 }
 
@@ -65,7 +112,8 @@ export function createNodeRedis(url: string, timeoutMs: number, log: Logger): No
  * A word that names a failure without anything secret in it: a system error's code, or the error
  * code that starts a Redis error reply (`WRONGPASS`, `NOAUTH`, `READONLY`).
  */
-function readErrorCode(error: Error): string {
+function readErrorCode(error: unknown): string {
+  if (!(error instanceof Error)) return "unknown";
   if ("code" in error && typeof error.code === "string") return error.code;
   if (error instanceof ReplyError) return /^[A-Z]+/.exec(error.message)?.[0] ?? "reply";
   return error.name;

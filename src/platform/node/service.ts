@@ -5,7 +5,6 @@ import type { AdmissionState } from "../../admission/admission.ts";
 import { createMemoryState } from "../../admission/memory-state.ts";
 import { createRedisState } from "../../admission/redis-state.ts";
 import { type App, createApp } from "../../app.ts";
-import type { Clock } from "../../clock.ts";
 import type { Config, ConfigProblem } from "../../config/config.ts";
 import { variables } from "../../config/variables.ts";
 import { createLoadGate, type LoadGate } from "../../load-gate.ts";
@@ -17,14 +16,10 @@ import {
 } from "../../session/key-source.ts";
 import { createRemoteKeySource } from "../../session/remote-keys.ts";
 import { createHashing } from "../hashing.ts";
+import { systemClock } from "./clock.ts";
 import { createNodeRedis } from "./redis.ts";
 import { nodeRequestSource } from "./request-source.ts";
 import { createNodeUpstream } from "./upstream.ts";
-
-const systemClock: Clock = {
-  epochMs: () => Date.now(),
-  monotonicMs: () => performance.now(),
-};
 
 export interface NodeService {
   readonly app: App;

@@ -15,8 +15,6 @@ import type {
 
 export interface NodeUpstreamOptions {
   readonly origin: string;
-  /** Longest exchange, connecting included, in milliseconds. */
-  readonly timeoutMs: number;
   readonly connectTimeoutMs: number;
   /** Largest answer, counted after decoding. */
   readonly answerBytesMax: number;
@@ -43,7 +41,7 @@ export function createNodeUpstream(options: NodeUpstreamOptions): NodeUpstream {
   return {
     transport: (request) =>
       new Promise((resolve) => {
-        const handler = new ExchangeHandler(options, resolve);
+        const handler = new ExchangeHandler(options, request.timeoutMs, resolve);
         pool.dispatch(buildDispatch(request), handler);
       }),
     close: () => pool.destroy(),
@@ -72,10 +70,14 @@ class ExchangeHandler implements Dispatcher.DispatchHandler {
   #size = 0;
   readonly #chunks: Buffer[] = [];
 
-  constructor(options: NodeUpstreamOptions, resolve: (reply: UpstreamReply) => void) {
+  constructor(
+    options: NodeUpstreamOptions,
+    timeoutMs: number,
+    resolve: (reply: UpstreamReply) => void,
+  ) {
     this.#options = options;
     this.#resolve = resolve;
-    this.#timer = setTimeout(() => this.#expire(), options.timeoutMs);
+    this.#timer = setTimeout(() => this.#expire(), timeoutMs);
   }
 
   /** Called just before the first byte is written: until then nothing can have left. */
@@ -133,7 +135,8 @@ class ExchangeHandler implements Dispatcher.DispatchHandler {
       return { kind: "not_sent", reason };
     }
     // What came back was not HTTP.
-    return code.startsWith("HPE_") ? { kind: "unusable" } : { kind: "lost" };
+    const malformed = error.name === "HTTPParserError" || code === "UND_ERR_HEADERS_OVERFLOW";
+    return malformed ? { kind: "unusable" } : { kind: "lost" };
   }
 
   #answer(body: string): UpstreamReply {

@@ -1,0 +1,93 @@
+/**
+ * Owns `/session`: swapping a token for a cookie, who am I, logging out. Whoever calls it has proven
+ * the session; whether it was ended meanwhile is asked here.
+ */
+import type { AdmissionState, SessionRef } from "./admission/admission.ts";
+import type { WorkspaceId } from "./branded.ts";
+import type { Clock } from "./clock.ts";
+import { answer, answerJson, type Exchange } from "./exchange.ts";
+import { Problem } from "./problem.ts";
+import type { SessionCookies } from "./session/session-cookie.ts";
+import type { Session } from "./session/session.ts";
+import { CLOCK_TOLERANCE_SECONDS } from "./session/verify-token.ts";
+import type { Workspace } from "./workspace.ts";
+
+export interface SessionRouteParts {
+  readonly state: AdmissionState;
+  readonly clock: Clock;
+  /** Undefined: no cookie sessions. */
+  readonly cookies: SessionCookies | undefined;
+}
+
+/** `POST /session`: a cookie for a bearer token. */
+export async function exchangeSession(
+  { state, cookies }: SessionRouteParts,
+  exchange: Exchange,
+  session: Session,
+  workspace: Workspace,
+): Promise<Response> {
+  if (cookies === undefined) throw new Problem("not_found");
+  await requireLive(state, session, workspace.id);
+  const sealed = await cookies.seal(session);
+  if (sealed.kind === "too_large") {
+    throw new Problem("content_too_large", {
+      detail: "Issue the session with fewer or shorter claims: it does not fit into a cookie.",
+    });
+  }
+  const body = describeSession(session, workspace.id, sealed.expiresAtMs);
+  return answerJson(exchange, 201, JSON.stringify(body), { "Set-Cookie": sealed.setCookie });
+}
+
+/** `GET /session`: who am I. */
+export async function readSession(
+  { state }: SessionRouteParts,
+  exchange: Exchange,
+  session: Session,
+  workspace: Workspace,
+): Promise<Response> {
+  await requireLive(state, session, workspace.id);
+  const body = {
+    ...describeSession(session, workspace.id, session.expiresAtMs),
+    via: session.via,
+  };
+  return answerJson(exchange, 200, JSON.stringify(body));
+}
+
+/** `DELETE /session`: ends it on every instance. An ended one may be ended again. */
+export async function endSession(
+  { state, clock, cookies }: SessionRouteParts,
+  exchange: Exchange,
+  session: Session,
+  workspaceId: WorkspaceId | undefined,
+): Promise<Response> {
+  // The token of a cookie can outlive it: its life is what counts, and the cookie's is part of it.
+  const forMs = session.tokenExpiresAtMs + CLOCK_TOLERANCE_SECONDS * 1_000 - clock.epochMs();
+  const written = await state.revokeSession(refer(session, workspaceId), forMs);
+  // The cookie stays: without it nobody could try again.
+  if (written === "unavailable") throw new Problem("state_unavailable");
+  return answer(
+    exchange,
+    204,
+    null,
+    cookies === undefined ? {} : { "Set-Cookie": cookies.cleared },
+  );
+}
+
+async function requireLive(
+  state: AdmissionState,
+  session: Session,
+  workspaceId: WorkspaceId,
+): Promise<void> {
+  const verdict = await state.checkSession(refer(session, workspaceId));
+  if (verdict === "unavailable") throw new Problem("state_unavailable");
+  if (verdict === "revoked") throw new Problem("session_revoked");
+}
+
+function refer(session: Session, workspaceId: WorkspaceId | undefined): SessionRef {
+  const { subjectKey, sessionKey, issuedAtMs } = session;
+  return { workspaceId, subjectKey, sessionKey, issuedAtMs };
+}
+
+function describeSession({ subject }: Session, workspace: WorkspaceId, expiresAtMs: number) {
+  return { subject, workspace, expiresAt: new Date(expiresAtMs).toISOString() };
+}

@@ -1,0 +1,204 @@
+import { CompactEncrypt } from "jose";
+import { beforeEach, describe, expect, test } from "vitest";
+
+import { createSessionCookies, type SessionCookies } from "./session-cookie.ts";
+import type { SessionClaims } from "./session.ts";
+
+const START_MS = Date.UTC(2026, 0, 1);
+const HOUR_MS = 3_600_000;
+const OLD_KEY = crypto.getRandomValues(new Uint8Array(32));
+const NEW_KEY = crypto.getRandomValues(new Uint8Array(32));
+
+const claims: SessionClaims = {
+  subject: "alice",
+  sessionKey: "session-key",
+  issuedAtMs: START_MS,
+  expiresAtMs: START_MS + 24 * HOUR_MS,
+  tokenExpiresAtMs: START_MS + 24 * HOUR_MS,
+  workspaceClaim: "acme",
+  chats: ["chat-1", "chat-2"],
+};
+
+let nowMs: number;
+
+function create(
+  keys: readonly Uint8Array[],
+  insecure = false,
+  maxAgeMs = 8 * HOUR_MS,
+): SessionCookies {
+  const clock = { epochMs: () => nowMs, monotonicMs: () => nowMs };
+  return createSessionCookies({ keys, maxAgeMs, insecure, clock });
+}
+
+async function seal(cookies: SessionCookies, of: SessionClaims = claims): Promise<string> {
+  const sealed = await cookies.seal(of);
+  if (sealed.kind !== "sealed") throw new Error("it fits");
+  return sealed.setCookie;
+}
+
+/** The value of a `Set-Cookie` line. */
+function valueOf(setCookie: string): string {
+  return setCookie.slice(setCookie.indexOf("=") + 1, setCookie.indexOf(";"));
+}
+
+beforeEach(() => {
+  nowMs = START_MS;
+});
+
+describe("the cookie", () => {
+  test("has exactly the attributes that keep it from scripts, other sites and other hosts", async () => {
+    const setCookie = await seal(create([NEW_KEY]));
+    expect(setCookie.replace(valueOf(setCookie), "JWE")).toBe(
+      "__Host-uponai_session=JWE; Max-Age=28800; Path=/; HttpOnly; Secure; SameSite=Strict",
+    );
+    expect(valueOf(setCookie).split(".")).toHaveLength(5);
+    expect(create([NEW_KEY]).cleared).toBe(
+      "__Host-uponai_session=; Max-Age=0; Path=/; HttpOnly; Secure; SameSite=Strict",
+    );
+  });
+
+  test("on plain-http localhost is without Secure and so without the prefix", async () => {
+    const setCookie = await seal(create([NEW_KEY], true));
+    expect(setCookie.replace(valueOf(setCookie), "JWE")).toBe(
+      "uponai_session=JWE; Max-Age=28800; Path=/; HttpOnly; SameSite=Strict",
+    );
+  });
+
+  test("says nothing to whoever has no key", async () => {
+    const text = await seal(create([NEW_KEY]));
+    const parts = valueOf(text).split(".");
+    expect(Buffer.from(parts[0] ?? "", "base64url").toString()).toBe(
+      '{"alg":"dir","enc":"A256GCM"}',
+    );
+    for (const secret of ["alice", "acme", "chat-1", "session-key"]) {
+      expect(text).not.toContain(secret);
+      expect(text).not.toContain(Buffer.from(secret).toString("base64url"));
+    }
+  });
+
+  test("is never the same twice", async () => {
+    const cookies = create([NEW_KEY]);
+    expect(await seal(cookies)).not.toBe(await seal(cookies));
+  });
+
+  test("never outlives its token", async () => {
+    const short = { ...claims, expiresAtMs: START_MS + 90_500 };
+    const sealed = await create([NEW_KEY]).seal(short);
+    expect(sealed).toMatchObject({
+      expiresAtMs: START_MS + 90_500,
+      setCookie: expect.stringContaining("; Max-Age=90;"),
+    });
+  });
+
+  test("is refused when it would be 4,096 bytes, and made when it is one less", async () => {
+    const cookies = create([NEW_KEY]);
+    const lengthWith = async (chars: number) => {
+      const sealed = await cookies.seal({ ...claims, subject: "s".repeat(chars) });
+      return sealed.kind === "sealed" ? sealed.setCookie.length : sealed.kind;
+    };
+    let chars = 2_000;
+    while (typeof (await lengthWith(chars)) === "number") chars += 1;
+    expect(await lengthWith(chars)).toBe("too_large");
+    const largest = await lengthWith(chars - 1);
+    expect(largest).toBeGreaterThan(4_090);
+    expect(largest).toBeLessThan(4_096);
+  });
+});
+
+describe("opening", () => {
+  test("gives back what was sealed", async () => {
+    const cookies = create([NEW_KEY]);
+    expect(await cookies.open(valueOf(await seal(cookies)))).toEqual({
+      kind: "opened",
+      claims: { ...claims, expiresAtMs: START_MS + 8 * HOUR_MS },
+    });
+    const bare = { ...claims, workspaceClaim: undefined, chats: undefined, issuedAtMs: undefined };
+    expect(await cookies.open(valueOf(await seal(cookies, bare)))).toMatchObject({
+      kind: "opened",
+      claims: { workspaceClaim: undefined, chats: undefined, issuedAtMs: undefined },
+    });
+  });
+
+  test("works under every listed key: rotation loses nobody", async () => {
+    const before = valueOf(await seal(create([OLD_KEY])));
+    const rotated = create([NEW_KEY, OLD_KEY]);
+    expect(await rotated.open(before)).toMatchObject({ kind: "opened" });
+    const after = valueOf(await seal(rotated));
+    expect(await create([NEW_KEY]).open(after)).toMatchObject({ kind: "opened" });
+    expect(await create([OLD_KEY]).open(after)).toEqual({
+      kind: "refused",
+      code: "session_invalid",
+    });
+    expect(await create([NEW_KEY]).open(before)).toEqual({
+      kind: "refused",
+      code: "session_invalid",
+    });
+  });
+
+  test("ends to the millisecond when it was to", async () => {
+    const cookies = create([NEW_KEY]);
+    const value = valueOf(await seal(cookies));
+    nowMs = START_MS + 8 * HOUR_MS - 1;
+    expect(await cookies.open(value)).toMatchObject({ kind: "opened" });
+    nowMs += 1;
+    expect(await cookies.open(value)).toEqual({ kind: "refused", code: "session_expired" });
+  });
+
+  test("refuses whatever is changed by as much as one character", async () => {
+    const cookies = create([NEW_KEY]);
+    const value = valueOf(await seal(cookies));
+    for (let at = 0; at < value.length; at += 7) {
+      const other = value[at] === "A" ? "B" : "A";
+      const changed = value.slice(0, at) + other + value.slice(at + 1);
+      expect(await cookies.open(changed)).toEqual({ kind: "refused", code: "session_invalid" });
+    }
+    for (const cut of [0, 1, value.length - 1, Math.floor(value.length / 2)]) {
+      expect(await cookies.open(value.slice(0, cut))).toMatchObject({ kind: "refused" });
+    }
+  });
+
+  test.each([
+    ["another algorithm", { alg: "dir", enc: "A128CBC-HS256" }, '{"sub":"a"}'],
+    ["what is no JSON", { alg: "dir", enc: "A256GCM" }, "not JSON"],
+    ["what is JSON of another shape", { alg: "dir", enc: "A256GCM" }, '{"sub":"alice"}'],
+    ["a compressed one", { alg: "dir", enc: "A256GCM", zip: "DEF" }, '{"sub":"alice"}'],
+  ])("refuses %s, although it was sealed under the key", async (_name, header, text) => {
+    const value = await new CompactEncrypt(new TextEncoder().encode(text))
+      .setProtectedHeader(header)
+      .encrypt(NEW_KEY)
+      .catch(() => "cannot even be made");
+    expect(await create([NEW_KEY]).open(value)).toEqual({
+      kind: "refused",
+      code: "session_invalid",
+    });
+  });
+});
+
+describe("reading the Cookie header", () => {
+  const name = "__Host-uponai_session";
+
+  test.each([
+    [null, { kind: "missing" }],
+    ["", { kind: "missing" }],
+    ["theme=dark; lang=de", { kind: "missing" }],
+    [`${name}=abc`, { kind: "value", value: "abc" }],
+    [`a=b; ${name}=abc; c=d`, { kind: "value", value: "abc" }],
+    [`a=b;${name}=abc`, { kind: "value", value: "abc" }],
+    [`${name}=a=b`, { kind: "value", value: "a=b" }],
+    [`x${name}=abc`, { kind: "missing" }],
+    [`${name}x=abc`, { kind: "missing" }],
+    [`${name.toLowerCase()}=abc`, { kind: "missing" }],
+    [name, { kind: "missing" }],
+    [`${name}=abc; ${name}=abc`, { kind: "ambiguous" }],
+    [`${name}=abc; a=b; ${name}=`, { kind: "ambiguous" }],
+    [`${name} =abc`, { kind: "ambiguous" }],
+    [`a=b;  ${name}=abc`, { kind: "ambiguous" }],
+    [`a=b; \t${name}=abc`, { kind: "ambiguous" }],
+    [` ${name}=abc`, { kind: "ambiguous" }],
+    [`a=b; \u00a0${name}=abc`, { kind: "ambiguous" }],
+    [`${name}=abc; ${name}\u00a0=evil`, { kind: "ambiguous" }],
+    [`\ufeff${name}=abc`, { kind: "ambiguous" }],
+  ])("%j is %j", (header, expected) => {
+    expect(create([NEW_KEY]).read(header)).toEqual(expected);
+  });
+});

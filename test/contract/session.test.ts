@@ -1,0 +1,470 @@
+/** The contract of `/session`, of cookie sessions, and of browsers' cross-site rules. */
+import { beforeEach, describe, expect, test } from "vitest";
+
+import { createTestApp, readProblem, type TestApp } from "../support/app-fixture.ts";
+import { mintToken } from "../support/session-tokens.ts";
+
+const ALLOWED = "https://www.example.com";
+const FOREIGN = "https://evil.example";
+const COOKIE_KEY = Buffer.from(crypto.getRandomValues(new Uint8Array(32))).toString("base64url");
+const NAME = "__Host-uponai_session";
+const SAME_ORIGIN = { "Sec-Fetch-Site": "same-origin" };
+
+let it: TestApp;
+
+beforeEach(async () => {
+  it = await createTestApp({
+    environment: {
+      COOKIE_KEYS: COOKIE_KEY,
+      ALLOWED_ORIGINS: ALLOWED,
+      WORKSPACES: '{"acme":42,"globex":43}',
+    },
+  });
+});
+
+const claims = { workspace: "acme", sid: "login-1" };
+
+function ask(method: string, headers: Record<string, string> = {}): Promise<Response> {
+  return Promise.resolve(it.app.request("/session", { method, headers }));
+}
+
+async function bearer(more: Record<string, unknown> = {}): Promise<Record<string, string>> {
+  return { Authorization: `Bearer ${await mintToken({ ...claims, ...more })}` };
+}
+
+/** Swaps a token for a cookie, and gives the `Cookie` header that a browser would send. */
+async function logIn(more: Record<string, unknown> = {}): Promise<{ Cookie: string }> {
+  const answer = await ask("POST", await bearer(more));
+  expect(answer.status).toBe(201);
+  const setCookie = answer.headers.get("set-cookie") ?? "";
+  return { Cookie: setCookie.slice(0, setCookie.indexOf(";")) };
+}
+
+async function code(answer: Response): Promise<unknown> {
+  return (await readProblem(answer))["code"];
+}
+
+function send(headers: Record<string, string>): Promise<Response> {
+  return it.send({ headers: { Authorization: undefined, ...headers } });
+}
+
+describe("POST /session", () => {
+  test("swaps a token for a cookie and says whose it is and until when", async () => {
+    const expiresAt = Math.floor(it.clock.epochMs() / 1_000) + 600;
+    const answer = await ask("POST", await bearer({ exp: expiresAt }));
+    expect(answer.status).toBe(201);
+    expect(await answer.json()).toEqual({
+      subject: "alice",
+      workspace: 42,
+      expiresAt: new Date(expiresAt * 1_000).toISOString(),
+    });
+    expect(answer.headers.get("set-cookie")).toMatch(
+      /^__Host-uponai_session=[\w-]+\.\.[\w-]+\.[\w-]+\.[\w-]+; Max-Age=(?:599|600); Path=\/; HttpOnly; Secure; SameSite=Strict$/,
+    );
+  });
+
+  test("lasts as long as COOKIE_MAX_AGE where the token lives longer", async () => {
+    const answer = await ask(
+      "POST",
+      await bearer({ exp: Math.floor(it.clock.epochMs() / 1_000) + 864_000 }),
+    );
+    expect(answer.headers.get("set-cookie")).toContain("; Max-Age=28800;");
+  });
+
+  test("needs a token: a cookie alone is 401, and so is nothing", async () => {
+    const cookie = await logIn();
+    const again = await ask("POST", { ...cookie, ...SAME_ORIGIN });
+    expect(again.status).toBe(401);
+    expect(await code(again)).toBe("session_missing");
+    expect(again.headers.get("set-cookie")).toBeNull();
+    expect((await ask("POST")).status).toBe(401);
+  });
+
+  test("refuses a session without a workspace, and one that does not fit into a cookie", async () => {
+    expect((await ask("POST", await bearer({ workspace: "none" }))).status).toBe(403);
+    const chats = Array.from({ length: 200 }, (_, index) => `chat-number-${index}`);
+    const answer = await ask("POST", await bearer({ chats }));
+    expect(answer.status).toBe(413);
+    expect(await readProblem(answer)).toMatchObject({
+      code: "content_too_large",
+      detail: expect.stringContaining("claims"),
+    });
+    expect(answer.headers.get("set-cookie")).toBeNull();
+  });
+
+  test("is not there without COOKIE_KEYS, and then cookies are not looked at", async () => {
+    const cookie = await logIn();
+    it = await createTestApp();
+    const answer = await ask("POST", await bearer());
+    expect(answer.status).toBe(404);
+    expect(await code(answer)).toBe("not_found");
+    const sent = await send({ ...cookie, ...SAME_ORIGIN });
+    expect(await code(sent)).toBe("session_missing");
+  });
+
+  test("does not make a session longer by being asked again", async () => {
+    const token = await bearer({ exp: Math.floor(it.clock.epochMs() / 1_000) + 100 });
+    await ask("POST", token);
+    it.clock.advanceMs(60_000);
+    const again = await ask("POST", token);
+    expect(again.headers.get("set-cookie")).toMatch(/; Max-Age=(?:39|40);/);
+  });
+});
+
+describe("GET /session", () => {
+  test("says who, and by which credential", async () => {
+    const asBearer = await ask("GET", await bearer());
+    expect(asBearer.status).toBe(200);
+    expect(await asBearer.json()).toMatchObject({ subject: "alice", workspace: 42, via: "bearer" });
+    const asCookie = await ask("GET", await logIn());
+    expect(await asCookie.json()).toMatchObject({ subject: "alice", workspace: 42, via: "cookie" });
+  });
+
+  test("needs no proof of origin, since it changes nothing", async () => {
+    const cookie = await logIn();
+    expect(
+      (await ask("GET", { ...cookie, "Sec-Fetch-Site": "cross-site", Origin: FOREIGN })).status,
+    ).toBe(200);
+  });
+
+  test("never prolongs a cookie", async () => {
+    const cookie = await logIn();
+    const first = await ask("GET", cookie);
+    it.clock.advanceMs(1_800_000);
+    const later = await ask("GET", cookie);
+    expect(await later.json()).toEqual(await first.json());
+    expect(later.headers.get("set-cookie")).toBeNull();
+  });
+});
+
+describe("a cookie session", () => {
+  test("sends messages as its token would, into the same workspace and under the same limits", async () => {
+    const cookie = await logIn();
+    expect((await send({ ...cookie, ...SAME_ORIGIN })).status).toBe(201);
+    expect(it.sent[0]?.headers).not.toHaveProperty("Cookie");
+    const asBearer = await it.send({ claims });
+    expect(asBearer.headers.get("ratelimit")).toContain('"session";r=18');
+  });
+
+  test("is ignored where there is a bearer token: that decides alone", async () => {
+    const cookie = await logIn();
+    const other = await ask("GET", { ...cookie, ...(await bearer({ sub: "bob" })) });
+    expect(await other.json()).toMatchObject({ subject: "bob", via: "bearer" });
+    const wrong = await ask("GET", { ...cookie, Authorization: "Bearer a.b.c" });
+    expect(wrong.status).toBe(401);
+    // Basic credentials, as staging sites ask for them, are no session and no harm to one.
+    const basic = await ask("GET", { ...cookie, Authorization: "Basic dXNlcjpwdw==" });
+    expect(await basic.json()).toMatchObject({ via: "cookie" });
+  });
+
+  test.each([
+    ["twice", (pair: string) => `${pair}; ${pair}`],
+    ["beside a padded one", (pair: string) => `${pair}; ${NAME}\u00a0=x`],
+    ["tampered with", (pair: string) => `${pair.slice(0, -2)}AA`],
+    ["cut short", (pair: string) => pair.slice(0, -20)],
+    ["empty", () => `${NAME}=`],
+    ["a bearer token", () => `${NAME}=a.b.c`],
+  ])("%s is 401 and sends nothing", async (_name, change) => {
+    const { Cookie } = await logIn();
+    const answer = await send({ Cookie: change(Cookie), ...SAME_ORIGIN });
+    expect(answer.status).toBe(401);
+    expect(await code(answer)).toBe("session_invalid");
+    expect(it.sent).toHaveLength(0);
+  });
+
+  test("that is over is told apart", async () => {
+    const cookie = await logIn();
+    it.clock.advanceMs(3_600_000 + 1_000);
+    expect(await code(await ask("GET", cookie))).toBe("session_expired");
+  });
+
+  test("is no bearer token: its JWE is refused there", async () => {
+    const { Cookie } = await logIn();
+    const answer = await ask("GET", { Authorization: `Bearer ${Cookie.slice(NAME.length + 1)}` });
+    expect(await code(answer)).toBe("session_invalid");
+  });
+});
+
+describe("DELETE /session", () => {
+  test("ends the session as cookie and as bearer, and every token of the same login", async () => {
+    const cookie = await logIn();
+    const answer = await ask("DELETE", { ...cookie, ...SAME_ORIGIN });
+    expect(answer.status).toBe(204);
+    expect(answer.headers.get("set-cookie")).toBe(
+      `${NAME}=; Max-Age=0; Path=/; HttpOnly; Secure; SameSite=Strict`,
+    );
+    for (const refused of [
+      await send({ ...cookie, ...SAME_ORIGIN }),
+      await it.send({ claims }),
+      await ask("GET", cookie),
+      await ask("GET", await bearer({ jti: "another token of it" })),
+      await ask("POST", await bearer()),
+    ]) {
+      expect(refused.status).toBe(401);
+      expect(refused.headers.get("www-authenticate")).toBe('Bearer error="invalid_token"');
+      expect(await code(refused)).toBe("session_revoked");
+    }
+    expect(it.sent).toHaveLength(0);
+    // Others are not touched: another login of the same user, the same id of another user.
+    expect((await it.send({ claims: { ...claims, sid: "login-2" } })).status).toBe(201);
+    expect((await it.send({ claims, sub: "bob" })).status).toBe(201);
+    // A second logout is as good as the first.
+    expect((await ask("DELETE", { ...cookie, ...SAME_ORIGIN })).status).toBe(204);
+  });
+
+  test.each([
+    ["jti", { sid: undefined, jti: "token-1" }],
+    ["the token itself", { sid: undefined }],
+  ])("ends a session that is known by %s", async (_name, more) => {
+    const token = await bearer({ ...more, exp: Math.floor(it.clock.epochMs() / 1_000) + 300 });
+    expect((await ask("DELETE", token)).status).toBe(204);
+    expect(await code(await ask("GET", token))).toBe("session_revoked");
+    expect((await ask("GET", await bearer({ ...more, jti: "token-2" }))).status).toBe(200);
+  });
+
+  test("is not undone by writing the token differently", async () => {
+    const token = await mintToken({ ...claims, sid: undefined });
+    expect((await ask("DELETE", { Authorization: `Bearer ${token}` })).status).toBe(204);
+    // The last character of a signature has bits that no decoder looks at.
+    const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    const answers = await Promise.all(
+      Array.from(alphabet).map((last) =>
+        ask("GET", { Authorization: `Bearer ${token.slice(0, -1)}${last}` }),
+      ),
+    );
+    expect(answers.map(({ status }) => status)).not.toContain(200);
+    const codes = await Promise.all(answers.map(code));
+    expect(codes.filter((found) => found === "session_revoked").length).toBeGreaterThan(1);
+  });
+
+  test("keeps a session ended for exactly as long as its token could live", async () => {
+    const token = await mintToken({ ...claims, exp: Math.floor(it.clock.epochMs() / 1_000) + 100 });
+    const headers = { Authorization: `Bearer ${token}` };
+    await ask("DELETE", headers);
+    it.clock.advanceMs(129_000);
+    expect(await code(await ask("GET", headers))).toBe("session_revoked");
+    it.clock.advanceMs(2_000);
+    expect(await code(await ask("GET", headers))).toBe("session_expired");
+  });
+
+  test("needs only an authentic session, with a workspace or without", async () => {
+    const token = await bearer({ workspace: "none" });
+    expect((await ask("DELETE", token)).status).toBe(204);
+    expect((await ask("DELETE", { Authorization: "Bearer a.b.c" })).status).toBe(401);
+    expect((await ask("DELETE")).status).toBe(401);
+  });
+
+  test("takes no cookie away while the state is out: it can be tried again", async () => {
+    const cookie = await logIn();
+    it = await createTestApp({
+      environment: { COOKIE_KEYS: COOKIE_KEY, WORKSPACES: '{"acme":42}' },
+      services: {
+        state: {
+          admit: () => Promise.resolve({ kind: "unavailable" }),
+          settle: () => Promise.resolve("unavailable"),
+          renew: () => Promise.resolve("unavailable"),
+          checkSession: () => Promise.resolve("unavailable"),
+          revokeSession: () => Promise.resolve("unavailable"),
+          cutOff: () => Promise.resolve("unavailable"),
+          countAuthFailure: () => Promise.resolve({ kind: "unavailable" }),
+          isReachable: () => Promise.resolve(false),
+        },
+      },
+    });
+    const answer = await ask("DELETE", { ...cookie, ...SAME_ORIGIN });
+    expect(answer.status).toBe(503);
+    expect(answer.headers.get("set-cookie")).toBeNull();
+    expect(await code(await ask("GET", cookie))).toBe("state_unavailable");
+    expect(await code(await ask("POST", await bearer()))).toBe("state_unavailable");
+  });
+
+  test("of everybody by an operator ends what was issued before, and nothing after", async () => {
+    const state = it;
+    const nowSeconds = Math.floor(state.clock.epochMs() / 1_000);
+    const before = await bearer({ iat: nowSeconds - 10 });
+    const after = await bearer({ iat: nowSeconds + 20 });
+    const undated = await bearer({ iat: undefined });
+    await state.state.cutOff({ workspaceId: 42 as never, subjectKey: undefined, forMs: 60_000 });
+    expect(await code(await ask("GET", before))).toBe("session_revoked");
+    expect(await code(await ask("GET", undated))).toBe("session_revoked");
+    expect((await ask("GET", after)).status).toBe(200);
+    expect(
+      (await ask("GET", await bearer({ iat: nowSeconds - 10, workspace: "globex" }))).status,
+    ).toBe(200);
+  });
+});
+
+describe("the guard against foreign sites", () => {
+  const sites = [undefined, "same-origin", "same-site", "cross-site", "none"] as const;
+  const origins = [undefined, "https://bff.test", ALLOWED, FOREIGN, "null"] as const;
+  const unsafe = [
+    ["POST", "/chat/chat-1/send"],
+    ["DELETE", "/session"],
+  ] as const;
+  const matrix = unsafe.flatMap(([method, path]) =>
+    sites.flatMap((site) => origins.map((origin) => ({ method, path, site, origin }))),
+  );
+
+  function act(
+    { method, path, site, origin }: (typeof matrix)[number],
+    credentials: Record<string, string>,
+  ): Promise<Response> {
+    const headers: Record<string, string> = {
+      "Content-Type": "application/json",
+      Host: "bff.test",
+      ...credentials,
+    };
+    if (site !== undefined) headers["Sec-Fetch-Site"] = site;
+    if (origin !== undefined) headers["Origin"] = origin;
+    const body = method === "POST" ? '{"content":"hi"}' : null;
+    return Promise.resolve(it.app.request(path, { method, headers, body }));
+  }
+
+  test.each(matrix)(
+    "$method $path with a cookie, Sec-Fetch-Site $site, Origin $origin",
+    async (row) => {
+      const answer = await act(row, await logIn());
+      const trusted =
+        row.site === "same-origin" ||
+        row.origin === ALLOWED ||
+        (row.site === undefined && row.origin === "https://bff.test");
+      if (trusted) {
+        expect(answer.status).toBe(row.method === "POST" ? 201 : 204);
+        return;
+      }
+      expect(answer.status).toBe(403);
+      expect(await code(answer)).toBe("cross_site_request");
+      expect(it.sent).toHaveLength(0);
+      expect(answer.headers.get("set-cookie")).toBeNull();
+      expect(answer.headers.get("ratelimit")).toBeNull();
+    },
+  );
+
+  test.each(matrix)(
+    "$method $path with a token, Sec-Fetch-Site $site, Origin $origin passes",
+    async (row) => {
+      const answer = await act(row, await bearer());
+      expect(answer.status).toBe(row.method === "POST" ? 201 : 204);
+    },
+  );
+
+  test("stands before every route that changes something, as the description lists them", async () => {
+    const { paths } = (await (await it.app.request("/openapi.json")).json()) as {
+      paths: Record<string, Record<string, { security?: object[] }>>;
+    };
+    const cookie = await logIn();
+    let guarded = 0;
+    for (const [path, item] of Object.entries(paths)) {
+      for (const [method, { security }] of Object.entries(item)) {
+        if (method === "parameters" || method === "get") continue;
+        const answer = await it.app.request(path.replace("{chatId}", "chat-1"), {
+          method: method.toUpperCase(),
+          headers: { ...cookie, "Sec-Fetch-Site": "cross-site", Origin: FOREIGN },
+          body: method === "post" ? "{}" : null,
+        });
+        const takesCookies = JSON.stringify(security).includes('"cookie"');
+        expect(await code(answer)).toBe(takesCookies ? "cross_site_request" : "session_missing");
+        guarded += 1;
+      }
+    }
+    expect(guarded).toBeGreaterThanOrEqual(3);
+    expect(it.sent).toHaveLength(0);
+  });
+
+  test("comes after authentication and before the workspace", async () => {
+    const strangers = await send({ Cookie: `${NAME}=x`, "Sec-Fetch-Site": "cross-site" });
+    expect(strangers.status).toBe(401);
+    const cookie = await logIn();
+    it = await createTestApp({
+      environment: { COOKIE_KEYS: COOKIE_KEY, WORKSPACES: '{"globex":43}' },
+    });
+    expect((await send({ ...cookie, "Sec-Fetch-Site": "cross-site" })).status).toBe(403);
+    expect(await code(await send({ ...cookie, "Sec-Fetch-Site": "cross-site" }))).toBe(
+      "cross_site_request",
+    );
+    expect(await code(await send({ ...cookie, ...SAME_ORIGIN }))).toBe("workspace_unmapped");
+  });
+});
+
+describe("CORS", () => {
+  const wanted = {
+    "Access-Control-Request-Method": "POST",
+    "Access-Control-Request-Headers": "content-type",
+  };
+
+  test("lets pages of listed origins read every answer, errors too", async () => {
+    for (const answer of [
+      await send({ Origin: ALLOWED }),
+      await it.send({ claims, headers: { Origin: ALLOWED } }),
+      await it.app.request("/nowhere", { headers: { Origin: ALLOWED } }),
+      await it.app.request("/healthz", { method: "DELETE", headers: { Origin: ALLOWED } }),
+      await ask("POST", { ...(await bearer()), Origin: ALLOWED }),
+    ]) {
+      expect(answer.headers.get("access-control-allow-origin")).toBe(ALLOWED);
+      expect(answer.headers.get("access-control-allow-credentials")).toBe("true");
+      expect(answer.headers.get("access-control-expose-headers")).toContain("Retry-After");
+      expect(answer.headers.get("vary")).toBe("Origin");
+    }
+  });
+
+  test.each([FOREIGN, "null", `${ALLOWED}.evil.example`, "https://WWW.example.com", undefined])(
+    "tells %s nothing but that origins matter",
+    async (origin) => {
+      const headers = origin === undefined ? {} : { Origin: origin };
+      for (const answer of [
+        await it.send({ claims, headers }),
+        await it.app.request("/chat/a/send", {
+          method: "OPTIONS",
+          headers: { ...headers, ...wanted },
+        }),
+      ]) {
+        const names = [...answer.headers.keys()].filter((name) =>
+          name.startsWith("access-control"),
+        );
+        expect(names).toEqual([]);
+        expect(answer.headers.get("vary")).toBe("Origin");
+      }
+    },
+  );
+
+  test("answers a preflight without a session, for the methods of the route", async () => {
+    const preflight = await it.app.request("/chat/a/send", {
+      method: "OPTIONS",
+      headers: { Origin: ALLOWED, ...wanted },
+    });
+    expect(preflight.status).toBe(204);
+    expect(Object.fromEntries(preflight.headers)).toMatchObject({
+      "access-control-allow-origin": ALLOWED,
+      "access-control-allow-credentials": "true",
+      "access-control-allow-methods": "POST, OPTIONS",
+      "access-control-allow-headers":
+        "Authorization, Content-Type, Idempotency-Key, X-Request-Id, traceparent",
+      "access-control-max-age": "7200",
+      vary: "Origin",
+    });
+    expect(it.sent).toHaveLength(0);
+    const session = await it.app.request("/session", {
+      method: "OPTIONS",
+      headers: { Origin: ALLOWED, "Access-Control-Request-Method": "DELETE" },
+    });
+    expect(session.headers.get("access-control-allow-methods")).toBe(
+      "GET, HEAD, POST, DELETE, OPTIONS",
+    );
+  });
+
+  test("is silent where no origin is listed", async () => {
+    it = await createTestApp();
+    const answer = await it.send({ headers: { Origin: ALLOWED } });
+    expect(answer.headers.get("vary")).toBeNull();
+    expect(answer.headers.get("access-control-allow-origin")).toBeNull();
+  });
+});
+
+test("in plain-http development there is no strict transport security to be locked out by", async () => {
+  it = await createTestApp({ environment: { COOKIE_KEYS: COOKIE_KEY, COOKIE_INSECURE: "true" } });
+  const answer = await ask("POST", await bearer());
+  expect(answer.headers.get("strict-transport-security")).toBeNull();
+  expect(answer.headers.get("set-cookie")).toMatch(
+    /^uponai_session=.*; HttpOnly; SameSite=Strict$/,
+  );
+});

@@ -1,0 +1,96 @@
+/** Owns `uponai-bff revoke`: an operator's cut-off, written to the state that the service reads. */
+import { parseArgs } from "node:util";
+
+import { createRedisState } from "../admission/redis-state.ts";
+import { type Config, parseConfig } from "../config/config.ts";
+import { parseDuration } from "../config/units.ts";
+import { createHashing } from "../platform/hashing.ts";
+import { systemClock } from "../platform/node/clock.ts";
+import { resolveSecretFiles } from "../platform/node/environment.ts";
+import { createNodeRedis } from "../platform/node/redis.ts";
+import { createSubjectKey } from "../session/authenticate.ts";
+import { type Command, CommandError, UsageError } from "./usage.ts";
+
+const help = `uponai-bff revoke: refuses all sessions issued until now, on every instance, at once.
+
+Usage: uponai-bff revoke --subject SUBJECT [--for DURATION]
+       uponai-bff revoke --all [--for DURATION]
+
+  --subject SUBJECT   the sessions of this user
+  --all               everybody's
+  --for DURATION      how long the order stays in force (default 30d): longer than any token of
+                      yours lives, or the oldest would be served again after it
+
+Reads the same environment as the service and needs its Redis. Sessions without an issue time (iat)
+count as issued before. Tokens carry their issue time in whole seconds, so one that is issued in the
+very second of the order is refused too.
+`;
+
+/** How long the connection to Redis may take, in milliseconds. */
+const CONNECT_TIMEOUT_MS = 5_000;
+
+export const revokeCommand: Command = {
+  summary: "refuses all sessions of one subject, or of everyone, issued until now",
+  help,
+  async run(args) {
+    const { values } = parseArgs({
+      args: [...args],
+      options: {
+        subject: { type: "string" },
+        all: { type: "boolean", default: false },
+        for: { type: "string", default: "30d" },
+      },
+    });
+    const { subject, all } = values;
+    if ((subject === undefined) !== all || subject === "") {
+      throw new UsageError("say whose sessions: --subject SUBJECT, or --all");
+    }
+    const forMs = parseDuration(values.for);
+    if (forMs === undefined) throw new UsageError("--for must be a duration such as 12h or 30d");
+
+    const config = readConfig();
+    if (config.state.kind !== "redis") {
+      throw new CommandError("the service's state is in its own process: restart it instead");
+    }
+    const { url, prefix } = config.state;
+    const log = { log: () => undefined };
+    const connection = createNodeRedis(url, CONNECT_TIMEOUT_MS, log);
+    try {
+      const failure = await connection.connected(CONNECT_TIMEOUT_MS);
+      if (failure !== undefined) throw new CommandError(`Redis cannot be reached (${failure})`);
+      const state = createRedisState({
+        connection,
+        prefix,
+        timeoutMs: CONNECT_TIMEOUT_MS,
+        clock: systemClock,
+      });
+      const subjectKey =
+        subject === undefined ? undefined : createSubjectKey(createHashing(config), subject);
+      const workspaceIds = listWorkspaceIds(config);
+      for (const workspaceId of workspaceIds) {
+        const written = await state.cutOff({ workspaceId, subjectKey, forMs });
+        if (written === "unavailable") {
+          throw new CommandError("Redis did not take the order; try again");
+        }
+      }
+      const whose = subject === undefined ? "All sessions" : "The subject's sessions";
+      return `${whose} issued until now are refused, in ${workspaceIds.length} workspace(s).`;
+    } finally {
+      connection.close();
+    }
+  },
+};
+
+function readConfig(): Config {
+  const { environment, problems } = resolveSecretFiles(process.env);
+  const result = parseConfig(environment);
+  if (result.kind === "config" && problems.length === 0) return result.config;
+  const all = [...problems, ...(result.kind === "problems" ? result.problems : [])];
+  throw new CommandError(all.map(({ variable, problem }) => `${variable} ${problem}`).join("\n"));
+}
+
+function listWorkspaceIds({ workspaces }: Config) {
+  const all =
+    workspaces.kind === "single" ? [workspaces.workspace] : [...workspaces.byClaim.values()];
+  return [...new Set(all.map(({ id }) => id))];
+}

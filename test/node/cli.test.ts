@@ -1,0 +1,197 @@
+/** The command `uponai-bff`, as a process: what it prints, where, and with which exit code. */
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+
+import { base64url, decodeJwt, decodeProtectedHeader, importJWK, jwtVerify } from "jose";
+import { afterAll, describe, expect, test } from "vitest";
+
+import { sessionEnvironment, sessionSecret } from "../support/session-tokens.ts";
+
+const CLI = new URL("../../dist/cli/main.js", import.meta.url).pathname;
+const folder = mkdtempSync(path.join(tmpdir(), "uponai-bff-cli-"));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+async function run(args: readonly string[], environment: Record<string, string> = {}) {
+  const child = spawn(process.execPath, [CLI, ...args], {
+    env: { PATH: process.env["PATH"], ...environment },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  let stdout = "";
+  let stderr = "";
+  child.stdout.setEncoding("utf8").on("data", (text: string) => (stdout += text));
+  child.stderr.setEncoding("utf8").on("data", (text: string) => (stderr += text));
+  const [code] = (await once(child, "close")) as [number | null];
+  return { code, stdout, stderr };
+}
+
+describe("help", () => {
+  test.each([[[]], [["--help"]], [["-h"]]])("%j lists the commands", async (args) => {
+    const { code, stdout, stderr } = await run(args);
+    expect(code).toBe(0);
+    expect(stderr).toBe("");
+    for (const command of ["start", "token", "keys", "revoke"])
+      expect(stdout).toContain(`  ${command} `);
+  });
+
+  test.each(["start", "token", "keys", "revoke"])(
+    "%s has its own, and does nothing else",
+    async (command) => {
+      const { code, stdout } = await run([command, "--help"]);
+      expect(code).toBe(0);
+      expect(stdout).toContain(`Usage: uponai-bff ${command}`);
+    },
+  );
+
+  test.each([
+    [["fly"], 'there is no command "fly"'],
+    [["start", "now"], "start takes no arguments"],
+    [["token", "--subject", "a"], "Unknown option"],
+    [["token"], "--sub is required"],
+    [["token", "--sub", "a", "--ttl", "soon"], "--ttl must be"],
+    [["keys"], "keys cookie, or keys pair"],
+    [["keys", "cookie", "two"], 'unexpected argument "two"'],
+    [["keys", "pair", "--alg", "none"], "--alg must be one of"],
+    [["revoke"], "--subject SUBJECT, or --all"],
+    [["revoke", "--all", "--subject", "a"], "--subject SUBJECT, or --all"],
+    [["revoke", "--all", "--for", "0d"], "--for must be"],
+    [["__proto__"], "there is no command"],
+  ])("%j is a usage error on standard error, with exit code 2", async (args, message) => {
+    const { code, stdout, stderr } = await run(args, sessionEnvironment());
+    expect(code).toBe(2);
+    expect(stdout).toBe("");
+    expect(stderr).toContain(message);
+    expect(stderr).not.toContain("    at ");
+  });
+});
+
+describe("token", () => {
+  test("mints what the service accepts, with the claims that were asked for", async () => {
+    const { code, stdout } = await run(
+      [
+        "token",
+        "--sub",
+        "alice",
+        "--workspace",
+        "acme",
+        "--chats",
+        "a,b",
+        "--ttl",
+        "15m",
+        "--sid",
+        "s1",
+      ],
+      { ...sessionEnvironment(), SESSION_WORKSPACE_CLAIM: "org" },
+    );
+    expect(code).toBe(0);
+    const { SESSION_ISSUER, SESSION_AUDIENCE } = sessionEnvironment();
+    const { payload } = await jwtVerify(stdout.trim(), new TextEncoder().encode(sessionSecret), {
+      issuer: SESSION_ISSUER ?? "",
+      audience: SESSION_AUDIENCE ?? "",
+      algorithms: ["HS256"],
+    });
+    expect(payload).toMatchObject({ sub: "alice", org: "acme", chats: ["a", "b"], sid: "s1" });
+    expect((payload.exp ?? 0) - (payload.iat ?? 0)).toBeGreaterThanOrEqual(899);
+    expect((payload.exp ?? 0) - (payload.iat ?? 0)).toBeLessThanOrEqual(901);
+  });
+
+  test("reads the secret from a file, and signs with a private key where one is named", async () => {
+    const secretFile = path.join(folder, "secret");
+    writeFileSync(secretFile, `${sessionSecret}\n`);
+    const { SESSION_SECRET: _inFile, ...rest } = sessionEnvironment();
+    const fromFile = await run(["token", "--sub", "a"], {
+      ...rest,
+      SESSION_SECRET_FILE: secretFile,
+    });
+    expect(decodeJwt(fromFile.stdout.trim())).toMatchObject({ sub: "a" });
+
+    const pair = JSON.parse((await run(["keys", "pair"])).stdout) as {
+      privateKey: string;
+      jwk: object;
+    };
+    const keyFile = path.join(folder, "private.pem");
+    writeFileSync(keyFile, pair.privateKey);
+    chmodSync(keyFile, 0o600);
+    const { stdout } = await run(
+      ["token", "--sub", "a", "--private-key", keyFile, "--kid", "one"],
+      rest,
+    );
+    expect(decodeProtectedHeader(stdout.trim())).toEqual({ alg: "ES256", kid: "one" });
+    await jwtVerify(stdout.trim(), await importJWK(pair.jwk, "ES256"));
+  });
+
+  test.each([
+    [{}, "SESSION_ISSUER is not set"],
+    [
+      { ...sessionEnvironment(), SESSION_SECRET: "short" },
+      "SESSION_SECRET must be at least 32 bytes",
+    ],
+    [{ ...sessionEnvironment(), SESSION_SECRET: "" }, "SESSION_SECRET is not set"],
+  ])(
+    "that cannot be minted is said in one line, with exit code 1 (%#)",
+    async (environment, message) => {
+      const { code, stdout, stderr } = await run(["token", "--sub", "a"], environment);
+      expect(code).toBe(1);
+      expect(stdout).toBe("");
+      expect(stderr).toBe(`uponai-bff: ${message}\n`);
+    },
+  );
+});
+
+describe("keys", () => {
+  test("makes cookie keys of 32 bytes, each time another", async () => {
+    const keys = await Promise.all([run(["keys", "cookie"]), run(["keys", "cookie"])]);
+    const decoded = keys.map(({ stdout }) => base64url.decode(stdout.trim()));
+    expect(decoded.map(({ byteLength }) => byteLength)).toEqual([32, 32]);
+    expect(keys[0].stdout).not.toBe(keys[1].stdout);
+  });
+
+  test.each(["ES256", "ES384", "RS256", "PS256", "EdDSA"])(
+    "makes a pair for %s whose public part is public",
+    async (alg) => {
+      const { code, stdout } = await run(["keys", "pair", "--alg", alg]);
+      expect(code).toBe(0);
+      const pair = JSON.parse(stdout) as {
+        privateKey: string;
+        publicKey: string;
+        jwk: Record<string, unknown>;
+      };
+      expect(pair.privateKey).toContain("BEGIN PRIVATE KEY");
+      expect(pair.publicKey).toContain("BEGIN PUBLIC KEY");
+      expect(pair.jwk).toMatchObject({ alg, use: "sig", kid: expect.any(String) });
+      expect(pair.jwk).not.toHaveProperty("d");
+    },
+  );
+});
+
+describe("revoke", () => {
+  const base = { ...sessionEnvironment(), UPONAI_API_TOKEN: "token", UPONAI_WORKSPACE_ID: "42" };
+
+  test("says that it cannot reach a state that is in the service's own process", async () => {
+    const { code, stderr } = await run(["revoke", "--all"], base);
+    expect(code).toBe(1);
+    expect(stderr).toContain("in its own process");
+  });
+
+  test("says what is wrong with the configuration, without a secret", async () => {
+    const { code, stderr } = await run(["revoke", "--all"], {
+      ...base,
+      SESSION_SECRET: "short-canary",
+    });
+    expect(code).toBe(1);
+    expect(stderr).toContain("SESSION_SECRET must be at least 32 bytes");
+    expect(stderr).not.toContain("canary");
+  });
+});
+
+test("the package names the command, and its file says which program runs it", () => {
+  const { bin } = JSON.parse(
+    readFileSync(new URL("../../package.json", import.meta.url), "utf8"),
+  ) as {
+    bin: Record<string, string>;
+  };
+  expect(bin).toEqual({ "uponai-bff": "dist/cli/main.js" });
+  expect(readFileSync(CLI, "utf8").startsWith("#!/usr/bin/env node\n")).toBe(true);
+});

@@ -1,0 +1,183 @@
+/** What a real browser does with the session cookie, on our pages and on others'. */
+import type { Browser, BrowserContext, Page } from "playwright-core";
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
+
+import type { RunningEmulator } from "../../src/emulator/listen.ts";
+import { CHAT, startTestBff, startTestEmulator } from "../support/bff-fixture.ts";
+import type { BffProcess } from "../support/bff-process.ts";
+import { type PageServer, startBrowser, startPageServer } from "../support/browser.ts";
+import { mintToken } from "../support/session-tokens.ts";
+
+let browser: Browser;
+let context: BrowserContext;
+let emulator: RunningEmulator;
+let listed: PageServer;
+let unlisted: PageServer;
+let bff: BffProcess;
+/** The service as browsers name it: the host decides what is the same site. */
+let service: string;
+
+beforeAll(async () => {
+  browser = await startBrowser();
+  emulator = await startTestEmulator();
+  [listed, unlisted] = await Promise.all([startPageServer(), startPageServer()]);
+  bff = await startTestBff(emulator.url, {
+    // With Secure and the __Host- prefix: browsers trust localhost as they trust https.
+    COOKIE_KEYS: Buffer.from(crypto.getRandomValues(new Uint8Array(32))).toString("base64url"),
+    ALLOWED_ORIGINS: `http://localhost:${listed.port}`,
+  });
+  service = bff.url.replace("127.0.0.1", "localhost");
+});
+beforeEach(async () => {
+  emulator.reset();
+  context = await browser.newContext();
+});
+afterEach(() => context.close());
+afterAll(async () => {
+  await bff.stop();
+  await emulator.close();
+  listed.close();
+  unlisted.close();
+  await browser.close();
+});
+
+async function openPage(origin: string): Promise<Page> {
+  const page = await context.newPage();
+  await page.goto(origin);
+  return page;
+}
+
+interface Outcome {
+  readonly status: number | "blocked";
+  readonly body?: unknown;
+  readonly rateLimit?: string | null;
+}
+
+/** Runs `fetch` in the page, with credentials. */
+function fetchFrom(page: Page, url: string, init: object): Promise<Outcome> {
+  return page.evaluate(
+    async ({ url, init }) => {
+      try {
+        const answer = await fetch(url, { credentials: "include", ...init });
+        const text = await answer.text();
+        return {
+          status: answer.status,
+          body: text === "" ? undefined : (JSON.parse(text) as unknown),
+          rateLimit: answer.headers.get("RateLimit"),
+        };
+      } catch {
+        return { status: "blocked" as const };
+      }
+    },
+    { url, init },
+  );
+}
+
+/** A call of one of the page's own functions. */
+function callOf(name: string, ...args: readonly string[]): string {
+  return `${name}(${args.map((argument) => JSON.stringify(argument)).join(", ")})`;
+}
+
+const message = {
+  method: "POST",
+  headers: { "Content-Type": "application/json" },
+  body: '{"content":"from a page"}',
+};
+
+async function logIn(page: Page): Promise<void> {
+  const headers = {
+    Authorization: `Bearer ${await mintToken({ sub: "ann", sid: crypto.randomUUID() })}`,
+  };
+  const answer = await fetchFrom(page, `${service}/session`, { method: "POST", headers });
+  expect(answer).toMatchObject({ status: 201, body: { subject: "ann", workspace: 42 } });
+}
+
+test("a listed page logs in, sends, reads limits, cannot read the cookie, logs out, and is refused", async () => {
+  const page = await openPage(`http://localhost:${listed.port}/`);
+  await logIn(page);
+  const [cookie] = await context.cookies(service);
+  expect(cookie).toMatchObject({
+    name: "__Host-uponai_session",
+    httpOnly: true,
+    secure: true,
+    sameSite: "Strict",
+    path: "/",
+  });
+  expect(await page.evaluate("document.cookie")).toBe("");
+
+  const sent = await fetchFrom(page, `${service}/chat/${CHAT}/send`, message);
+  expect(sent).toMatchObject({
+    status: 201,
+    body: { messages: [{ role: "assistant", content: "You said: from a page" }] },
+    rateLimit: expect.stringContaining('"session";r='),
+  });
+  expect(await fetchFrom(page, `${service}/session`, {})).toMatchObject({
+    status: 200,
+    body: { via: "cookie" },
+  });
+
+  const stolen = `${cookie?.name}=${cookie?.value}`;
+  expect(await fetchFrom(page, `${service}/session`, { method: "DELETE" })).toMatchObject({
+    status: 204,
+  });
+  expect(await context.cookies(service)).toEqual([]);
+  expect(await fetchFrom(page, `${service}/chat/${CHAT}/send`, message)).toMatchObject({
+    status: 401,
+    body: { code: "session_missing" },
+  });
+  // Whoever kept a copy has nothing either.
+  const replayed = await fetch(`${bff.url}/session`, { headers: { Cookie: stolen } });
+  expect(replayed.status).toBe(401);
+  expect(await replayed.json()).toMatchObject({ code: "session_revoked" });
+  expect(emulator.messages()).toEqual([expect.objectContaining({ arrived: 1, taken: 1 })]);
+});
+
+test.each([
+  ["another site", "http://127.0.0.1"],
+  ["the same site on another port", "http://localhost"],
+])("a page of %s that is not listed can neither send nor read", async (_name, host) => {
+  await logIn(await openPage(`http://localhost:${listed.port}/`));
+  const page = await openPage(`${host}:${unlisted.port}/`);
+
+  // A script's request with credentials: stopped by the preflight.
+  expect(await fetchFrom(page, `${service}/chat/${CHAT}/send`, message)).toEqual({
+    status: "blocked",
+  });
+  // One that needs no preflight, and reads nothing.
+  expect(
+    await fetchFrom(page, `${service}/chat/${CHAT}/send`, { method: "POST", body: message.body }),
+  ).toEqual({ status: "blocked" });
+  await fetchFrom(page, `${service}/chat/${CHAT}/send`, {
+    method: "POST",
+    mode: "no-cors",
+    body: message.body,
+  });
+  // Reading is stopped as well.
+  expect(await fetchFrom(page, `${service}/session`, {})).toEqual({ status: "blocked" });
+
+  // A form, which may go anywhere: with a name that makes its text JSON.
+  const target = `${service}/chat/${CHAT}/send`;
+  const answer = page.waitForResponse(target);
+  await page.evaluate(callOf("submitForm", target, '{"content":"from a form","x":"', '"}'));
+  const submitted = await answer;
+  expect([401, 403]).toContain(submitted.status());
+
+  // An image, which is a GET with cookies wherever it stands.
+  const other = await openPage(`${host}:${unlisted.port}/`);
+  const loaded = await other.evaluate(callOf("showImage", `${service}/session`));
+  expect(loaded).toBe("failed");
+  expect(emulator.messages()).toEqual([]);
+  expect(emulator.requests()).toEqual([]);
+});
+
+test("a form on the same site brings the cookie along, and the guard is what stops it", async () => {
+  await logIn(await openPage(`http://localhost:${listed.port}/`));
+  const page = await openPage(`http://localhost:${unlisted.port}/`);
+  const target = `${service}/chat/${CHAT}/send`;
+  const answer = page.waitForResponse(target);
+  await page.evaluate(callOf("submitForm", target, "content", "from a form"));
+  const submitted = await answer;
+  expect(submitted.status()).toBe(403);
+  expect(await submitted.json()).toMatchObject({ code: "cross_site_request" });
+  expect(emulator.requests()).toEqual([]);
+});

@@ -92,10 +92,10 @@ async function runSlot(slot: Slot): Promise<SlotResult> {
         connections.push(new Connection(slot, index, tally, fail));
       }
       const end = () => {
-        const result = tally.end();
+        tally.end();
         // What is under way is waited for: its chat is busy until then, and the next slot has it too.
         void Promise.all(connections.map((connection) => connection.finish())).then(() =>
-          resolve(result),
+          resolve(tally.result()),
         );
       };
       timers.push(
@@ -112,47 +112,69 @@ async function runSlot(slot: Slot): Promise<SlotResult> {
   }
 }
 
-/** Counts between `begin` and `end`. */
+/** Counts what is answered between `begin` and `end`. */
 class Tally {
   readonly #pid: number;
-  #measuring = false;
-  #startedMs = 0;
-  #startedCpuUs: number | undefined;
-  #lastAnswerMs = performance.now();
   readonly #latenciesMs: number[] = [];
+  #started: Reading | undefined;
+  #ended: Reading | undefined;
+  #lastAnswerMs = performance.now();
 
   constructor(pid: number) {
     this.#pid = pid;
   }
 
   begin(): void {
-    this.#startedCpuUs = readCpuUs(this.#pid);
-    this.#startedMs = performance.now();
-    this.#measuring = true;
+    this.#started = this.#read();
+  }
+
+  end(): void {
+    this.#ended = this.#read();
   }
 
   /** @param sentMs when the message of this answer was sent */
-  count(sentMs: number, nowMs: number): void {
-    this.#lastAnswerMs = nowMs;
-    if (this.#measuring) this.#latenciesMs.push(nowMs - sentMs);
+  count(sentMs: number): void {
+    this.#lastAnswerMs = performance.now();
+    // Late answers are timed as well: one connection may have waited longer than the whole slot.
+    if (this.#started !== undefined) this.#latenciesMs.push(this.#lastAnswerMs - sentMs);
   }
 
   isStalled(): boolean {
     return performance.now() - this.#lastAnswerMs > STALL_MS;
   }
 
-  end(): SlotResult {
-    const seconds = (performance.now() - this.#startedMs) / 1_000;
-    const endedCpuUs = readCpuUs(this.#pid);
+  /** Only when every answer is there. */
+  result(): SlotResult {
+    const [started, ended] = [this.#started, this.#ended];
     const sorted = this.#latenciesMs.toSorted((one, other) => one - other);
     const medianMs = sorted[sorted.length >> 1];
-    if (medianMs === undefined) return { kind: "failed", reason: "nothing was answered" };
-    const cpuUs =
-      endedCpuUs === undefined || this.#startedCpuUs === undefined
-        ? null
-        : endedCpuUs - this.#startedCpuUs;
-    return { kind: "measured", requests: sorted.length, seconds, cpuUs, medianMs };
+    if (started === undefined || ended === undefined || medianMs === undefined) {
+      return { kind: "failed", reason: "nothing was answered" };
+    }
+    const bothCpuUs = started.cpuUs !== undefined && ended.cpuUs !== undefined;
+    return {
+      kind: "measured",
+      requests: ended.answers - started.answers,
+      seconds: (ended.atMs - started.atMs) / 1_000,
+      cpuUs: bothCpuUs ? ended.cpuUs - started.cpuUs : null,
+      medianMs,
+    };
   }
+
+  #read(): Reading {
+    return {
+      answers: this.#latenciesMs.length,
+      atMs: performance.now(),
+      cpuUs: readCpuUs(this.#pid),
+    };
+  }
+}
+
+/** How things stood at one moment. */
+interface Reading {
+  readonly answers: number;
+  readonly atMs: number;
+  readonly cpuUs: number | undefined;
 }
 
 /** One connection. It takes every so-many-th session, so that no two send into one chat at a time. */
@@ -208,7 +230,7 @@ class Connection {
       this.#fail(`an answer was not a 201 on a kept connection:\n${answer.raw.toString()}`);
       return;
     }
-    this.#tally.count(this.#sentMs, performance.now());
+    this.#tally.count(this.#sentMs);
     if (this.#finishing) this.#finished.resolve(undefined);
     else this.#send();
   }

@@ -197,6 +197,7 @@ async function measure(targets: readonly Target[], stage: Stage, plan: Plan): Pr
     for (const { definition, child, port, measured } of targets) {
       const slot = { ...busy, ...times, port, pid: child.pid };
       const { requests, seconds, cpuUs } = await runSlot(stage.load, definition.name, slot);
+      if (requests === 0) throw new Error(`${definition.name}: nothing was answered in time`);
       measured.requestsPerSecond.push(requests / seconds);
       if (cpuUs !== null) measured.cpuUsPerRequest.push(cpuUs / requests);
     }

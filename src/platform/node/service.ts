@@ -32,6 +32,9 @@ export type NodeServiceResult =
   | { readonly kind: "service"; readonly service: NodeService }
   | { readonly kind: "problem"; readonly problem: ConfigProblem };
 
+/** How long the start waits for the state; without it the first requests would be answered 503. */
+const STATE_WAIT_MS = 1_000;
+
 /** Makes the service; it does not listen yet. Keys that cannot be read are a config problem. */
 export async function createNodeService(config: Config, log: Logger): Promise<NodeServiceResult> {
   const keys = await createKeySource(config, log);
@@ -42,7 +45,7 @@ export async function createNodeService(config: Config, log: Logger): Promise<No
   }
   const gate = createLoadGate(config.inFlightMax);
   const upstream = createNodeUpstream(config.upstream);
-  const { state, close: closeState } = createState(config, log);
+  const { state, close: closeState } = await createState(config, log);
   const app = createApp(config, {
     clock: systemClock,
     hashing: createHashing(config),
@@ -77,12 +80,17 @@ async function createKeySource(config: Config, log: Logger): Promise<KeySource |
   }
 }
 
-function createState(config: Config, log: Logger): { state: AdmissionState; close: () => void } {
+async function createState(
+  config: Config,
+  log: Logger,
+): Promise<{ state: AdmissionState; close: () => void }> {
   if (config.state.kind === "memory") {
     return { state: createMemoryState(systemClock), close: () => undefined };
   }
   const { url, prefix, timeoutMs } = config.state;
   const connection = createNodeRedis(url, timeoutMs, log);
+  // In vain where Redis is down: then the service starts all the same, and says so on `/readyz`.
+  await connection.connected(STATE_WAIT_MS);
   return {
     state: createRedisState({ connection, prefix, timeoutMs, clock: systemClock }),
     close: connection.close,

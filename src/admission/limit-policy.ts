@@ -36,7 +36,10 @@ export function compilePolicy(name: PolicyName, setting: QuotaSetting): LimitPol
   if (setting === "off") return undefined;
   const { quota, windowSeconds, burst } = setting;
   // Rounded up: whole microseconds add up the same in Lua and here, and never to more than the quota.
-  const intervalUs = Math.ceil((windowSeconds * US_PER_SECOND) / quota);
+  // By multiplication, since a division of such numbers may round down to a whole one.
+  const windowUs = windowSeconds * US_PER_SECOND;
+  const floorUs = Math.floor(windowUs / quota);
+  const intervalUs = floorUs * quota < windowUs ? floorUs + 1 : floorUs;
   return {
     name,
     burst,

@@ -153,11 +153,9 @@ describe("quotas", () => {
     fc.assert(
       fc.property(quotas, ({ quota, window, unit, burst }) => {
         const text = `${quota}/${window}${unit}${burst === undefined ? "" : `;burst=${burst}`}`;
-        expect(parseQuota(text)).toEqual({
-          quota,
-          windowSeconds: window * SECONDS[unit],
-          burst: burst ?? quota,
-        });
+        const windowSeconds = window * SECONDS[unit];
+        const meant = { quota, windowSeconds, burst: burst ?? quota };
+        expect(parseQuota(text)).toEqual(recoversInTenYears(meant) ? meant : undefined);
       }),
     );
   });
@@ -173,9 +171,33 @@ describe("quotas", () => {
           isCountAndUnit(window, Object.keys(SECONDS), 5) &&
           (burst === undefined || isCount(burst, 7)) &&
           more.length + rest.length === 0;
-        expect(setting !== undefined).toBe(right || text === "off");
+        // What is written rightly is refused only for coming back too slowly; tested by itself below.
+        const tooSlow = right && setting === undefined;
+        expect(setting !== undefined).toBe((right && !tooSlow) || text === "off");
+        if (setting !== undefined && setting !== "off") {
+          expect(Math.min(setting.quota, setting.windowSeconds, setting.burst)).toBeGreaterThan(0);
+        }
       }),
       { numRuns: 1_000 },
     );
   });
+
+  test.each([
+    ["1/3650d", true],
+    ["1/3651d", false],
+    ["1/1d;burst=3650", true],
+    ["1/1d;burst=3651", false],
+    ["9999999/99999d;burst=1", true],
+  ])("%s comes back within ten years: %s", (text, right) => {
+    expect(parseQuota(text) !== undefined).toBe(right);
+  });
 });
+
+/** The longest that a spent burst may take to come back. */
+function recoversInTenYears(meant: {
+  quota: number;
+  windowSeconds: number;
+  burst: number;
+}): boolean {
+  return (meant.windowSeconds / meant.quota) * meant.burst <= 3_650 * 86_400;
+}

@@ -40,15 +40,23 @@ export interface Quota {
 /** `off` switches a limit off. */
 export type QuotaSetting = Quota | "off";
 
-/** Reads `20/1m`, `1000/1d;burst=50` or `off`; zero quotas, windows and bursts are refused. */
+/**
+ * Longest time in which a spent burst may come back, in seconds: ten years. Beyond that, microseconds
+ * are no longer whole numbers, and nobody means it.
+ */
+const RECOVERY_SECONDS_MAX = 315_360_000;
+
+/**
+ * Reads `20/1m`, `1000/1d;burst=50` or `off`; zero quotas, windows and bursts are refused, and a
+ * burst that would take over ten years to come back.
+ */
 export function parseQuota(text: string): QuotaSetting | undefined {
   if (text === "off") return "off";
   const match = /^([1-9]\d{0,6})\/([1-9]\d{0,4})(s|m|h|d)(?:;burst=([1-9]\d{0,6}))?$/.exec(text);
   if (match === null) return undefined;
   const quota = Number(match[1]);
-  return {
-    quota,
-    windowSeconds: scale(match[2], MS_PER_UNIT[match[3] ?? ""]) / 1_000,
-    burst: match[4] === undefined ? quota : Number(match[4]),
-  };
+  const windowSeconds = scale(match[2], MS_PER_UNIT[match[3] ?? ""]) / 1_000;
+  const burst = match[4] === undefined ? quota : Number(match[4]);
+  if ((windowSeconds / quota) * burst > RECOVERY_SECONDS_MAX) return undefined;
+  return { quota, windowSeconds, burst };
 }

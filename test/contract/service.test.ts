@@ -1,8 +1,12 @@
 /** What holds for every route: order of checks, headers, methods, probes, the description. */
 import { beforeEach, describe, expect, test } from "vitest";
 
-import type { AdmissionState } from "../../src/admission/admission.ts";
-import { createTestApp, readProblem, type TestApp } from "../support/app-fixture.ts";
+import {
+  createTestApp,
+  readProblem,
+  type TestApp,
+  unavailableState,
+} from "../support/app-fixture.ts";
 import { mintToken } from "../support/session-tokens.ts";
 
 let it: TestApp;
@@ -10,17 +14,6 @@ let it: TestApp;
 beforeEach(async () => {
   it = await createTestApp();
 });
-
-const unavailableState: AdmissionState = {
-  admit: () => Promise.resolve({ kind: "unavailable" }),
-  settle: () => Promise.resolve("unavailable"),
-  renew: () => Promise.resolve("unavailable"),
-  checkSession: () => Promise.resolve("unavailable"),
-  revokeSession: () => Promise.resolve("unavailable"),
-  cutOff: () => Promise.resolve("unavailable"),
-  countAuthFailure: () => Promise.resolve({ kind: "unavailable" }),
-  isReachable: () => Promise.resolve(false),
-};
 
 describe("the order of checks", () => {
   const tooLarge = JSON.stringify({ content: "a".repeat(40_000) });

@@ -1,7 +1,12 @@
 /** The contract of `/session`, of cookie sessions, and of browsers' cross-site rules. */
 import { beforeEach, describe, expect, test } from "vitest";
 
-import { createTestApp, readProblem, type TestApp } from "../support/app-fixture.ts";
+import {
+  createTestApp,
+  readProblem,
+  type TestApp,
+  unavailableState,
+} from "../support/app-fixture.ts";
 import { mintToken } from "../support/session-tokens.ts";
 
 const ALLOWED = "https://www.example.com";
@@ -259,16 +264,7 @@ describe("DELETE /session", () => {
     it = await createTestApp({
       environment: { COOKIE_KEYS: COOKIE_KEY, WORKSPACES: '{"acme":42}' },
       services: {
-        state: {
-          admit: () => Promise.resolve({ kind: "unavailable" }),
-          settle: () => Promise.resolve("unavailable"),
-          renew: () => Promise.resolve("unavailable"),
-          checkSession: () => Promise.resolve("unavailable"),
-          revokeSession: () => Promise.resolve("unavailable"),
-          cutOff: () => Promise.resolve("unavailable"),
-          countAuthFailure: () => Promise.resolve({ kind: "unavailable" }),
-          isReachable: () => Promise.resolve(false),
-        },
+        state: unavailableState,
       },
     });
     const answer = await ask("DELETE", { ...cookie, ...SAME_ORIGIN });

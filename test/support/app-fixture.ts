@@ -58,6 +58,18 @@ export function answerWith(body: unknown, status = 201): UpstreamReply {
   return { kind: "answer", status, retryAfter: undefined, body: JSON.stringify(body) };
 }
 
+/** A state that is out: nothing gets an answer. */
+export const unavailableState: AdmissionState = {
+  admit: () => Promise.resolve({ kind: "unavailable" }),
+  settle: () => Promise.resolve("unavailable"),
+  renew: () => Promise.resolve("unavailable"),
+  checkSession: () => Promise.resolve("unavailable"),
+  revokeSession: () => Promise.resolve("unavailable"),
+  cutOff: () => Promise.resolve("unavailable"),
+  countAuthFailure: () => Promise.resolve({ kind: "unavailable" }),
+  isReachable: () => Promise.resolve(false),
+};
+
 export async function createTestApp(options: TestAppOptions = {}): Promise<TestApp> {
   const config = createTestConfig(options.environment);
   const clock = createMovableClock(Date.now());

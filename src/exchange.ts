@@ -72,7 +72,10 @@ export function answerJson(
   json: string,
   headers?: Readonly<Record<string, string>>,
 ): Response {
-  return answer(exchange, status, json, { "Content-Type": "application/json", ...headers });
+  return new Response(json, {
+    status,
+    headers: { ...exchange.headers, "Content-Type": "application/json", ...headers },
+  });
 }
 
 /** Runs a handler to its answer: refusals become problems, defects a bare 500, and both one line. */

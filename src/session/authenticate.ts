@@ -47,53 +47,37 @@ const CACHED_MS_MAX = 600_000;
 
 export function createAuthenticator(options: AuthenticatorOptions): Authenticator {
   const { hashing, clock, cookies } = options;
-  const cache = createSessionCache(CACHED_SESSIONS_MAX);
+  // Apart, so that a token cannot pass as a cookie because it is known as a token, or the reverse.
+  const knownTokens = createSessionCache(CACHED_SESSIONS_MAX);
+  const knownCookies = createSessionCache(CACHED_SESSIONS_MAX);
 
-  /** Looks a credential up by its digest, and verifies it only where it is not known. */
-  const recall = async (
-    credential: string,
-    verify: () => Promise<Verified | Exclude<Authentication, { kind: "session" }>>,
-  ): Promise<Authentication> => {
-    const digest = hashing.digest(credential);
-    const nowMs = clock.epochMs();
-    const known = cache.find(digest, nowMs);
+  const verifyBearer = async (token: string): Promise<Authentication> => {
+    const digest = hashing.digest(token);
+    const known = knownTokens.find(digest, clock.epochMs());
     if (known !== undefined) return { kind: "session", session: known };
-    const verified = await verify();
-    if (verified.kind !== "verified") return verified;
-    const { claims, via, goodUntilMs } = verified;
-    const session: Session = {
-      ...claims,
-      // The one place where a string becomes a subject: its credential was verified.
-      subject: claims.subject as Subject, // oxlint-disable-line typescript/no-unsafe-type-assertion
-      subjectKey: createSubjectKey(hashing, claims.subject),
-      subjectHash: hashing.pseudonym(claims.subject),
-      via,
-    };
-    cache.add(digest, session, Math.min(goodUntilMs, nowMs + CACHED_MS_MAX));
+    const verdict = await verifyToken(token, options);
+    if (verdict.kind !== "verified") return verdict;
+    // Without the signature: the same token can be written with another tail that verifies too.
+    const content = token.slice(0, token.lastIndexOf("."));
+    const claims = readClaims(verdict.claims, hashing.digest(content), options);
+    const session = createSession(claims, "bearer", hashing);
+    const expiryMs = claims.expiresAtMs + CLOCK_TOLERANCE_SECONDS * 1_000;
+    knownTokens.add(digest, session, Math.min(expiryMs, clock.epochMs() + CACHED_MS_MAX));
     return { kind: "session", session };
   };
-
-  const verifyBearer = (token: string) =>
-    recall(token, async () => {
-      const verdict = await verifyToken(token, options);
-      if (verdict.kind !== "verified") return verdict;
-      // Without the signature: the same token can be written with another tail that verifies too.
-      const content = token.slice(0, token.lastIndexOf("."));
-      const claims = readClaims(verdict.claims, hashing.digest(content), options);
-      const goodUntilMs = claims.expiresAtMs + CLOCK_TOLERANCE_SECONDS * 1_000;
-      return { kind: "verified", claims, via: "bearer", goodUntilMs };
-    });
 
   const verifyCookie = async (header: string | null): Promise<Authentication> => {
     const cookie = cookies?.read(header) ?? { kind: "missing" };
     if (cookies === undefined || cookie.kind === "missing") return { kind: "missing" };
     if (cookie.kind === "ambiguous") return { kind: "refused", code: "session_invalid" };
-    return recall(cookie.value, async () => {
-      const opened = await cookies.open(cookie.value);
-      if (opened.kind === "refused") return opened;
-      const { claims } = opened;
-      return { kind: "verified", claims, via: "cookie", goodUntilMs: claims.expiresAtMs };
-    });
+    const digest = hashing.digest(cookie.value);
+    const known = knownCookies.find(digest, clock.epochMs());
+    if (known !== undefined) return { kind: "session", session: known };
+    const opened = await cookies.open(cookie.value);
+    if (opened.kind === "refused") return opened;
+    const session = createSession(opened.claims, "cookie", hashing);
+    knownCookies.add(digest, session, opened.claims.expiresAtMs);
+    return { kind: "session", session };
   };
 
   return {
@@ -106,16 +90,20 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
   };
 }
 
+function createSession(claims: SessionClaims, via: Session["via"], hashing: Hashing): Session {
+  return {
+    ...claims,
+    // The one place where a string becomes a subject: its credential was verified.
+    subject: claims.subject as Subject, // oxlint-disable-line typescript/no-unsafe-type-assertion
+    subjectKey: createSubjectKey(hashing, claims.subject),
+    subjectHash: hashing.pseudonym(claims.subject),
+    via,
+  };
+}
+
 /** The subject in state keys. 128 bits: no two subjects share limits, and keys stay short. */
 export function createSubjectKey(hashing: Hashing, subject: string): string {
   return hashing.digest(subject).slice(0, 22);
-}
-
-interface Verified {
-  readonly kind: "verified";
-  readonly claims: SessionClaims;
-  readonly via: Session["via"];
-  readonly goodUntilMs: number;
 }
 
 function readClaims(

@@ -177,6 +177,17 @@ describe("a cookie session", () => {
     expect(it.sent).toHaveLength(0);
   });
 
+  test("is not to be had by putting a token into the cookie, even one that was just served", async () => {
+    const token = await mintToken(claims);
+    const headers = { Authorization: `Bearer ${token}` };
+    expect((await ask("GET", headers)).status).toBe(200);
+    const answer = await ask("GET", { Cookie: `${NAME}=${token}` });
+    expect(answer.status).toBe(401);
+    expect(await code(answer)).toBe("session_invalid");
+    const sent = await send({ Cookie: `${NAME}=${token}`, "Sec-Fetch-Site": "cross-site" });
+    expect(sent.status).toBe(401);
+  });
+
   test("that is over is told apart", async () => {
     const cookie = await logIn();
     it.clock.advanceMs(3_600_000 + 1_000);

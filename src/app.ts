@@ -113,7 +113,9 @@ export function createApp(config: Config, services: Services): App {
     "/session",
     worked(async (exchange) => {
       const session = await requireSession(exchange);
-      return endSession(sessionParts, exchange, session, resolveWorkspace(session)?.id);
+      const workspace = resolveWorkspace(session);
+      if (workspace !== undefined) exchange.workspace = workspace.id;
+      return endSession(sessionParts, exchange, session, workspace?.id);
     }),
   );
 

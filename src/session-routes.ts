@@ -12,6 +12,9 @@ import type { Session } from "./session/session.ts";
 import { CLOCK_TOLERANCE_SECONDS } from "./session/verify-token.ts";
 import type { Workspace } from "./workspace.ts";
 
+/** Least time for which an ended login stays ended, in milliseconds: 30 days. */
+const LOGIN_MS = 2_592_000_000;
+
 export interface SessionRouteParts {
   readonly state: AdmissionState;
   readonly clock: Clock;
@@ -29,6 +32,7 @@ export async function exchangeSession(
   if (cookies === undefined) throw new Problem("not_found");
   await requireLive(state, session, workspace.id);
   const sealed = await cookies.seal(session);
+  if (sealed.kind === "expired") throw new Problem("session_expired");
   if (sealed.kind === "too_large") {
     throw new Problem("content_too_large", {
       detail: "Issue the session with fewer or shorter claims: it does not fit into a cookie.",
@@ -61,7 +65,9 @@ export async function endSession(
   workspaceId: WorkspaceId | undefined,
 ): Promise<Response> {
   // The token of a cookie can outlive it: its life is what counts, and the cookie's is part of it.
-  const forMs = session.tokenExpiresAtMs + CLOCK_TOLERANCE_SECONDS * 1_000 - clock.epochMs();
+  const tokenMs = session.tokenExpiresAtMs + CLOCK_TOLERANCE_SECONDS * 1_000 - clock.epochMs();
+  // A login's other tokens can live longer than the one that asks; how long, none of them tells.
+  const forMs = session.hasSiblings ? Math.max(tokenMs, LOGIN_MS) : tokenMs;
   const written = await state.revokeSession(refer(session, workspaceId), forMs);
   // The cookie stays: without it nobody could try again.
   if (written === "unavailable") throw new Problem("state_unavailable");

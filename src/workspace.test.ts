@@ -26,6 +26,7 @@ const sessionWith = (workspaceClaim: string | undefined): Session => ({
   expiresAtMs: 0,
   tokenExpiresAtMs: 0,
   sessionKey: "session",
+  hasSiblings: false,
   issuedAtMs: undefined,
   chats: undefined,
   via: "bearer",

@@ -49,6 +49,22 @@ test("a limit that was changed locks nobody out for longer than the new one can"
   });
 });
 
+test("an operator's order is not undone by a later, shorter one", async () => {
+  let nowMs = 1_000_000;
+  const state = createMemoryState({ epochMs: () => nowMs, monotonicMs: () => nowMs });
+  const session = {
+    workspaceId: 42 as WorkspaceId,
+    subjectKey: "s",
+    sessionKey: "session",
+    issuedAtMs: 900_000,
+  };
+  const order = { workspaceId: session.workspaceId, subjectKey: "s" };
+  await state.cutOff({ ...order, forMs: 86_400_000 });
+  await state.cutOff({ ...order, forMs: 2_000 });
+  nowMs += 3_000;
+  expect(await state.checkSession(session)).toBe("revoked");
+});
+
 test("a lock that its holder lost to time can be taken, and the late holder frees nothing", async () => {
   let nowMs = 1_000_000;
   const state = createMemoryState({ epochMs: () => nowMs, monotonicMs: () => nowMs });

@@ -52,12 +52,12 @@ export function createMemoryState(clock: Clock): AdmissionState {
     },
     revokeSession(session, forMs) {
       const endUs = nowUs() + forMs * 1_000;
-      space.writeNumber(revocationKeys(PREFIX, session)[0], endUs, endUs);
+      space.raiseNumber(revocationKeys(PREFIX, session)[0], endUs, endUs);
       return Promise.resolve("done");
     },
     cutOff({ workspaceId, subjectKey, forMs }) {
       const key = cutOffKey(PREFIX, workspaceId, subjectKey);
-      space.writeNumber(key, Math.floor(nowUs() / 1_000), nowUs() + forMs * 1_000);
+      space.raiseNumber(key, Math.floor(nowUs() / 1_000), nowUs() + forMs * 1_000);
       return Promise.resolve("done");
     },
     countAuthFailure(addressKey, policy) {
@@ -104,6 +104,14 @@ export function createMemoryKeySpace(nowUs: () => number): KeySpace & { size(): 
       return value.number;
     },
     writeNumber: (key, number, expiresAtUs) => write(key, { number, expiresAtUs }),
+    raiseNumber(key, number, expiresAtUs) {
+      const old = values.get(key);
+      const live = old !== undefined && !("token" in old) && old.expiresAtUs > nowUs();
+      write(key, {
+        number: live ? Math.max(old.number, number) : number,
+        expiresAtUs: live ? Math.max(old.expiresAtUs, expiresAtUs) : expiresAtUs,
+      });
+    },
     readLock(key) {
       const value = values.get(key);
       return value !== undefined && "token" in value ? value : undefined;

@@ -15,6 +15,8 @@ export interface LockRecord {
 export interface KeySpace {
   readNumber(key: string): number | undefined;
   writeNumber(key: string, value: number, expiresAtUs: number): void;
+  /** Writes the greater of the old value and the new, for the longer of both times. */
+  raiseNumber(key: string, value: number, expiresAtUs: number): void;
   readLock(key: string): LockRecord | undefined;
   writeLock(key: string, lock: LockRecord): void;
   delete(key: string): void;

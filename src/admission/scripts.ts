@@ -141,21 +141,23 @@ return now
 `,
 };
 
-/** KEYS: a session's end. ARGV: for how long, in milliseconds. */
+/** KEYS: a session's end. ARGV: for how long, in milliseconds. Never shortens an earlier one. */
 export const revokeScript: RedisScript = {
   name: "bffRevoke",
   lua: `${NOW}
-local ends = string.format('%.0f', now + ARGV[1] * 1000)
-redis.call('SET', KEYS[1], ends, 'PX', ARGV[1])
+local ends = math.max(tonumber(redis.call('GET', KEYS[1]) or 0), now + ARGV[1] * 1000)
+redis.call('SET', KEYS[1], string.format('%.0f', ends), 'PX', math.ceil((ends - now) / 1000))
 return now
 `,
 };
 
-/** KEYS: a cut-off. ARGV: for how long, in milliseconds. */
+/** KEYS: a cut-off. ARGV: for how long, in milliseconds. Never undoes an earlier one. */
 export const cutOffScript: RedisScript = {
   name: "bffCutOff",
   lua: `${NOW}
-redis.call('SET', KEYS[1], string.format('%.0f', math.floor(now / 1000)), 'PX', ARGV[1])
+local before = math.max(tonumber(redis.call('GET', KEYS[1]) or 0), math.floor(now / 1000))
+local kept = math.max(redis.call('PTTL', KEYS[1]), tonumber(ARGV[1]))
+redis.call('SET', KEYS[1], string.format('%.0f', before), 'PX', kept)
 return now
 `,
 };

@@ -23,7 +23,8 @@ Usage: uponai-bff revoke --subject SUBJECT [--for DURATION]
 
 Reads the same environment as the service and needs its Redis. Sessions without an issue time (iat)
 count as issued before. Tokens carry their issue time in whole seconds, so one that is issued in the
-very second of the order is refused too.
+very second of the order is refused too; one from an issuer whose clock is ahead (30 s are tolerated)
+can pass. A later order never undoes an earlier one.
 `;
 
 /** How long the connection to Redis may take, in milliseconds. */

@@ -25,6 +25,9 @@ Issuer, audience and the names of the claims are taken from SESSION_ISSUER, SESS
 SESSION_WORKSPACE_CLAIM and SESSION_CHATS_CLAIM, as the service reads them.
 `;
 
+/** Ten years: a development token that lives longer is a mistake. */
+const TTL_MS_MAX = 315_360_000_000;
+
 export const tokenCommand: Command = {
   summary: "mints a session token for development",
   help,
@@ -44,8 +47,8 @@ export const tokenCommand: Command = {
     const { sub, workspace, chats, sid, kid } = values;
     if (sub === undefined || sub === "") throw new UsageError("--sub is required");
     const ttlMs = parseDuration(values.ttl);
-    if (ttlMs === undefined || ttlMs < 1_000) {
-      throw new UsageError("--ttl must be a duration such as 15m or 8h");
+    if (ttlMs === undefined || ttlMs < 1_000 || ttlMs > TTL_MS_MAX) {
+      throw new UsageError("--ttl must be a duration such as 15m or 8h, and at most ten years");
     }
     const { environment, problems } = resolveSecretFiles(process.env);
     const [problem] = problems;
@@ -60,10 +63,10 @@ export const tokenCommand: Command = {
 
     const claims: Record<string, unknown> = {};
     if (workspace !== undefined) {
-      claims[environment["SESSION_WORKSPACE_CLAIM"] ?? "workspace"] = workspace;
+      claims[environment["SESSION_WORKSPACE_CLAIM"] || "workspace"] = workspace;
     }
     if (chats !== undefined) {
-      claims[environment["SESSION_CHATS_CLAIM"] ?? "chats"] = chats.split(",");
+      claims[environment["SESSION_CHATS_CLAIM"] || "chats"] = chats.split(",");
     }
     if (sid !== undefined) claims["sid"] = sid;
     return new SignJWT(claims)

@@ -109,7 +109,11 @@ export function parseConfig(environment: Environment): ConfigResult {
   const reportOther: Report = (variable, problem) => {
     if (!RELATED[variable]?.some((other) => wrong.has(other))) report(variable, problem);
   };
-  const config = assemble(values, environment["NODE_ENV"] === "production", reportOther);
+  const config = assemble(
+    values,
+    environment["NODE_ENV"]?.toLowerCase() === "production",
+    reportOther,
+  );
   if (problems.length > 0 || config === undefined) return { kind: "problems", problems };
   return { kind: "config", config, warnings: listWarnings(environment, config) };
 }
@@ -285,6 +289,11 @@ function listWarnings(environment: Environment, config: Config): string[] {
   if (config.state.kind === "memory") {
     warnings.push(
       "State is kept in this process: limits and locks hold for this one instance and end with it. Redis shares them: set REDIS_URL and STATE=redis.",
+    );
+  }
+  if (config.insecure) {
+    warnings.push(
+      "COOKIE_INSECURE is on: session cookies travel over plain http. For localhost only.",
     );
   }
   for (const name of Object.keys(environment)) {

@@ -61,8 +61,13 @@ describe("a session", () => {
         subjectKey: DIGEST_OF("alice").slice(0, 22),
         subjectHash: "pseudonym-of-alice",
         sessionKey: DIGEST_OF(
-          `token:${DIGEST_OF(header.slice("Bearer ".length, header.lastIndexOf(".")))} alice`,
+          JSON.stringify([
+            "token",
+            DIGEST_OF(header.slice("Bearer ".length, header.lastIndexOf("."))),
+            "alice",
+          ]),
         ).slice(0, 22),
+        hasSiblings: false,
         issuedAtMs: undefined,
         workspaceClaim: "acme",
         chats: undefined,

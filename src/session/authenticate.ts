@@ -112,10 +112,13 @@ function readClaims(
   { workspaceClaim, chatsClaim, hashing }: AuthenticatorOptions,
 ): SessionClaims {
   const { sub, iat, exp, jti } = claims;
-  const identity = readId(claims["sid"], "sid") ?? readId(jti, "jti") ?? `token:${contentDigest}`;
+  const login = readId(claims["sid"]);
+  const identity = login ?? readId(jti) ?? contentDigest;
+  const kind = login === undefined ? (readId(jti) === undefined ? "token" : "jti") : "sid";
   return {
     subject: sub,
-    sessionKey: hashing.digest(`${identity} ${sub}`).slice(0, 22),
+    sessionKey: hashing.digest(JSON.stringify([kind, identity, sub])).slice(0, 22),
+    hasSiblings: login !== undefined,
     issuedAtMs: iat === undefined ? undefined : iat * 1_000,
     expiresAtMs: exp * 1_000,
     tokenExpiresAtMs: exp * 1_000,
@@ -124,6 +127,7 @@ function readClaims(
   };
 }
 
-function readId(value: unknown, name: string): string | undefined {
-  return typeof value === "string" && value !== "" ? `${name}:${value}` : undefined;
+function readId(value: unknown): string | undefined {
+  if (typeof value === "number" && Number.isSafeInteger(value)) return String(value);
+  return typeof value === "string" && value !== "" ? value : undefined;
 }

@@ -13,6 +13,7 @@ const sessionOf = (subject: string): Session => ({
   expiresAtMs: 0,
   tokenExpiresAtMs: 0,
   sessionKey: "session",
+  hasSiblings: false,
   issuedAtMs: undefined,
   chats: undefined,
   via: "bearer",

@@ -12,6 +12,7 @@ const NEW_KEY = crypto.getRandomValues(new Uint8Array(32));
 const claims: SessionClaims = {
   subject: "alice",
   sessionKey: "session-key",
+  hasSiblings: true,
   issuedAtMs: START_MS,
   expiresAtMs: START_MS + 24 * HOUR_MS,
   tokenExpiresAtMs: START_MS + 24 * HOUR_MS,
@@ -103,6 +104,15 @@ describe("the cookie", () => {
     expect(largest).toBeGreaterThan(4_090);
     expect(largest).toBeLessThan(4_096);
   });
+});
+
+test("a token that is as good as over is not swapped", async () => {
+  for (const leftMs of [-10_000, 0, 999]) {
+    const ending = { ...claims, expiresAtMs: START_MS + leftMs };
+    expect(await create([NEW_KEY]).seal(ending)).toEqual({ kind: "expired" });
+  }
+  const last = { ...claims, expiresAtMs: START_MS + 1_000 };
+  expect(await create([NEW_KEY]).seal(last)).toMatchObject({ kind: "sealed" });
 });
 
 describe("opening", () => {

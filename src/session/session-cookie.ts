@@ -22,7 +22,9 @@ export type OpenedCookie =
 export type SealedCookie =
   | { readonly kind: "sealed"; readonly setCookie: string; readonly expiresAtMs: number }
   /** The session's claims do not fit; browsers drop larger cookies without a word. */
-  | { readonly kind: "too_large" };
+  | { readonly kind: "too_large" }
+  /** The token has less than a second left, or only the tolerance for clocks that differ. */
+  | { readonly kind: "expired" };
 
 export interface SessionCookies {
   /** Reads the one session cookie of a `Cookie` header. */
@@ -49,6 +51,7 @@ const COOKIE_BYTES_MAX = 4_096;
 const sealedClaims = z.strictObject({
   sub: z.string().min(1),
   key: z.string().min(1),
+  siblings: z.boolean(),
   iat: z.number().optional(),
   exp: z.number(),
   end: z.number(),
@@ -68,12 +71,13 @@ export function createSessionCookies(options: SessionCookieOptions): SessionCook
     async open(value) {
       const parsed = sealedClaims.safeParse(await decrypt(value, keys));
       if (!parsed.success) return { kind: "refused", code: "session_invalid" };
-      const { sub, key, iat, exp, end, workspace, chats } = parsed.data;
+      const { sub, key, siblings, iat, exp, end, workspace, chats } = parsed.data;
       // No tolerance: our own clock wrote it.
       if (clock.epochMs() >= exp) return { kind: "refused", code: "session_expired" };
       const claims: SessionClaims = {
         subject: sub,
         sessionKey: key,
+        hasSiblings: siblings,
         issuedAtMs: iat,
         expiresAtMs: exp,
         tokenExpiresAtMs: end,
@@ -86,9 +90,12 @@ export function createSessionCookies(options: SessionCookieOptions): SessionCook
       if (sealingKey === undefined) throw new Error("cookies need a key");
       const { subject, sessionKey, issuedAtMs, tokenExpiresAtMs, workspaceClaim, chats } = claims;
       const exp = Math.min(claims.expiresAtMs, clock.epochMs() + options.maxAgeMs);
+      const maxAgeSeconds = Math.floor((exp - clock.epochMs()) / 1_000);
+      if (maxAgeSeconds < 1) return { kind: "expired" };
       const payload: z.input<typeof sealedClaims> = {
         sub: subject,
         key: sessionKey,
+        siblings: claims.hasSiblings,
         iat: issuedAtMs,
         exp,
         end: tokenExpiresAtMs,
@@ -98,7 +105,6 @@ export function createSessionCookies(options: SessionCookieOptions): SessionCook
       const value = await new CompactEncrypt(new TextEncoder().encode(JSON.stringify(payload)))
         .setProtectedHeader({ alg: "dir", enc: "A256GCM" })
         .encrypt(sealingKey);
-      const maxAgeSeconds = Math.floor((exp - clock.epochMs()) / 1_000);
       const setCookie = `${name}=${value}; Max-Age=${maxAgeSeconds}; ${attributes}`;
       return setCookie.length < COOKIE_BYTES_MAX
         ? { kind: "sealed", setCookie, expiresAtMs: exp }

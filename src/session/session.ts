@@ -9,6 +9,8 @@ export interface SessionClaims {
    * token. A token and the cookie it was swapped for have the same.
    */
   readonly sessionKey: string;
+  /** Whether other tokens can belong to the same session, as those of one login with one `sid` do. */
+  readonly hasSiblings: boolean;
   /** When the token was issued, in milliseconds since the epoch; undefined where it does not say. */
   readonly issuedAtMs: number | undefined;
   /** When this credential expires, in milliseconds since the epoch. */

@@ -80,7 +80,7 @@ async function verifyWithAnyKey(
 function judgeClaims(payload: JWTPayload, nowSeconds: number): TokenVerdict {
   const { sub, exp, iat } = payload;
   const issuedInTime =
-    iat === undefined || (Number.isFinite(iat) && iat <= nowSeconds + CLOCK_TOLERANCE_SECONDS);
+    iat === undefined || (iat >= 0 && iat <= nowSeconds + CLOCK_TOLERANCE_SECONDS);
   const expires = exp !== undefined && exp <= LAST_SECOND;
   // Half a surrogate pair has no UTF-8: two such subjects could look alike.
   const named = typeof sub === "string" && sub !== "" && sub.isWellFormed();

@@ -107,6 +107,16 @@ describe("POST /session", () => {
     expect(await code(sent)).toBe("session_missing");
   });
 
+  test("has no cookie for a token that is over but for the tolerance", async () => {
+    const answer = await ask(
+      "POST",
+      await bearer({ exp: Math.floor(it.clock.epochMs() / 1_000) - 10 }),
+    );
+    expect(answer.status).toBe(401);
+    expect(await code(answer)).toBe("session_expired");
+    expect(answer.headers.get("set-cookie")).toBeNull();
+  });
+
   test("does not make a session longer by being asked again", async () => {
     const token = await bearer({ exp: Math.floor(it.clock.epochMs() / 1_000) + 100 });
     await ask("POST", token);
@@ -236,6 +246,31 @@ describe("DELETE /session", () => {
     expect((await ask("DELETE", token)).status).toBe(204);
     expect(await code(await ask("GET", token))).toBe("session_revoked");
     expect((await ask("GET", await bearer({ ...more, jti: "token-2" }))).status).toBe(200);
+  });
+
+  test("ends a login for its longer-lived tokens too, and a shorter one cannot undo that", async () => {
+    const nowSeconds = Math.floor(it.clock.epochMs() / 1_000);
+    const long = await bearer({ exp: nowSeconds + 3_600 });
+    const short = await bearer({ exp: nowSeconds + 5 });
+    expect((await ask("DELETE", short)).status).toBe(204);
+    it.clock.advanceMs(60_000);
+    expect(await code(await ask("GET", long))).toBe("session_revoked");
+
+    const token = { sid: undefined, jti: "alone" };
+    const again = Math.floor(it.clock.epochMs() / 1_000);
+    const first = await bearer({ ...token, exp: again + 3_600 });
+    expect((await ask("DELETE", first)).status).toBe(204);
+    expect((await ask("DELETE", await bearer({ ...token, exp: again + 5 }))).status).toBe(204);
+    it.clock.advanceMs(60_000);
+    expect(await code(await ask("GET", first))).toBe("session_revoked");
+  });
+
+  test.each([
+    [{ sid: "a b" }, "c", { sid: "a" }, "b c"],
+    [{ sid: "1", jti: undefined }, "c", { sid: undefined, jti: "1" }, "c"],
+  ])("of %j of %s leaves %j of %s alone", async (ended, sub, other, otherSub) => {
+    expect((await ask("DELETE", await bearer({ ...ended, sub }))).status).toBe(204);
+    expect((await ask("GET", await bearer({ ...other, sub: otherSub }))).status).toBe(200);
   });
 
   test("is not undone by writing the token differently", async () => {

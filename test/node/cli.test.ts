@@ -51,6 +51,7 @@ describe("help", () => {
     [["token", "--subject", "a"], "Unknown option"],
     [["token"], "--sub is required"],
     [["token", "--sub", "a", "--ttl", "soon"], "--ttl must be"],
+    [["token", "--sub", "a", "--ttl", "99999999d"], "--ttl must be"],
     [["keys"], "keys cookie, or keys pair"],
     [["keys", "cookie", "two"], 'unexpected argument "two"'],
     [["keys", "pair", "--alg", "none"], "--alg must be one of"],

@@ -2,6 +2,7 @@
 import { execFile } from "node:child_process";
 import { promisify } from "node:util";
 
+import { Redis } from "ioredis";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 
 import type { RunningEmulator } from "../../src/emulator/listen.ts";
@@ -132,6 +133,13 @@ test("an operator's order ends one subject's sessions, then everybody's, and non
     expect(await statusOf("bob", nowSeconds - 5)).toBe(201);
     // Issued a moment later, within the tolerance for clocks that run ahead.
     expect(await statusOf("ann", nowSeconds + 20)).toBe(201);
+
+    // A shorter order on top undoes nothing of the first: in Redis it keeps the longer life.
+    await revoke("--subject", "ann", "--for", "1s");
+    const client = new Redis(redis.url);
+    const [key = ""] = await client.keys("bff:{ws:42}:c:*");
+    expect(await client.pttl(key)).toBeGreaterThan(86_400_000);
+    client.disconnect();
 
     expect(await revoke("--all", "--for", "1h")).toContain("All sessions");
     expect(await statusOf("bob", nowSeconds - 5)).toBe(401);

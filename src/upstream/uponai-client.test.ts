@@ -176,6 +176,9 @@ describe("how long to wait", () => {
     ["Mon, 20 Apr 2026 12:00:30 GMT", 30],
     ["Mon, 20 Apr 2026 13:00:00 GMT", 60],
     ["Mon, 20 Apr 2026 11:00:00 GMT", 1],
+    // The two forms that nobody should send and everybody must read.
+    ["Monday, 20-Apr-26 12:00:30 GMT", 30],
+    ["Mon Apr 20 12:00:30 2026", 30],
   ];
 
   test.each(WAITS)("Retry-After %j is %i seconds, on 429 and on 503", async (text, seconds) => {

@@ -1,4 +1,6 @@
 /** Everything that UponAI and the way there can do to a message, and what the sender is told. */
+import { createServer } from "node:net";
+
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 
 import type { Fault } from "../../src/emulator/faults.ts";
@@ -165,6 +167,36 @@ test("a token that is being rotated out gives way to the next, which is remember
     ]);
   } finally {
     await rotating.stop();
+  }
+});
+
+test.each([
+  ["no HTTP", "SSH-2.0-OpenSSH_9.9\r\n"],
+  [
+    "headers without end",
+    `HTTP/1.1 201 Created\r\n${`X-Long: ${"a".repeat(4_000)}\r\n`.repeat(8)}`,
+  ],
+  ["chunks that are none", "HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"],
+])("an upstream that speaks %s is upstream_malformed, asked once", async (_name, bytes) => {
+  let asked = 0;
+  const server = createServer((socket) => {
+    socket.on("error", () => undefined);
+    socket.once("data", () => {
+      asked += 1;
+      socket.write(bytes);
+    });
+  });
+  const port = await findFreePort();
+  server.listen(port, "127.0.0.1");
+  const strange = await startTestBff(`http://127.0.0.1:${port}`);
+  try {
+    const answer = await sendMessage(strange.url, "hi");
+    expect(answer.status).toBe(502);
+    expect(await readCode(answer)).toBe("upstream_malformed");
+    expect(asked).toBe(1);
+  } finally {
+    await strange.stop();
+    server.close();
   }
 });
 

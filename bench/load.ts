@@ -7,7 +7,7 @@ import { connect, type Socket } from "node:net";
 
 import { readCpuUs } from "./cpu-time.ts";
 import { ResponseReader } from "./response-reader.ts";
-import { createSession, type Session } from "./sessions.ts";
+import { createSession, ORIGIN, type Session } from "./sessions.ts";
 
 /** One stretch of load on one port. */
 export interface Slot {
@@ -56,7 +56,8 @@ function renderSend({ chatId, token }: Session, number: number): Buffer {
       "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
       "Accept: application/json",
       "Accept-Language: en-GB,en;q=0.5",
-      "Sec-Fetch-Site: same-origin",
+      `Origin: ${ORIGIN}`,
+      "Sec-Fetch-Site: cross-site",
       `X-Forwarded-For: 203.0.${113 + (number >> 8)}.${number & 255}`,
     ],
     { content: CONTENT },

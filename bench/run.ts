@@ -57,7 +57,7 @@ interface Plan {
 
 const FULL: Plan = {
   warmUpMs: 4_000,
-  rounds: 19,
+  rounds: 16,
   rampMs: 250,
   slotMs: 1_500,
   latencyRounds: 5,

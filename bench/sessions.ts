@@ -5,6 +5,8 @@ import { createHmac } from "node:crypto";
 export const SECRET = "benchmark-secret-that-guards-nothing-at-all";
 export const ISSUER = "https://issuer.example/";
 export const AUDIENCE = "uponai-bff";
+/** Where the page is that sends. */
+export const ORIGIN = "https://app.example";
 /** Workspace ids by the sessions' claim. */
 export const WORKSPACES: Readonly<Record<string, number>> = { acme: 42, globex: 43, initech: 44 };
 /** Longer than any run. */

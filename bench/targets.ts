@@ -1,7 +1,7 @@
 /** Owns what is measured: the product, and what it is compared with. */
 import { fileURLToPath } from "node:url";
 
-import { AUDIENCE, ISSUER, SECRET, WORKSPACES } from "./sessions.ts";
+import { AUDIENCE, ISSUER, ORIGIN, SECRET, WORKSPACES } from "./sessions.ts";
 
 export interface TargetDefinition {
   readonly name: string;
@@ -51,6 +51,8 @@ export function targetEnvironment(
     SESSION_ISSUER: ISSUER,
     SESSION_AUDIENCE: AUDIENCE,
     WORKSPACES: JSON.stringify(WORKSPACES),
+    COOKIE_KEYS: Buffer.alloc(32, 7).toString("base64url"),
+    ALLOWED_ORIGINS: ORIGIN,
     TRUST_PROXY: "1",
     LIMIT_SESSION: NEVER,
     LIMIT_SESSION_DAILY: "9999999/1d",

@@ -7,8 +7,16 @@ import { resolveClientAddress } from "./admission/client-address.ts";
 import { compilePolicy } from "./admission/limit-policy.ts";
 import { describeRefusal, renderLimitHeaders } from "./admission/rate-limit-headers.ts";
 import { parseChatId, readRawChatId } from "./chat/chat-id.ts";
-import { createMessageSchema, parseMessageBody } from "./chat/message-body.ts";
+import type { Caller } from "./chat/chat-parts.ts";
+import { endChat } from "./chat/end.ts";
+import { parseIdempotencyKey } from "./chat/idempotency-key.ts";
+import { createMessageSchema, parseBody } from "./chat/message-body.ts";
+import { createNotFoundPace } from "./chat/not-found-pace.ts";
+import { readChat } from "./chat/read.ts";
 import { sendMessage } from "./chat/send.ts";
+import { startChat } from "./chat/start.ts";
+import { parseStartBody } from "./chat/start-body.ts";
+import type { ChatId } from "./branded.ts";
 import type { Config } from "./config/config.ts";
 import { answer, answerJson, createExchange, type Exchange, runExchange } from "./exchange.ts";
 import { createCommonHeaders } from "./http/common-headers.ts";
@@ -45,9 +53,12 @@ export function createApp(config: Config, services: Services): App {
   const resolveWorkspace = createWorkspaceResolver(config.workspaces);
   const authFailurePolicy = compilePolicy("auth-failures", config.authFailureLimit);
   const messageSchema = createMessageSchema(config.contentCharsMax);
-  const sendParts = {
+  const chatParts = {
     ...services,
     upstream: createUponaiClient(services.transport, clock, config.upstream.timeoutMs),
+    notFoundPace: createNotFoundPace(),
+    chatAccess: config.chats.access,
+    recoveryWindowMs: config.upstream.recoveryWindowMs,
     exposeToolCalls: config.exposeToolCalls,
   };
   const sessionParts = { state, clock, cookies };
@@ -119,18 +130,45 @@ export function createApp(config: Config, services: Services): App {
     }),
   );
 
-  // The order of checks: an earlier failure answers, and nothing later runs.
   route(
     "POST",
     "/chat/:chatId/send",
     worked(async (exchange) => {
-      // Before the body: once a client has hung up, its connection has no address any more.
-      const addressKey = resolveAddress(exchange);
-      const bytes = await readBody(exchange);
-      const session = await requireSession(exchange, addressKey);
-      const workspace = requireWorkspace(exchange, session);
-      const { chatId, content } = parseMessage(exchange, bytes);
-      return sendMessage(sendParts, exchange, { session, workspace, addressKey, chatId, content });
+      const { bytes, caller } = await requireCaller(exchange);
+      requireJson(exchange);
+      const chatId = requireChatId(exchange);
+      const idempotencyKey = readIdempotencyKey(exchange);
+      const { content } = parseBody(bytes, messageSchema);
+      return sendMessage(chatParts, exchange, { ...caller, chatId, content, idempotencyKey });
+    }),
+  );
+
+  route(
+    "POST",
+    "/chat",
+    worked(async (exchange) => {
+      const { bytes, caller } = await requireCaller(exchange);
+      if (caller.workspace.agentId === undefined) throw new Problem("not_found");
+      if (bytes.byteLength > 0) requireJson(exchange);
+      return startChat(chatParts, exchange, caller, parseStartBody(bytes));
+    }),
+  );
+
+  route(
+    "GET",
+    "/chat/:chatId",
+    worked(async (exchange) => {
+      const { caller } = await requireCaller(exchange);
+      return readChat(chatParts, exchange, { ...caller, chatId: requireChatId(exchange) });
+    }),
+  );
+
+  route(
+    "POST",
+    "/chat/:chatId/end",
+    worked(async (exchange) => {
+      const { caller } = await requireCaller(exchange);
+      return endChat(chatParts, exchange, { ...caller, chatId: requireChatId(exchange) });
     }),
   );
 
@@ -148,6 +186,18 @@ export function createApp(config: Config, services: Services): App {
     const exchange = createExchange(exchangeParts, "unmatched", c.req.raw, c.env);
     return runExchange(exchangeParts, exchange, handler);
   });
+
+  /** The order of checks: an earlier failure answers, and nothing later runs. */
+  async function requireCaller(
+    exchange: Exchange,
+  ): Promise<{ readonly bytes: Uint8Array; readonly caller: Caller }> {
+    // Before the body: once a client has hung up, its connection has no address any more.
+    const addressKey = resolveAddress(exchange);
+    const bytes = await readBody(exchange);
+    const session = await requireSession(exchange, addressKey);
+    const workspace = requireWorkspace(exchange, session);
+    return { bytes, caller: { session, workspace, addressKey } };
+  }
 
   async function readBody({ request, env }: Exchange): Promise<Uint8Array> {
     const limits = { bytesMax: config.bodyBytesMax, timeoutMs: BODY_TIMEOUT_MS };
@@ -226,15 +276,6 @@ export function createApp(config: Config, services: Services): App {
     return workspace;
   }
 
-  function parseMessage({ request: { headers, url } }: Exchange, bytes: Uint8Array) {
-    if (!isPlainJson(headers.get("content-type"), headers.get("content-encoding"))) {
-      throw new Problem("unsupported_media_type");
-    }
-    const chatId = parseChatId(readRawChatId(url));
-    if (chatId === undefined) throw new Problem("invalid_request", { detail: CHAT_ID_DETAIL });
-    return { chatId, ...parseMessageBody(bytes, messageSchema) };
-  }
-
   /** A path that is known by another method, or not at all. */
   function answerUnrouted(exchange: Exchange, path: string): Response {
     const allowed: string[] = METHODS.filter((method) => {
@@ -260,3 +301,23 @@ export function createApp(config: Config, services: Services): App {
 }
 
 const CHAT_ID_DETAIL = "Use a chat id of 1 to 128 letters, digits, underscores and hyphens.";
+const IDEMPOTENCY_KEY_DETAIL =
+  "Use an Idempotency-Key of 1 to 255 visible ASCII characters, such as a UUID.";
+
+function requireJson({ request: { headers } }: Exchange): void {
+  if (!isPlainJson(headers.get("content-type"), headers.get("content-encoding"))) {
+    throw new Problem("unsupported_media_type");
+  }
+}
+
+function requireChatId({ request: { url } }: Exchange): ChatId {
+  const chatId = parseChatId(readRawChatId(url));
+  if (chatId === undefined) throw new Problem("invalid_request", { detail: CHAT_ID_DETAIL });
+  return chatId;
+}
+
+function readIdempotencyKey({ request: { headers } }: Exchange): string | undefined {
+  const key = parseIdempotencyKey(headers.get("idempotency-key"));
+  if (key === null) throw new Problem("invalid_request", { detail: IDEMPOTENCY_KEY_DETAIL });
+  return key;
+}

@@ -18,12 +18,16 @@ export interface Exchange {
   /** The route's pattern, never the path: paths hold chat ids. */
   readonly route: string;
   readonly startedMs: number;
-  /** The headers that its answer will carry, whatever it says. */
-  readonly headers: Readonly<Record<string, string>>;
+  /** The headers that its answer will carry, whatever it says. What is learnt on the way adds to them. */
+  readonly headers: Record<string, string>;
   /** What is learnt on the way, for the access line. */
   workspace?: WorkspaceId;
   subjectHash?: string;
   call?: CallRecord;
+  /** The answer was lost and found in the transcript. */
+  recovered?: true;
+  /** The answer was given before, and is given again. */
+  replayed?: true;
 }
 
 export interface ExchangeParts {
@@ -110,6 +114,7 @@ function logAccess(
   code: ProblemCode | undefined,
 ): void {
   const { request, requestId, route, startedMs, workspace, subjectHash, call } = exchange;
+  const { recovered, replayed } = exchange;
   log.log(selectLevel(status, code), "request", {
     reqId: requestId,
     method: request.method,
@@ -122,6 +127,8 @@ function logAccess(
     upstreamStatus: call?.status,
     upstreamMs: call === undefined ? undefined : roundMs(call.ms),
     retries: call?.retries,
+    recovered,
+    replayed,
   });
 }
 

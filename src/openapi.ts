@@ -1,7 +1,9 @@
 /** Owns the OpenAPI description, made from the schemas that validate and the table of problems. */
 import { z } from "zod";
 
+import { chatSchema, startedChatSchema } from "./chat/present-chat.ts";
 import { messagesSchema } from "./chat/present-messages.ts";
+import { startSchema } from "./chat/start-body.ts";
 import { type ProblemCode, problemCodes, problemStatus } from "./problem.ts";
 
 const REQUEST_ID = {
@@ -23,7 +25,7 @@ const RATE_LIMIT_HEADERS = {
   },
 };
 
-/** Statuses that say when to come back; of the 409s, `chat_busy` does. */
+/** Statuses that say when to come back; of the 409s, those that pass. */
 const RETRY_STATUSES: ReadonlySet<number> = new Set([409, 429, 503]);
 
 /** Statuses that can be given after admission, and then tell where the limits stand. */
@@ -44,6 +46,66 @@ const problemSchema = z.strictObject({
 const SEND_PROBLEMS: readonly ProblemCode[] = problemCodes.filter(
   (code) => code !== "not_found" && code !== "method_not_allowed",
 );
+
+function without(...left: readonly ProblemCode[]): readonly ProblemCode[] {
+  return SEND_PROBLEMS.filter((code) => !left.includes(code));
+}
+
+/** What only a message with words of its own can be answered. */
+const MESSAGE_ONLY = [
+  "chat_busy",
+  "request_in_progress",
+  "idempotency_key_reused",
+  "unsupported_media_type",
+] as const;
+
+const START_PROBLEMS: readonly ProblemCode[] = [
+  ...without(
+    "chat_busy",
+    "request_in_progress",
+    "idempotency_key_reused",
+    "chat_not_found",
+    "chat_ended",
+  ),
+  "not_found",
+];
+const READ_PROBLEMS = without(...MESSAGE_ONLY, "cross_site_request", "outcome_unknown");
+const END_PROBLEMS = without(...MESSAGE_ONLY, "chat_ended");
+
+const CHAT_ID_PARAMETER = {
+  name: "chatId",
+  in: "path",
+  required: true,
+  schema: { type: "string", pattern: "^[A-Za-z0-9_-]{1,128}$" },
+};
+
+const IDEMPOTENCY_KEY_PARAMETER = {
+  name: "Idempotency-Key",
+  in: "header",
+  required: false,
+  description:
+    "A new one for every message, the same one to repeat it: the message is sent once, and a lost answer is found again. Kept 24 hours.",
+  schema: { type: "string", pattern: "^[\\x21-\\x7e]{1,255}$" },
+};
+
+const SENT_HEADERS = {
+  ...RATE_LIMIT_HEADERS,
+  "Idempotency-Replayed": {
+    description: "`true`: the answer was given before.",
+    schema: { type: "string", const: "true" },
+  },
+  "Message-Recovered": {
+    description: "`true`: the answer was lost, and found in the chat's transcript.",
+    schema: { type: "string", const: "true" },
+  },
+};
+
+const STARTED_HEADERS = {
+  ...RATE_LIMIT_HEADERS,
+  Location: { description: "`/chat/{chatId}`", schema: { type: "string" } },
+};
+
+const EITHER_SESSION = [{ session: [] }, { cookie: [] }];
 
 /** What every route that needs a session can answer before it does anything. */
 const SESSION_PROBLEMS: readonly ProblemCode[] = [
@@ -79,26 +141,64 @@ export function describeApi(messageSchema: z.ZodType): Record<string, unknown> {
         "Sends a web frontend's messages to UponAI chat agents on behalf of its session.",
     },
     paths: {
-      "/chat/{chatId}/send": {
-        parameters: [
-          {
-            name: "chatId",
-            in: "path",
-            required: true,
-            schema: { type: "string", pattern: "^[A-Za-z0-9_-]{1,128}$" },
+      "/chat": {
+        post: {
+          operationId: "startChat",
+          summary: "Starts a chat with the workspace's agent; 404 where it has none.",
+          security: EITHER_SESSION,
+          requestBody: {
+            required: false,
+            content: { "application/json": { schema: toJsonSchema(startSchema) } },
           },
-        ],
+          responses: {
+            "201": describeJson("The chat, owned by this session.", startedChatSchema, {
+              ...STARTED_HEADERS,
+            }),
+            ...describeProblems(START_PROBLEMS),
+          },
+        },
+      },
+      "/chat/{chatId}": {
+        parameters: [CHAT_ID_PARAMETER],
+        get: {
+          operationId: "readChat",
+          summary: "The chat and its transcript.",
+          security: EITHER_SESSION,
+          responses: {
+            "200": describeJson("The chat.", chatSchema, RATE_LIMIT_HEADERS),
+            ...describeProblems(READ_PROBLEMS),
+          },
+        },
+      },
+      "/chat/{chatId}/send": {
+        parameters: [CHAT_ID_PARAMETER],
         post: {
           operationId: "sendMessage",
           summary: "Sends a message into a chat and waits for the answer.",
-          security: [{ session: [] }, { cookie: [] }],
+          security: EITHER_SESSION,
+          parameters: [IDEMPOTENCY_KEY_PARAMETER],
           requestBody: {
             required: true,
             content: { "application/json": { schema: toJsonSchema(messageSchema) } },
           },
           responses: {
-            "201": describeJson("The agent's answer.", messagesSchema, RATE_LIMIT_HEADERS),
+            "201": describeJson("The agent's answer.", messagesSchema, SENT_HEADERS),
             ...describeProblems(SEND_PROBLEMS),
+          },
+        },
+      },
+      "/chat/{chatId}/end": {
+        parameters: [CHAT_ID_PARAMETER],
+        post: {
+          operationId: "endChat",
+          summary: "Ends the chat; an ended one too.",
+          security: EITHER_SESSION,
+          responses: {
+            "204": {
+              description: "Ended.",
+              headers: { "X-Request-Id": REQUEST_ID, ...RATE_LIMIT_HEADERS },
+            },
+            ...describeProblems(END_PROBLEMS),
           },
         },
       },
@@ -121,7 +221,7 @@ export function describeApi(messageSchema: z.ZodType): Record<string, unknown> {
         get: {
           operationId: "readSession",
           summary: "Who am I.",
-          security: [{ session: [] }, { cookie: [] }],
+          security: EITHER_SESSION,
           responses: {
             "200": describeJson("The session of this request.", ownSessionSchema),
             ...describeProblems([...SESSION_PROBLEMS, "session_revoked", "workspace_unmapped"]),
@@ -130,7 +230,7 @@ export function describeApi(messageSchema: z.ZodType): Record<string, unknown> {
         delete: {
           operationId: "endSession",
           summary: "Logs out: ends the session on every instance, as bearer and as cookie.",
-          security: [{ session: [] }, { cookie: [] }],
+          security: EITHER_SESSION,
           responses: {
             "204": {
               description: "Ended.",

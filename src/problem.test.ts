@@ -23,9 +23,11 @@ const STATUSES: Record<ProblemCode, number> = {
   method_not_allowed: 405,
   request_timeout: 408,
   chat_busy: 409,
+  request_in_progress: 409,
   chat_ended: 409,
   content_too_large: 413,
   unsupported_media_type: 415,
+  idempotency_key_reused: 422,
   message_rejected: 422,
   rate_limited: 429,
   internal_error: 500,
@@ -39,6 +41,7 @@ const STATUSES: Record<ProblemCode, number> = {
   auth_unavailable: 503,
   shutting_down: 503,
   upstream_timeout: 504,
+  outcome_unknown: 504,
 };
 
 const bodySchema = z.strictObject({

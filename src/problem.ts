@@ -72,6 +72,11 @@ const catalogue = {
     title: "A message is being answered in this chat",
     detail: "Wait for the answer to the earlier message, then send this one.",
   },
+  request_in_progress: {
+    status: 409,
+    title: "The request is still being worked on",
+    detail: "Wait for the number of seconds in the Retry-After header, then repeat it.",
+  },
   chat_ended: {
     status: 409,
     title: "The chat has ended",
@@ -86,6 +91,11 @@ const catalogue = {
     status: 415,
     title: "The content type is not supported",
     detail: "Send application/json in UTF-8 without a content encoding.",
+  },
+  idempotency_key_reused: {
+    status: 422,
+    title: "The idempotency key was used for another message",
+    detail: "Use a new key for every message, and the old one only to repeat it unchanged.",
   },
   message_rejected: {
     status: 422,
@@ -151,6 +161,11 @@ const catalogue = {
     status: 504,
     title: "The chat service did not answer in time",
     detail: "Check the chat before sending the message again, since it may have arrived.",
+  },
+  outcome_unknown: {
+    status: 504,
+    title: "It is not known whether the message arrived",
+    detail: "Repeat the request with the same Idempotency-Key to look again, or check the chat.",
   },
 } as const satisfies Record<string, ProblemDefinition>;
 

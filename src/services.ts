@@ -19,6 +19,8 @@ export interface RequestSource {
 export interface Services {
   readonly clock: Clock;
   readonly hashing: Hashing;
+  /** Resolves after so many milliseconds. */
+  readonly pause: (ms: number) => Promise<void>;
   /** A fresh id that nobody can guess, 1 to 64 characters of `[A-Za-z0-9_-]`. */
   readonly createId: () => string;
   readonly log: Logger;

@@ -10,6 +10,7 @@ const perMinute = (quota: number) => ({ quota, windowSeconds: 60, burst: quota }
 const entry = (id: number, token: string): WorkspaceConfig => ({
   id: id as WorkspaceId,
   apiTokens: [token],
+  agentId: undefined,
   limits: {
     session: perMinute(id),
     sessionDaily: "off",

@@ -8,6 +8,8 @@ export interface Workspace {
   readonly id: WorkspaceId;
   readonly apiTokens: readonly [string, ...string[]];
   readonly policies: LimitPolicies;
+  /** The agent that chats are started with; undefined: none are started. */
+  readonly agentId: string | undefined;
 }
 
 /** The workspace of a session, or undefined when the operator has listed none for it. */
@@ -24,6 +26,6 @@ export function createWorkspaceResolver(config: WorkspacesConfig): ResolveWorksp
     workspaceClaim === undefined ? undefined : byClaim.get(workspaceClaim);
 }
 
-function compile({ id, apiTokens, limits }: WorkspaceConfig): Workspace {
-  return { id, apiTokens, policies: compilePolicies(limits) };
+function compile({ id, apiTokens, limits, agentId }: WorkspaceConfig): Workspace {
+  return { id, apiTokens, policies: compilePolicies(limits), agentId };
 }

@@ -2,7 +2,10 @@ import { expect, test } from "vitest";
 
 import type { ChatId, WorkspaceId } from "../branded.ts";
 import { compilePolicies } from "./limit-policy.ts";
-import { createMemoryKeySpace, createMemoryState } from "./memory-state.ts";
+import { createMemoryKeySpace } from "./key-space.ts";
+import { createMemoryState } from "./memory-state.ts";
+
+const OWNER_TTL_MS = 86_400_000;
 
 const policies = compilePolicies({
   session: { quota: 20, windowSeconds: 60, burst: 20 },
@@ -11,6 +14,9 @@ const policies = compilePolicies({
   ip: "off",
 });
 
+const messageOf = (token: string) => ({ token, fingerprint: token, keyDigest: undefined });
+const NOT_TAKEN = { fate: "not_taken", mark: undefined } as const;
+
 test("what has expired does not pile up: a steady stream of new subjects keeps to a bound", () => {
   let nowUs = 0;
   const space = createMemoryKeySpace(() => nowUs);
@@ -18,7 +24,7 @@ test("what has expired does not pile up: a steady stream of new subjects keeps t
   let most = 0;
   for (let step = 0; step < 100_000; step += 1) {
     nowUs += 1;
-    space.writeNumber(`subject-${step}`, 1, nowUs + 1_000);
+    space.write(`subject-${step}`, "1", nowUs + 1_000);
     most = Math.max(most, space.size());
   }
   expect(most).toBeLessThan(4_000);
@@ -26,7 +32,7 @@ test("what has expired does not pile up: a steady stream of new subjects keeps t
 
 test("a limit that was changed locks nobody out for longer than the new one can", async () => {
   const nowMs = 1_000_000;
-  const state = createMemoryState({ epochMs: () => nowMs, monotonicMs: () => nowMs });
+  const state = createMemoryState({ epochMs: () => nowMs, monotonicMs: () => nowMs }, OWNER_TTL_MS);
   const ask = (chat: string, quota: number, windowSeconds: number) => {
     const off = "off" as const;
     const session = { quota, windowSeconds, burst: quota };
@@ -36,9 +42,8 @@ test("a limit that was changed locks nobody out for longer than the new one can"
       sessionKey: "session",
       issuedAtMs: 0,
       addressKey: "a",
-      chatId: chat as ChatId,
       policies: compilePolicies({ session, sessionDaily: off, workspace: off, ip: off }),
-      lockToken: chat,
+      chat: { chatId: chat as ChatId, access: "open", message: messageOf(chat) },
     });
   };
   await ask("one", 2, 3_600);
@@ -51,7 +56,7 @@ test("a limit that was changed locks nobody out for longer than the new one can"
 
 test("an operator's order is not undone by a later, shorter one", async () => {
   let nowMs = 1_000_000;
-  const state = createMemoryState({ epochMs: () => nowMs, monotonicMs: () => nowMs });
+  const state = createMemoryState({ epochMs: () => nowMs, monotonicMs: () => nowMs }, OWNER_TTL_MS);
   const session = {
     workspaceId: 42 as WorkspaceId,
     subjectKey: "s",
@@ -67,17 +72,16 @@ test("an operator's order is not undone by a later, shorter one", async () => {
 
 test("a lock that its holder lost to time can be taken, and the late holder frees nothing", async () => {
   let nowMs = 1_000_000;
-  const state = createMemoryState({ epochMs: () => nowMs, monotonicMs: () => nowMs });
-  const ask = (lockToken: string) =>
+  const state = createMemoryState({ epochMs: () => nowMs, monotonicMs: () => nowMs }, OWNER_TTL_MS);
+  const ask = (token: string) =>
     state.admit({
       workspaceId: 42 as WorkspaceId,
       subjectKey: "s",
       sessionKey: "session",
       issuedAtMs: 0,
       addressKey: "a",
-      chatId: "c" as ChatId,
       policies,
-      lockToken,
+      chat: { chatId: "c" as ChatId, access: "open", message: messageOf(token) },
     });
   const first = await ask("first");
   if (first.kind !== "admitted") throw new Error("the chat is free");
@@ -86,9 +90,9 @@ test("a lock that its holder lost to time can be taken, and the late holder free
   nowMs += 1;
   const second = await ask("second");
   if (second.kind !== "admitted") throw new Error("the lease is over");
-  expect(await state.settle(first.ticket)).toBe("lost");
+  expect(await state.settle(first.ticket, NOT_TAKEN)).toBe("lost");
   expect(await state.renew(first.ticket)).toBe("lost");
   expect((await ask("third")).kind).toBe("chat_busy");
-  expect(await state.settle(second.ticket)).toBe("settled");
+  expect(await state.settle(second.ticket, NOT_TAKEN)).toBe("settled");
   expect((await ask("third")).kind).toBe("admitted");
 });

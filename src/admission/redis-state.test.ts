@@ -2,7 +2,7 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 
 import type { ChatId, WorkspaceId } from "../branded.ts";
-import type { AdmitRequest } from "./admission.ts";
+import type { AdmitRequest, Ticket } from "./admission.ts";
 import { compilePolicies } from "./limit-policy.ts";
 import { createRedisState, type RedisConnection } from "./redis-state.ts";
 
@@ -45,19 +45,41 @@ const request: AdmitRequest = {
   sessionKey: "session",
   issuedAtMs: 1_699_999_999_000,
   addressKey: "203.0.113.1",
-  chatId: "chat-1" as ChatId,
   policies: compilePolicies({
     session: { quota: 20, windowSeconds: 60, burst: 20 },
     sessionDaily: "off",
     workspace: "off",
     ip: "off",
   }),
-  lockToken: "token",
+  chat: {
+    chatId: "chat-1" as ChatId,
+    access: "first-use",
+    message: { token: "token", fingerprint: "words", keyDigest: "key" },
+  },
 };
+
+const ticket: Ticket = {
+  request,
+  role: "sender",
+  newlyClaimed: false,
+  sends: 7,
+  mark: undefined,
+  contested: false,
+  waitedMs: 400,
+};
+
+/** An admission's reply: verdict, now, detail, one limit's TAT. */
+const admitted = (nowUs: number) => [1, nowUs, "0 7 - 0", nowUs + 3_000_000];
 
 function createState() {
   const clock = { epochMs: () => 0, monotonicMs: () => nowMs };
-  return createRedisState({ connection, prefix: "bff:", timeoutMs: TIMEOUT_MS, clock });
+  return createRedisState({
+    connection,
+    prefix: "bff:",
+    timeoutMs: TIMEOUT_MS,
+    ownerTtlMs: 60_000,
+    clock,
+  });
 }
 
 async function call(index: number): Promise<Call> {
@@ -93,19 +115,26 @@ describe("an admission", () => {
     const admit = await call(1);
     // Asked at 1,000 ms with 500 ms to wait; Redis said its time when ours was 1,100 at the latest.
     expect(admit.args[0]).toBe(REDIS_EPOCH_US + 400_000);
-    expect(admit.args.slice(1)).toEqual(["token", 1_699_999_999_000, 3_000_000, 60_000_000]);
+    const chat = ["first-use", "subject", 60_000_000];
+    const message = ["token", "words", "key", "1"];
+    const limit = [3_000_000, 60_000_000];
+    expect(admit.args.slice(1)).toEqual([1_699_999_999_000, ...chat, ...message, ...limit]);
     expect(admit.keys).toEqual([
       "bff:{ws:42}:s:subject",
-      "bff:{ws:42}:l:chat-1",
       "bff:{ws:42}:r:session",
       "bff:{ws:42}:c:subject",
       "bff:{ws:42}:e",
+      "bff:{ws:42}:o:chat-1",
+      "bff:{ws:42}:n:chat-1",
+      "bff:{ws:42}:l:chat-1",
+      "bff:{ws:42}:q:chat-1:words",
+      "bff:{ws:42}:k:key",
     ]);
-    admit.answer([1, REDIS_EPOCH_US, REDIS_EPOCH_US + 3_000_000]);
+    admit.answer(admitted(REDIS_EPOCH_US));
     expect(await admitting).toMatchObject({
       kind: "admitted",
       limits: [{ remaining: 19, resetSeconds: 3 }],
-      ticket: { waitedMs: 100 },
+      ticket: { waitedMs: 100, sends: 7, newlyClaimed: false },
     });
     expect(calls).toHaveLength(2);
   });
@@ -117,7 +146,7 @@ describe("an admission", () => {
     (await call(1)).answer([0, jumpedUs]);
     const second = await call(2);
     expect(second.args[0]).toBe(jumpedUs + TIMEOUT_MS * 1_000);
-    second.answer([1, jumpedUs, jumpedUs + 3_000_000]);
+    second.answer(admitted(jumpedUs));
     expect(await admitting).toMatchObject({ kind: "admitted" });
   });
 
@@ -136,15 +165,16 @@ describe("an admission", () => {
     const admit = await call(1);
     await pass(TIMEOUT_MS);
     expect(await admitting).toEqual({ kind: "unavailable" });
-    admit.answer([1, REDIS_EPOCH_US, REDIS_EPOCH_US + 3_000_000]);
+    admit.answer(admitted(REDIS_EPOCH_US));
     const withdrawal = await call(2);
     expect(withdrawal.script).toBe("bffWithdraw");
-    expect(withdrawal.keys).toEqual(admit.keys.slice(0, 2));
-    expect(withdrawal.args).toEqual(["token", 3_000_000]);
+    expect(withdrawal.keys).toEqual([...admit.keys.slice(0, 1), ...admit.keys.slice(5)]);
+    // That it was admitted is known.
+    expect(withdrawal.args).toEqual(["1", "token", "key", 3_000_000]);
     withdrawal.fail();
   });
 
-  test.each([[[2, REDIS_EPOCH_US, REDIS_EPOCH_US]], [[0, REDIS_EPOCH_US]], ["not a reply"]])(
+  test.each([[[2, REDIS_EPOCH_US, "", REDIS_EPOCH_US]], [[0, REDIS_EPOCH_US]], ["not a reply"]])(
     "that was refused and told too late (%j) has nothing to take back",
     async (reply) => {
       const admitting = createState().admit(request);
@@ -166,7 +196,11 @@ describe("an admission", () => {
     expect(await admitting).toEqual({ kind: "unavailable" });
     becomeReady();
     const withdrawal = await call(2);
-    expect(withdrawal).toMatchObject({ script: "bffWithdraw", args: ["token", 3_000_000] });
+    expect(withdrawal).toMatchObject({
+      script: "bffWithdraw",
+      // Only the token can prove it.
+      args: ["", "token", "key", 3_000_000],
+    });
     withdrawal.fail();
     becomeReady();
     await pass(1);
@@ -183,11 +217,11 @@ describe("an admission", () => {
   test("of a session that was ended is refused, and nothing was spent", async () => {
     const admitting = createState().admit(request);
     (await call(0)).answer(REDIS_EPOCH_US);
-    (await call(1)).answer([4, REDIS_EPOCH_US, REDIS_EPOCH_US]);
+    (await call(1)).answer([4, REDIS_EPOCH_US, "", REDIS_EPOCH_US]);
     expect(await admitting).toMatchObject({ kind: "revoked", limits: [{ remaining: 20 }] });
   });
 
-  test.each([null, [], ["1", 2, 3], [9, 1, 1], [1]])(
+  test.each([null, [], ["1", 2, "", 3], [99, 1, "", 1], [1], [1, 1, 1], [1, 1, "", "1"]])(
     "answered %j is unavailable",
     async (reply) => {
       const admitting = createState().admit(request);
@@ -199,52 +233,41 @@ describe("an admission", () => {
 });
 
 describe("settling", () => {
-  const ticket = {
-    workspaceId: 42 as WorkspaceId,
-    chatId: "chat-1" as ChatId,
-    lockToken: "token",
-    waitedMs: 400,
-  };
-
   test("waits only for what the admission has left of the time", async () => {
-    const settling = createState().settle(ticket);
+    const settling = createState().settle(ticket, { fate: "not_taken", mark: undefined });
     await call(0);
     await pass(100);
     expect(await settling).toBe("unavailable");
   });
 
   test("that could not be written is tried once more when there is a connection", async () => {
-    const settling = createState().settle(ticket);
+    const settling = createState().settle(ticket, { fate: "not_taken", mark: undefined });
     (await call(0)).fail();
     expect(await settling).toBe("unavailable");
     becomeReady();
-    expect(await call(1)).toMatchObject({ script: "bffSettle", args: ["token"] });
+    expect(await call(1)).toMatchObject({
+      script: "bffSettle",
+      args: ["token", "key", "words", "not_taken", 7, 60_000_000, "-", "-", "", ""],
+    });
   });
 
   test("says when the lock had fallen to somebody else", async () => {
-    const settling = createState().settle(ticket);
-    (await call(0)).answer(-REDIS_EPOCH_US);
+    const settling = createState().settle(ticket, { fate: "not_taken", mark: undefined });
+    (await call(0)).answer([2, REDIS_EPOCH_US]);
     expect(await settling).toBe("lost");
   });
 });
 
 describe("renewing", () => {
-  const ticket = {
-    workspaceId: 42 as WorkspaceId,
-    chatId: "chat-1" as ChatId,
-    lockToken: "token",
-    waitedMs: 400,
-  };
-
   test.each([
-    [[1, REDIS_EPOCH_US], "settled"],
-    [[3, REDIS_EPOCH_US], "lost"],
+    [[1, REDIS_EPOCH_US], "renewed"],
+    [[2, REDIS_EPOCH_US], "lost"],
     ["text", "unavailable"],
   ])("carries a deadline too, and answered %j is %s", async (reply, expected) => {
     const renewing = createState().renew(ticket);
     (await call(0)).answer(REDIS_EPOCH_US);
     const renewal = await call(1);
-    expect(renewal.args).toEqual([REDIS_EPOCH_US + TIMEOUT_MS * 1_000, "token"]);
+    expect(renewal.args).toEqual([REDIS_EPOCH_US + TIMEOUT_MS * 1_000, "token", "1", "-"]);
     renewal.answer(reply);
     expect(await renewing).toBe(expected);
   });
@@ -257,7 +280,7 @@ test("a reply that waited long to be read does not bring the next deadline forwa
   await vi.waitFor(() => expect(calls).toHaveLength(2));
   // The process was busy for 400 ms while the answer lay there.
   nowMs += 400;
-  (await call(1)).answer([1, REDIS_EPOCH_US, REDIS_EPOCH_US]);
+  (await call(1)).answer(admitted(REDIS_EPOCH_US));
   await first;
   void state.admit(request);
   expect((await call(2)).args[0]).toBe(REDIS_EPOCH_US + 400_000 + TIMEOUT_MS * 1_000);

@@ -3,27 +3,37 @@
  * tells "denied" from "unavailable". The connection itself is the platform's.
  */
 import type { Clock } from "../clock.ts";
-import type { AdmissionState, AdmitRequest, Ticket } from "./admission.ts";
+import type { AdmissionState, AdmitRequest, Settlement, Ticket } from "./admission.ts";
 import { describeLimits, type LimitPolicies } from "./limit-policy.ts";
+import { describeOutcome } from "./outcome.ts";
+import { markerOf } from "./records.ts";
+import type { RedisScript } from "./script.ts";
 import {
   admitScript,
   clockScript,
   cutOffScript,
   probeScript,
-  type RedisScript,
-  renewScript,
   revokeScript,
-  settleScript,
+  VERDICTS,
   withdrawScript,
 } from "./scripts.ts";
 import {
+  ownScript,
+  renewScript,
+  SETTLED,
+  settleReadingScript,
+  settleScript,
+  settleSeekingScript,
+} from "./settle-scripts.ts";
+import {
   authFailuresKey,
-  chatLockKey,
+  chatKeys,
   cutOffKey,
   limitKey,
   probeKey,
   revocationKeys,
 } from "./state-keys.ts";
+import { formatMark, NO_MARK } from "./transcript-mark.ts";
 
 /** What is needed of a Redis client. It fails fast while there is no connection and queues nothing. */
 export interface RedisConnection {
@@ -41,26 +51,28 @@ export interface RedisStateOptions {
   readonly prefix: string;
   /** Longest wait for Redis per request, in milliseconds. */
   readonly timeoutMs: number;
+  /** How long a chat stays its owner's after its last use, in milliseconds. */
+  readonly ownerTtlMs: number;
   readonly clock: Clock;
 }
-
-const VERDICTS = ["late", "admitted", "limited", "chat_busy", "revoked"] as const;
 
 interface ScriptReply {
   readonly verdict: (typeof VERDICTS)[number];
   readonly nowUs: number;
+  readonly detail: string;
   readonly tatsUs: readonly number[];
 }
 
 /** How long a higher sample of Redis's clock outweighs lower ones, in milliseconds. */
 const OFFSET_KEPT_MS = 10_000;
-/** Commands remembered over an outage; their locks and limits end on their own anyway. */
-const AMENDS_MAX = 1_000;
+/** Characters of commands remembered over an outage; what is dropped ends on its own anyway. */
+const AMENDS_CHARS_MAX = 4_000_000;
 
 const UNAVAILABLE = { kind: "unavailable" } as const;
 
 export function createRedisState(options: RedisStateOptions): AdmissionState {
-  const { connection, prefix, timeoutMs, clock } = options;
+  const { connection, prefix, timeoutMs, ownerTtlMs, clock } = options;
+  const ownerTtlUs = ownerTtlMs * 1_000;
   /** Redis time minus our monotonic time, in microseconds; a little low, by a reply's way back. */
   let offsetUs: number | undefined;
   let learnedAtMs = 0;
@@ -77,16 +89,22 @@ export function createRedisState(options: RedisStateOptions): AdmissionState {
 
   /** Commands whose fate is unknown since the connection broke; made up for once there is one. */
   let amends: Amend[] = [];
+  let amendsChars = 0;
   const amendLater = (
     script: RedisScript,
     keys: readonly string[],
     args: readonly (string | number)[],
   ) => {
-    if (amends.length < AMENDS_MAX) amends.push({ script, keys, args });
+    const texts: readonly (string | number)[] = [...keys, ...args];
+    const chars = texts.reduce((sum: number, text) => sum + String(text).length, 0);
+    if (amendsChars + chars > AMENDS_CHARS_MAX) return;
+    amendsChars += chars;
+    amends.push({ script, keys, args });
   };
   connection.onReady(() => {
     const due = amends;
     amends = [];
+    amendsChars = 0;
     // Whatever fails again is left to the leases and windows, which end on their own.
     for (const { script, keys, args } of due)
       connection.run(script, keys, args).catch(() => undefined);
@@ -127,46 +145,88 @@ export function createRedisState(options: RedisStateOptions): AdmissionState {
 
   /** Runs the one atomic step. Undefined: no answer in time, and none of its effects stays. */
   const decide = async (question: Question): Promise<ScriptReply | undefined> => {
-    const { keys, policies, lockToken, issuedAtMs } = question;
+    const { keys, policies, args } = question;
     const costs = policies.flatMap(({ intervalUs, toleranceUs }) => [intervalUs, toleranceUs]);
-    const { reply, running } = await runInTime(admitScript, keys, [
-      lockToken,
-      issuedAtMs,
-      ...costs,
-    ]);
+    const { reply, running } = await runInTime(admitScript, keys, [...args, ...costs]);
     if (reply === undefined) withdrawLater(running, question);
     return reply;
   };
 
   /** Redis decided in time, but its word came too late: what it spent is given back. */
-  const withdrawLater = (running: Promise<unknown>, question: Question) => {
-    const { policies, lockToken } = question;
-    const keys = question.keys.slice(0, policies.length + 1);
+  const withdrawLater = (running: Promise<unknown>, { keys, policies, request }: Question) => {
     const intervals = policies.map(({ intervalUs }) => intervalUs);
-    const args = [lockToken, ...intervals];
+    const limits = keys.slice(0, policies.length);
+    const chat = request && listMessageKeys(prefix, request);
+    const message = request?.chat?.message;
+    const named = message === undefined ? ["", ""] : [message.token, markerOf(message)];
+    const withdrawn: Amend = {
+      script: withdrawScript,
+      keys: chat === undefined ? limits : [...limits, ...chat],
+      args: ["", ...named, ...intervals],
+    };
     running
-      .then((late) =>
-        parseReply(late)?.verdict === "admitted"
-          ? connection.run(withdrawScript, keys, args)
-          : undefined,
-      )
-      .catch(() => amendLater(withdrawScript, keys, args));
+      .then((late) => {
+        if (!SPENDING.has(parseReply(late)?.verdict)) return undefined;
+        return connection.run(withdrawScript, withdrawn.keys, ["1", ...withdrawn.args.slice(1)]);
+      })
+      .catch(() => amendLater(withdrawScript, withdrawn.keys, withdrawn.args));
   };
 
-  const settle = async ({ workspaceId, chatId, lockToken, waitedMs }: Ticket) => {
-    const key = chatLockKey(prefix, workspaceId, chatId);
-    const running = connection.run(settleScript, [key], [lockToken]);
-    running.catch(() => amendLater(settleScript, [key], [lockToken]));
-    const reply = await within(timeoutMs - waitedMs, running);
-    if (typeof reply !== "number") return "unavailable";
-    return reply > 0 ? "settled" : "lost";
+  const settle: AdmissionState["settle"] = async (ticket, settlement) => {
+    const amend = listSettlement(ticket, settlement);
+    if (amend === undefined) return "settled";
+    const { script, keys, args } = amend;
+    const running = connection.run(script, keys, args);
+    running.catch(() => amendLater(script, keys, args));
+    const reply = await within(timeoutMs - ticket.waitedMs, running);
+    const result = Array.isArray(reply) ? SETTLED[Number(reply[0])] : undefined;
+    return result === undefined || result === "" ? "unavailable" : result;
   };
 
-  const renew = async ({ workspaceId, chatId, lockToken }: Ticket) => {
-    const key = chatLockKey(prefix, workspaceId, chatId);
-    const { reply } = await runInTime(renewScript, [key], [lockToken]);
+  /** What settling a ticket takes; undefined for what has no chat: nothing is left of it. */
+  const listSettlement = (
+    { request, role, sends }: Ticket,
+    settlement: Settlement,
+  ): Amend | undefined => {
+    const { workspaceId, subjectKey, chat } = request;
+    if (chat === undefined) return undefined;
+    const { owner, tally, lock, doubt, record } = chatKeys(prefix, { workspaceId, chat });
+    const { message } = chat;
+    const { fate } = settlement;
+    const after = fate === "unknown" ? NO_MARK : formatMark(settlement.mark);
+    const release = fate === "not_taken" && settlement.releaseClaim ? `f ${subjectKey}` : "";
+    if (role === "reader" || message === undefined) {
+      const args = [sends, after, ownerTtlUs, release];
+      return { script: settleReadingScript, keys: [owner, tally], args };
+    }
+    const marker = markerOf(message);
+    const { token, fingerprint } = message;
+    const answer = "answer" in settlement ? settlement.answer : "";
+    if (role === "seeker") {
+      const args = [token, marker, fingerprint, fate, answer];
+      return { script: settleSeekingScript, keys: [doubt, record ?? ""], args };
+    }
+    const before = fate === "unknown" ? formatMark(settlement.markBefore) : NO_MARK;
+    const payload = fate === "unknown" ? settlement.code : answer;
+    const keys = [owner, tally, lock, doubt];
+    if (record !== undefined) keys.push(record);
+    return {
+      script: settleScript,
+      keys,
+      args: [token, marker, fingerprint, fate, sends, ownerTtlUs, after, before, release, payload],
+    };
+  };
+
+  const renew: AdmissionState["renew"] = async ({ request, role }, markBefore) => {
+    const { workspaceId, chat } = request;
+    if (chat?.message === undefined) return "lost";
+    const { lock, record } = chatKeys(prefix, { workspaceId, chat });
+    const sending = role === "sender";
+    const keys = [...(sending ? [lock] : []), ...(record === undefined ? [] : [record])];
+    const args = [chat.message.token, sending ? "1" : "", formatMark(markBefore)];
+    const { reply } = await runInTime(renewScript, keys, args);
     if (reply === undefined) return "unavailable";
-    return reply.verdict === "admitted" ? "settled" : "lost";
+    return reply.verdict === "admitted" ? "renewed" : "lost";
   };
 
   /** Writes what ends sessions; "done" only when Redis has said so. */
@@ -178,21 +238,32 @@ export function createRedisState(options: RedisStateOptions): AdmissionState {
   return {
     async admit(request) {
       const startedMs = clock.monotonicMs();
-      const { policies, workspaceId, chatId, lockToken, issuedAtMs = 0 } = request;
+      const { policies } = request;
       const keys = listKeys(prefix, request);
-      const reply = await decide({ keys, policies, lockToken, issuedAtMs });
+      const args = listArgs(request, ownerTtlUs);
+      const reply = await decide({ keys, policies, args, request });
       if (reply === undefined || reply.verdict === "late") return UNAVAILABLE;
-      const limits = describeLimits(policies, reply.tatsUs, reply.nowUs);
-      if (reply.verdict !== "admitted") return { kind: reply.verdict, limits };
+      const { verdict, tatsUs, detail, nowUs } = reply;
       const waitedMs = clock.monotonicMs() - startedMs;
-      return { kind: "admitted", limits, ticket: { workspaceId, chatId, lockToken, waitedMs } };
+      return describeOutcome(request, { verdict, tatsUs, detail }, nowUs, waitedMs);
     },
     settle,
     renew,
+    async own({ workspaceId, subjectKey, chatId, mark }) {
+      const { owner, tally } = chatKeys(prefix, { workspaceId, chat: { chatId } });
+      const running = connection.run(
+        ownScript,
+        [owner, tally],
+        [subjectKey, ownerTtlUs, formatMark(mark)],
+      );
+      const reply = await within(timeoutMs, running);
+      if (!Array.isArray(reply)) return "unavailable";
+      return reply[0] === 1 ? "owned" : "refused";
+    },
     async checkSession(session) {
       const keys = revocationKeys(prefix, session);
-      const issuedAtMs = session.issuedAtMs ?? 0;
-      const reply = await decide({ keys, policies: [], lockToken: "", issuedAtMs });
+      const args = [session.issuedAtMs ?? 0, ...NO_CHAT];
+      const reply = await decide({ keys, policies: [], args });
       if (reply?.verdict === "admitted") return "valid";
       return reply?.verdict === "revoked" ? "revoked" : "unavailable";
     },
@@ -202,7 +273,7 @@ export function createRedisState(options: RedisStateOptions): AdmissionState {
       write(cutOffScript, cutOffKey(prefix, workspaceId, subjectKey), forMs),
     async countAuthFailure(addressKey, policy) {
       const keys = [authFailuresKey(prefix, addressKey)];
-      const reply = await decide({ keys, policies: [policy], lockToken: "", issuedAtMs: "" });
+      const reply = await decide({ keys, policies: [policy], args: ["", ...NO_CHAT] });
       if (reply?.verdict === "admitted") return { kind: "counted" };
       if (reply?.verdict !== "limited") return UNAVAILABLE;
       return { kind: "limited", limits: describeLimits([policy], reply.tatsUs, reply.nowUs) };
@@ -224,24 +295,61 @@ interface Amend {
 interface Question {
   readonly keys: readonly string[];
   readonly policies: LimitPolicies;
-  readonly lockToken: string;
-  readonly issuedAtMs: number | "";
+  /** Its arguments between the deadline and the limits. */
+  readonly args: readonly (string | number)[];
+  /** What is to be withdrawn if it is not heard. */
+  readonly request?: AdmitRequest;
 }
 
+/** Verdicts that spend the limits. */
+const SPENDING: ReadonlySet<string | undefined> = new Set(["admitted", "denied", "unresolved"]);
+
+/** The arguments for what has no chat. */
+const NO_CHAT: readonly string[] = ["", "", "", "", "", "", ""];
+
 function listKeys(prefix: string, request: AdmitRequest): string[] {
-  const keys = request.policies.map(({ name }) => limitKey(prefix, name, request));
-  keys.push(chatLockKey(prefix, request.workspaceId, request.chatId));
+  const { policies, workspaceId, chat } = request;
+  const keys = policies.map(({ name }) => limitKey(prefix, name, request));
   keys.push(...revocationKeys(prefix, request));
+  if (chat === undefined) return keys;
+  const { owner, tally, lock, doubt, record } = chatKeys(prefix, { workspaceId, chat });
+  keys.push(owner, tally);
+  if (chat.message !== undefined) keys.push(lock, doubt);
+  if (record !== undefined) keys.push(record);
   return keys;
 }
 
+function listArgs(request: AdmitRequest, ownerTtlUs: number): (string | number)[] {
+  const { issuedAtMs = 0, subjectKey, chat } = request;
+  if (chat === undefined) return [issuedAtMs, ...NO_CHAT];
+  const { access, message } = chat;
+  const named =
+    message === undefined
+      ? ["", "", "", ""]
+      : [message.token, message.fingerprint, markerOf(message), message.keyDigest ? "1" : ""];
+  return [issuedAtMs, access, subjectKey, ownerTtlUs, ...named];
+}
+
+/** The keys that one message holds. */
+function listMessageKeys(
+  prefix: string,
+  { workspaceId, chat }: AdmitRequest,
+): string[] | undefined {
+  if (chat?.message === undefined) return undefined;
+  const { tally, lock, doubt, record } = chatKeys(prefix, { workspaceId, chat });
+  return record === undefined ? [tally, lock, doubt] : [tally, lock, doubt, record];
+}
+
+/** A reply of the admission script, or of another that answers verdict and time alone. */
 function parseReply(reply: unknown): ScriptReply | undefined {
   if (!Array.isArray(reply)) return undefined;
-  const numbers: unknown[] = reply;
-  if (!numbers.every((item) => typeof item === "number")) return undefined;
-  const [verdictIndex, nowUs, ...tatsUs] = numbers;
-  const verdict = VERDICTS[verdictIndex ?? -1];
-  return verdict === undefined || nowUs === undefined ? undefined : { verdict, nowUs, tatsUs };
+  const items: unknown[] = reply;
+  const [verdictIndex, nowUs, detail = "", ...tats] = items;
+  if (typeof verdictIndex !== "number" || typeof nowUs !== "number") return undefined;
+  const verdict = VERDICTS[verdictIndex];
+  const tatsUs = tats.filter((item) => typeof item === "number");
+  if (verdict === undefined || typeof detail !== "string") return undefined;
+  return tatsUs.length === tats.length ? { verdict, nowUs, detail, tatsUs } : undefined;
 }
 
 /** The promise's value, or undefined when it fails or takes longer. The promise itself goes on. */

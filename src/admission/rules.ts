@@ -1,71 +1,118 @@
 /**
- * Owns the admission rules in TypeScript, over a key space of numbers and locks. `scripts.ts` has
- * the same rules in Lua for Redis; a property test drives both with the same histories and demands
- * the same decisions, so a change here is a change there.
+ * Owns the admission rules in TypeScript, over a key space. `scripts.ts` has the same rules in Lua
+ * for Redis; a property test drives both with the same histories and demands the same decisions, so
+ * a change here is a change there.
  */
-import { LOCK_LEASE_US } from "./admission.ts";
+import { DOUBT_KEPT_US, KEY_KEPT_US, LOCK_KEPT_US, LOCK_LEASE_US } from "./admission.ts";
+import type { ChatAccess, MessageRef } from "./admission.ts";
+import type { KeySpace } from "./key-space.ts";
 import type { LimitPolicies, LimitPolicy } from "./limit-policy.ts";
-
-export interface LockRecord {
-  readonly token: string;
-  readonly expiresAtUs: number;
-}
-
-/** Values by key, each gone after its own time. */
-export interface KeySpace {
-  readNumber(key: string): number | undefined;
-  writeNumber(key: string, value: number, expiresAtUs: number): void;
-  /** Writes the greater of the old value and the new, for the longer of both times. */
-  raiseNumber(key: string, value: number, expiresAtUs: number): void;
-  readLock(key: string): LockRecord | undefined;
-  writeLock(key: string, lock: LockRecord): void;
-  delete(key: string): void;
-}
+import {
+  CONTESTED,
+  formatLock,
+  formatRecord,
+  formatTally,
+  holdsLock,
+  markerOf,
+  parseRecord,
+  parseTally,
+  type PendingRecord,
+} from "./records.ts";
+import type { ChatKeys } from "./state-keys.ts";
+import { NO_MARK } from "./transcript-mark.ts";
 
 /** What is asked in one step. Every part may be absent. */
 export interface Question {
   readonly policies: LimitPolicies;
   /** One key per policy, in the same order. */
   readonly limitKeys: readonly string[];
-  readonly lock?: { readonly key: string; readonly token: string };
   readonly session?: {
     /** Keys of the session's end, its subject's cut-off and everyone's. */
     readonly keys: readonly [string, string, string];
     /** Milliseconds since the epoch; 0 where the token does not say. */
     readonly issuedAtMs: number;
   };
+  readonly chat?: {
+    readonly keys: ChatKeys;
+    readonly access: ChatAccess;
+    readonly subjectKey: string;
+    /** How long a chat stays its owner's after its last use, in microseconds. */
+    readonly ownerTtlUs: number;
+    readonly message?: MessageRef;
+  };
 }
+
+type Chat = NonNullable<Question["chat"]>;
+
+export type Verdict =
+  | "admitted"
+  | "limited"
+  | "chat_busy"
+  | "revoked"
+  | "denied"
+  | "replayed"
+  | "key_reused"
+  | "key_in_progress"
+  | "unresolved";
 
 export interface Decision {
-  readonly verdict: "admitted" | "limited" | "chat_busy" | "revoked";
+  readonly verdict: Verdict;
   /** One TAT per policy, as the decision left it; never before now. */
   readonly tatsUs: readonly number[];
+  /** What else there is to say, by verdict; `outcome.ts` reads it. */
+  readonly detail: string;
 }
 
-/** Decides one admission: revocation, then all limits or none, then the chat lock. */
+/** Decides one admission: revocation, stored answer, limits, chat access, key, chat lock. */
 export function decideAdmission(space: KeySpace, nowUs: number, question: Question): Decision {
-  const { policies, limitKeys, lock, session } = question;
+  const { policies, limitKeys, session, chat } = question;
+  const readNumber = (key: string) => Number(space.read(key)?.text ?? 0);
   const tatsUs = policies.map((policy, index) =>
-    clampTat(space.readNumber(limitKeys[index] ?? "") ?? 0, nowUs, policy),
+    clampTat(readNumber(limitKeys[index] ?? ""), nowUs, policy),
   );
-  if (session !== undefined && isRevoked(space, nowUs, session)) {
-    return { verdict: "revoked", tatsUs };
-  }
   const spentUs = policies.map((policy, index) => (tatsUs[index] ?? nowUs) + policy.intervalUs);
+  const refuse = (verdict: Verdict, detail = ""): Decision => ({ verdict, tatsUs, detail });
+  const spend = (verdict: Verdict, detail: string): Decision => {
+    for (const [index, key] of limitKeys.entries()) {
+      const tatUs = spentUs[index] ?? nowUs;
+      space.write(key, String(tatUs), tatUs);
+    }
+    return { verdict, tatsUs: spentUs, detail };
+  };
+
+  if (session !== undefined) {
+    const [sessionKey, ...cutOffKeys] = session.keys;
+    const ended = readNumber(sessionKey) > nowUs;
+    const cutOff = cutOffKeys.some((key) => readNumber(key) > session.issuedAtMs);
+    if (ended || cutOff) return refuse("revoked");
+  }
   const limited = policies.some(
     (policy, index) => (spentUs[index] ?? nowUs) - nowUs > policy.toleranceUs,
   );
-  if (limited) return { verdict: "limited", tatsUs };
-  if (lock !== undefined) {
-    const held = space.readLock(lock.key);
-    if (held !== undefined && held.expiresAtUs > nowUs) return { verdict: "chat_busy", tatsUs };
-    space.writeLock(lock.key, { token: lock.token, expiresAtUs: nowUs + LOCK_LEASE_US });
+  if (chat === undefined) return limited ? refuse("limited") : spend("admitted", "");
+
+  const access = checkAccess(space, chat);
+  const record = readRecord(space, chat);
+  // A chat that is not this session's has no answers for it either.
+  if (record !== undefined && access.allowed) {
+    if (record.fingerprint !== chat.message?.fingerprint) return refuse("key_reused");
+    if (record.kind === "finished") return refuse("replayed", record.answer);
   }
-  for (const [index, key] of limitKeys.entries()) {
-    const tatUs = spentUs[index] ?? nowUs;
-    space.writeNumber(key, tatUs, tatUs);
+  if (limited) return refuse("limited");
+  if (!access.allowed) return spend("denied", access.owned ? "owned" : "unowned");
+  if (record?.kind === "pending") {
+    if (record.leaseEndUs > nowUs) return refuse("key_in_progress");
+    keepOwner(space, nowUs, chat, access);
+    return spend("unresolved", seek(space, nowUs, chat, record));
   }
-  return { verdict: "admitted", tatsUs: spentUs };
+  const lock = space.read(chat.keys.lock)?.text;
+  if (chat.message !== undefined && holdsLock(lock, nowUs)) return refuse("chat_busy");
+  keepOwner(space, nowUs, chat, access);
+  const noted =
+    chat.message === undefined
+      ? describeTally(space, nowUs, chat)
+      : beginMessage(space, nowUs, chat, chat.message);
+  return spend("admitted", `${access.claims ? "1" : "0"} ${noted}`);
 }
 
 /**
@@ -76,32 +123,78 @@ function clampTat(tatUs: number, nowUs: number, { toleranceUs }: LimitPolicy): n
   return Math.min(Math.max(tatUs, nowUs), nowUs + toleranceUs);
 }
 
-function isRevoked(
-  space: KeySpace,
-  nowUs: number,
-  { keys, issuedAtMs }: NonNullable<Question["session"]>,
-): boolean {
-  const [sessionKey, ...cutOffKeys] = keys;
-  if ((space.readNumber(sessionKey) ?? 0) > nowUs) return true;
-  return cutOffKeys.some((key) => (space.readNumber(key) ?? 0) > issuedAtMs);
+interface Access {
+  readonly allowed: boolean;
+  readonly owned: boolean;
+  /** Whether this use makes it the session's own. */
+  readonly claims: boolean;
+  /** What to write so that it is, or stays, the session's own; undefined where it is not. */
+  readonly text: string | undefined;
 }
 
-/**
- * Frees a lock, but only for the one whose token it bears (fencing).
- *
- * @returns whether it was held: an expired lock is nobody's, though nobody may have taken it since
- */
-export function releaseLock(space: KeySpace, nowUs: number, key: string, token: string): boolean {
-  const held = space.readLock(key);
-  if (held?.token !== token) return false;
-  space.delete(key);
-  return held.expiresAtUs > nowUs;
+function checkAccess(space: KeySpace, { keys, access, subjectKey }: Chat): Access {
+  const text = space.read(keys.owner)?.text;
+  const owned = text !== undefined;
+  const own = owned && text.slice(2) === subjectKey;
+  const claims = !owned && (access === "first-use" || access === "open-claiming");
+  const allowed =
+    access === "open" ||
+    access === "open-claiming" ||
+    (access === "first-use" && (own || !owned)) ||
+    (access === "started" && own && text.startsWith("s"));
+  return { allowed, owned, claims, text: claims ? `f ${subjectKey}` : own ? text : undefined };
 }
 
-/** Extends a lock, and takes it anew where it was lost; but never somebody else's. */
-export function renewLock(space: KeySpace, nowUs: number, key: string, token: string): boolean {
-  const held = space.readLock(key);
-  if (held !== undefined && held.token !== token && held.expiresAtUs > nowUs) return false;
-  space.writeLock(key, { token, expiresAtUs: nowUs + LOCK_LEASE_US });
-  return true;
+function keepOwner(space: KeySpace, nowUs: number, chat: Chat, { text }: Access): void {
+  if (text !== undefined) space.write(chat.keys.owner, text, nowUs + chat.ownerTtlUs);
+}
+
+function readRecord(space: KeySpace, { keys }: Chat) {
+  return keys.record === undefined ? undefined : parseRecord(space.read(keys.record)?.text);
+}
+
+/** Leases the key of an attempt that nobody works on any more to one who may look for its answer. */
+function seek(space: KeySpace, nowUs: number, chat: Chat, record: PendingRecord): string {
+  const { keys, message } = chat;
+  if (message === undefined || keys.record === undefined) return "";
+  const leased = { ...record, holder: message.token, leaseEndUs: nowUs + LOCK_LEASE_US };
+  space.write(keys.record, formatRecord(leased), nowUs + KEY_KEPT_US);
+  // Somebody sent the same words since: an answer to them may be to the others.
+  const sole = space.read(keys.doubt)?.text === message.keyDigest;
+  return `${sole ? record.mark : NO_MARK} ${record.code}`;
+}
+
+/** How the transcript stands as far as it is known, for one who only reads. */
+function describeTally(space: KeySpace, nowUs: number, { keys }: Chat): string {
+  const { sends, mark, doubtfulUntilUs } = parseTally(space.read(keys.tally)?.text);
+  // Being asked about while a message is under way, it is not known either.
+  const known = mark !== "*" && doubtfulUntilUs <= nowUs;
+  return `${sends} ${known ? mark : NO_MARK} 0`;
+}
+
+/** Locks the chat, takes the key, and notes that the transcript is about to change. */
+function beginMessage(space: KeySpace, nowUs: number, chat: Chat, message: MessageRef): string {
+  const { keys, ownerTtlUs } = chat;
+  const { token, fingerprint } = message;
+  space.write(keys.lock, formatLock(token, nowUs + LOCK_LEASE_US), nowUs + LOCK_KEPT_US);
+
+  const tally = parseTally(space.read(keys.tally)?.text);
+  // The message before was never settled: it may still arrive.
+  const crashed = tally.mark === "*";
+  const doubtfulUntilUs = crashed ? nowUs + DOUBT_KEPT_US : tally.doubtfulUntilUs;
+  const sends = tally.sends + 1;
+  const open = formatTally({ sends, mark: "*", doubtfulUntilUs });
+  space.write(keys.tally, open, nowUs + ownerTtlUs);
+
+  const contested = space.read(keys.doubt) !== undefined;
+  const marker = contested ? CONTESTED : markerOf(message);
+  space.write(keys.doubt, marker, nowUs + DOUBT_KEPT_US);
+
+  const mark = contested || doubtfulUntilUs > nowUs ? NO_MARK : tally.mark;
+  if (keys.record !== undefined) {
+    const leaseEndUs = nowUs + LOCK_LEASE_US;
+    const pending = { fingerprint, attempt: token, holder: token, leaseEndUs, mark, code: "-" };
+    space.write(keys.record, formatRecord({ kind: "pending", ...pending }), nowUs + KEY_KEPT_US);
+  }
+  return `${sends} ${mark} ${contested ? "1" : "0"}`;
 }

@@ -5,18 +5,9 @@
  * Redis may come to a command late, long after the request was answered 503: `admit` and `spend`
  * carry a deadline in Redis time and do nothing past it.
  */
-import { LOCK_LEASE_US } from "./admission.ts";
-
-export interface RedisScript {
-  /** Unique; the name under which a client keeps the loaded script. */
-  readonly name: string;
-  readonly lua: string;
-}
-
-const NOW = `
-local time = redis.call('TIME')
-local now = time[1] * 1000000 + time[2]
-`;
+import { DOUBT_KEPT_US, KEY_KEPT_US, LOCK_KEPT_US, LOCK_LEASE_US } from "./admission.ts";
+import { NOW, RECORDS, type RedisScript } from "./script.ts";
+import { settleScripts } from "./settle-scripts.ts";
 
 // Whole microseconds are exact in Lua's doubles until the year 2255; %.0f writes them in full.
 const LIMITS = `
@@ -26,109 +17,154 @@ local function write_tat(key, tat)
 end
 `;
 
-/** How long a lock's key outlives its lease, in milliseconds: so long it proves who was admitted. */
-const LOCK_KEPT_MS = 60_000;
+/** Verdicts of the admission script by number; 0: Redis came to it past its deadline. */
+export const VERDICTS = [
+  "late",
+  "admitted",
+  "limited",
+  "chat_busy",
+  "revoked",
+  "denied",
+  "replayed",
+  "key_reused",
+  "key_in_progress",
+  "unresolved",
+] as const;
 
-/** Writes the lock of `token`; its own text says when the lease ends, the key stays as proof. */
-function writeLock(key: string): string {
-  return `redis.call('SET', ${key}, token .. ' ' .. string.format('%.0f', now + ${LOCK_LEASE_US}), 'PX', ${LOCK_KEPT_MS})`;
-}
+/** Arguments of the admission script before those of its policies. */
+const FIXED_ARGS = 9;
 
 /**
- * KEYS: one per policy, then the chat lock if there is one, then the session's end, its subject's
- * cut-off and everyone's if there is a session.
- * ARGV: deadline, lock token (empty: no lock), when the session was issued in milliseconds (empty:
- * no session), then interval and tolerance of each policy.
- * Returns verdict (0 late, 1 admitted, 2 limited, 3 chat busy, 4 revoked), now, then one TAT per
- * policy.
+ * KEYS: one per policy; then, with a session, its end, its subject's cut-off and everyone's; then,
+ * with a chat, its owner and its tally; then, with a message, its lock and its words' doubt; then,
+ * with an idempotency key, its record.
+ * ARGV: deadline; when the session was issued in milliseconds (empty: no session); access to the
+ * chat (empty: no chat), the subject's key, how long it stays the owner's in microseconds; token of
+ * the message (empty: no message), its fingerprint, its marker, whether it has an idempotency key
+ * (empty: no); then interval and tolerance of each policy.
+ * Returns verdict, now, detail as `rules.ts` gives it, then one TAT per policy.
  */
 export const admitScript: RedisScript = {
   name: "bffAdmit",
   lua: `${NOW}
-if now > tonumber(ARGV[1]) then return {0, now} end
-local token, issued = ARGV[2], tonumber(ARGV[3])
-local policies = (#ARGV - 3) / 2
-local verdict = 1
-local tats = {}
+if now > tonumber(ARGV[1]) then return {0, now, ''} end
+local issued, access, me, kept = tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5]
+local token, fingerprint, marker, keyed = ARGV[6], ARGV[7], ARGV[8], ARGV[9] ~= ''
+local policies = (#ARGV - ${FIXED_ARGS}) / 2
 ${LIMITS}
+${RECORDS}
+local tats, limited = {}, false
 for i = 1, policies do
-  tats[i] = math.min(math.max(tonumber(held[i] or 0), now), now + ARGV[2 * i + 3])
-  if tats[i] + ARGV[2 * i + 2] - now > tonumber(ARGV[2 * i + 3]) then verdict = 2 end
+  local interval, tolerance = ARGV[${FIXED_ARGS - 1} + 2 * i], tonumber(ARGV[${FIXED_ARGS} + 2 * i])
+  tats[i] = math.min(math.max(tonumber(held[i] or 0), now), now + tolerance)
+  if tats[i] + interval - now > tolerance then limited = true end
 end
-if verdict == 1 and token ~= '' then
-  local lock = held[policies + 1]
-  if lock and tonumber(string.match(lock, ' (%d+)$')) > now then verdict = 3 end
-end
-if issued then
-  local ended, subject, everyone = #KEYS - 2, #KEYS - 1, #KEYS
-  if tonumber(held[ended] or 0) > now
-    or tonumber(held[subject] or 0) > issued
-    or tonumber(held[everyone] or 0) > issued then verdict = 4 end
-end
-if verdict == 1 then
-  if token ~= '' then
-    ${writeLock("KEYS[policies + 1]")}
-  end
+local function refuse(verdict, detail) return {verdict, now, detail or '', unpack(tats)} end
+local function spend(verdict, detail)
   for i = 1, policies do
-    tats[i] = tats[i] + ARGV[2 * i + 2]
+    tats[i] = tats[i] + ARGV[${FIXED_ARGS - 1} + 2 * i]
     write_tat(KEYS[i], tats[i])
   end
+  return {verdict, now, detail, unpack(tats)}
 end
-return {verdict, now, unpack(tats)}
+
+local at = policies
+if issued then
+  if tonumber(held[at + 1] or 0) > now
+    or tonumber(held[at + 2] or 0) > issued
+    or tonumber(held[at + 3] or 0) > issued then return refuse(4) end
+  at = at + 3
+end
+if access == '' then
+  if limited then return refuse(2) end
+  return spend(1, '')
+end
+
+local owner, tally, lock, doubt, record = held[at + 1], held[at + 2], held[at + 3], held[at + 4], held[at + 5]
+local own = owner and string.sub(owner, 3) == me
+local claims = not owner and (access == 'first-use' or access == 'open-claiming')
+local allowed = access == 'open' or access == 'open-claiming'
+  or (access == 'first-use' and (own or not owner))
+  or (access == 'started' and own and starts(owner, 's'))
+local known, attempt, holder, lease, before, code
+if keyed and record and allowed then
+  known, attempt, holder, lease, before, code = read_pending(record)
+  local recorded, answer = string.match(record, '^f (%S+) (.*)$')
+  if (known or recorded) ~= fingerprint then return refuse(7) end
+  if recorded then return refuse(6, answer) end
+end
+if limited then return refuse(2) end
+if not allowed then return spend(5, owner and 'owned' or 'unowned') end
+local lease_us, record_us = now + ${LOCK_LEASE_US}, ${KEY_KEPT_US}
+if known then
+  if tonumber(lease) > now then return refuse(8) end
+elseif token ~= '' and lock and lease_end(lock) > now then
+  return refuse(3)
+end
+if claims then write(KEYS[at + 1], kept, 'f', me)
+elseif own then write(KEYS[at + 1], kept, owner) end
+if known then
+  write(KEYS[at + 5], record_us, 'p', known, attempt, token, whole(lease_us), before, code)
+  return spend(9, (doubt == marker and before or '-') .. ' ' .. code)
+end
+local sends, mark, doubtful = read_tally(tally)
+local claimed = claims and '1' or '0'
+if token == '' then
+  if mark == '*' or doubtful > now then mark = '-' end
+  return spend(1, table.concat({claimed, sends, mark, '0'}, ' '))
+end
+write(KEYS[at + 3], ${LOCK_KEPT_US}, token, whole(lease_us))
+if mark == '*' then doubtful = now + ${DOUBT_KEPT_US} end
+sends = sends + 1
+write(KEYS[at + 2], kept, whole(sends), '*', whole(doubtful))
+write(KEYS[at + 4], ${DOUBT_KEPT_US}, doubt and '*' or marker)
+if doubt or doubtful > now then mark = '-' end
+if keyed then
+  write(KEYS[at + 5], record_us, 'p', fingerprint, token, token, whole(lease_us), mark, '-')
+end
+return spend(1, table.concat({claimed, whole(sends), mark, doubt and '1' or '0'}, ' '))
 `,
 };
 
 /**
- * Takes back an admission whose answer was not heard in time: the request was answered 503. The
- * lock's token proves that the admission happened; without it nothing is taken back.
- * KEYS: one per policy, then the chat lock. ARGV: lock token, then the interval of each policy.
+ * Takes back an admission whose answer was not heard in time: the request was answered 503. Where
+ * it was not heard at all, the message's token proves that it happened; without proof nothing is
+ * taken back.
+ * KEYS: one per policy; with a message its tally, lock and doubt; with an idempotency key its record.
+ * ARGV: whether it was heard (empty: no), token (empty: no message), marker, then the interval of
+ * each policy.
  */
 export const withdrawScript: RedisScript = {
   name: "bffWithdraw",
   lua: `${NOW}
-local token = ARGV[1]
-local policies = #ARGV - 1
+local heard, token, marker = ARGV[1] ~= '', ARGV[2], ARGV[3]
+local policies = #ARGV - 3
 ${LIMITS}
-local lock = held[policies + 1]
-if not lock or string.sub(lock, 1, #token + 1) ~= token .. ' ' then return 0 end
-redis.call('DEL', KEYS[policies + 1])
+${RECORDS}
+local at = policies
+local sent, sought = false, false
+if token ~= '' then
+  local known, attempt, holder, lease, before, code = read_pending(held[at + 4])
+  sent = starts(held[at + 2], token .. ' ')
+  sought = not sent and holder == token
+  if sent then
+    local sends, mark, doubtful = read_tally(held[at + 1])
+    if mark == '*' then
+      redis.call('SET', KEYS[at + 1], table.concat({sends, '-', whole(doubtful)}, ' '), 'KEEPTTL')
+    end
+    redis.call('DEL', KEYS[at + 2])
+    if held[at + 3] == marker then redis.call('DEL', KEYS[at + 3]) end
+    if attempt == token then redis.call('DEL', KEYS[at + 4]) end
+  elseif sought then
+    write(KEYS[at + 4], ${KEY_KEPT_US}, 'p', known, attempt, holder, 0, before, code)
+  end
+end
+if not (heard or sent or sought) then return 0 end
 for i = 1, policies do
-  local tat = tonumber(held[i] or 0) - ARGV[i + 1]
+  local tat = tonumber(held[i] or 0) - ARGV[i + 3]
   if tat > now then write_tat(KEYS[i], tat) else redis.call('DEL', KEYS[i]) end
 end
 return now
-`,
-};
-
-/**
- * KEYS: the chat lock. ARGV: lock token. Frees it; returns now, negated when it is not held so: an
- * expired lock is nobody's, whether or not Redis has come to delete it.
- */
-export const settleScript: RedisScript = {
-  name: "bffSettle",
-  lua: `${NOW}
-local lock = redis.call('GET', KEYS[1])
-if not lock or string.sub(lock, 1, #ARGV[1] + 1) ~= ARGV[1] .. ' ' then return -now end
-redis.call('DEL', KEYS[1])
-if tonumber(string.match(lock, ' (%d+)$')) <= now then return -now end
-return now
-`,
-};
-
-/**
- * KEYS: the chat lock. ARGV: deadline, lock token. Extends it, and takes it anew where Redis has
- * lost it. Returns a verdict as an admission does (3: somebody else holds it), and now.
- */
-export const renewScript: RedisScript = {
-  name: "bffRenew",
-  lua: `${NOW}
-if now > tonumber(ARGV[1]) then return {0, now} end
-local token = ARGV[2]
-local lock = redis.call('GET', KEYS[1])
-if lock and string.sub(lock, 1, #token + 1) ~= token .. ' '
-  and tonumber(string.match(lock, ' (%d+)$')) > now then return {3, now} end
-${writeLock("KEYS[1]")}
-return {1, now}
 `,
 };
 
@@ -168,8 +204,7 @@ export const clockScript: RedisScript = { name: "bffClock", lua: `${NOW}return n
 export const redisScripts: readonly RedisScript[] = [
   admitScript,
   withdrawScript,
-  settleScript,
-  renewScript,
+  ...settleScripts,
   revokeScript,
   cutOffScript,
   probeScript,

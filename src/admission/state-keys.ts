@@ -4,8 +4,8 @@
  * The braces are a Redis Cluster hash tag: all keys of one admission lie in one slot, without which
  * one script could not touch them all. Names are short because there is a key per active subject.
  */
-import type { ChatId, WorkspaceId } from "../branded.ts";
-import type { AdmitRequest, SessionRef } from "./admission.ts";
+import type { WorkspaceId } from "../branded.ts";
+import type { AdmitRequest, ChatUse, SessionRef } from "./admission.ts";
 import type { PolicyName } from "./limit-policy.ts";
 
 /** The TAT of a limit, as whole microseconds since the epoch. */
@@ -61,7 +61,35 @@ function workspaceTag(prefix: string, workspaceId: WorkspaceId | undefined): str
   return `${prefix}{ws:${workspaceId ?? 0}}`;
 }
 
-/** The lock of one chat: its owner's token, a space, and when the lease ends (microseconds). */
-export function chatLockKey(prefix: string, workspaceId: WorkspaceId, chatId: ChatId): string {
-  return `${workspaceTag(prefix, workspaceId)}:l:${chatId}`;
+/** What is kept of one chat, and of one message in it. */
+export interface ChatKeys {
+  /** Whose it is: how it came to be (`s` started, `f` first use), a space, the subject's key. */
+  readonly owner: string;
+  /** How many messages were let in, how its transcript stands, and until when that is doubtful. */
+  readonly tally: string;
+  /** The lock: its holder's token, a space, and when the lease ends. */
+  readonly lock: string;
+  /** Whose message with these words has an unknown outcome: a key digest or token, `*` several's. */
+  readonly doubt: string;
+  /** The idempotency key's record. */
+  readonly record: string | undefined;
+}
+
+export function chatKeys(prefix: string, request: ChatSubject): ChatKeys {
+  const { workspaceId, chat } = request;
+  const { chatId, message } = chat;
+  const tag = workspaceTag(prefix, workspaceId);
+  return {
+    owner: `${tag}:o:${chatId}`,
+    tally: `${tag}:n:${chatId}`,
+    lock: `${tag}:l:${chatId}`,
+    doubt: `${tag}:q:${chatId}:${message?.fingerprint ?? ""}`,
+    record: message?.keyDigest === undefined ? undefined : `${tag}:k:${message.keyDigest}`,
+  };
+}
+
+/** The part of a request that names keys. */
+export interface ChatSubject {
+  readonly workspaceId: WorkspaceId;
+  readonly chat: Pick<ChatUse, "chatId" | "message">;
 }

@@ -2,7 +2,7 @@ import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 
 import { Problem } from "../problem.ts";
-import { createMessageSchema, parseMessageBody } from "./message-body.ts";
+import { createMessageSchema, parseBody } from "./message-body.ts";
 
 const CHARS_MAX = 10;
 const schema = createMessageSchema(CHARS_MAX);
@@ -15,7 +15,7 @@ const ANY_ARRAY: unknown = expect.any(Array);
 /** The body as it was taken, or the problem that refused it. */
 function read(body: string | Uint8Array): unknown {
   try {
-    return parseMessageBody(typeof body === "string" ? encode(body) : body, schema);
+    return parseBody(typeof body === "string" ? encode(body) : body, schema);
   } catch (error) {
     if (error instanceof Problem) return { code: error.code, errors: error.extras.errors };
     throw error;

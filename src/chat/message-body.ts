@@ -1,4 +1,4 @@
-/** Owns what a client may say: the body of `POST /chat/:chatId/send`. */
+/** Owns what a client may say in a message, and how request bodies are read. */
 import { z } from "zod";
 
 import { Problem, type RequestFault } from "../problem.ts";
@@ -39,7 +39,7 @@ const utf8 = new TextDecoder("utf-8", { fatal: true });
  * @param bytes the raw body; must be UTF-8 (RFC 8259 section 8.1)
  * @throws Problem `invalid_request` with a pointer to each fault
  */
-export function parseMessageBody<Body>(bytes: Uint8Array, schema: z.ZodType<Body>): Body {
+export function parseBody<Body>(bytes: Uint8Array, schema: z.ZodType<Body>): Body {
   let json: unknown;
   try {
     json = JSON.parse(utf8.decode(bytes));

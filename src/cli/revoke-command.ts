@@ -64,6 +64,7 @@ export const revokeCommand: Command = {
         prefix,
         timeoutMs: CONNECT_TIMEOUT_MS,
         clock: systemClock,
+        ownerTtlMs: config.chats.ownerTtlMs,
       });
       const subjectKey =
         subject === undefined ? undefined : createSubjectKey(createHashing(config), subject);

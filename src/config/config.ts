@@ -19,6 +19,8 @@ export interface WorkspaceConfig {
   readonly id: WorkspaceId;
   /** API tokens that reach it, the preferred one first; never empty. */
   readonly apiTokens: readonly [string, ...string[]];
+  /** The agent that chats are started with. */
+  readonly agentId: string | undefined;
   readonly limits: {
     readonly session: QuotaSetting;
     readonly sessionDaily: QuotaSetting;
@@ -53,6 +55,10 @@ export interface Config {
   readonly insecure: boolean;
   readonly allowedOrigins: ReadonlySet<string>;
   readonly workspaces: WorkspacesConfig;
+  readonly chats: {
+    readonly access: "first-use" | "claim" | "workspace";
+    readonly ownerTtlMs: number;
+  };
   readonly authFailureLimit: QuotaSetting;
   readonly trustedProxies: number;
   readonly state:
@@ -67,6 +73,8 @@ export interface Config {
     readonly origin: string;
     readonly timeoutMs: number;
     readonly connectTimeoutMs: number;
+    /** Longest search for a lost answer. */
+    readonly recoveryWindowMs: number;
     readonly answerBytesMax: number;
   };
   readonly inFlightMax: number;
@@ -177,6 +185,10 @@ function assemble(values: VariableValues, production: boolean, report: Report): 
     insecure: values.COOKIE_INSECURE ?? false,
     allowedOrigins: values.ALLOWED_ORIGINS ?? new Set(),
     workspaces,
+    chats: {
+      access: values.CHAT_ACCESS ?? "first-use",
+      ownerTtlMs: values.CHAT_OWNER_TTL ?? 2_592_000_000,
+    },
     authFailureLimit: values.LIMIT_AUTH_FAILURES ?? perMinute(30),
     trustedProxies: values.TRUST_PROXY ?? 0,
     state,
@@ -184,6 +196,7 @@ function assemble(values: VariableValues, production: boolean, report: Report): 
       origin: values.UPONAI_BASE_URL ?? "https://api.upon-ai.com",
       timeoutMs: values.UPSTREAM_TIMEOUT ?? 60_000,
       connectTimeoutMs: values.UPSTREAM_CONNECT_TIMEOUT ?? 5_000,
+      recoveryWindowMs: values.RECOVERY_WINDOW ?? 20_000,
       answerBytesMax: values.MAX_UPSTREAM_BYTES ?? 1_048_576,
     },
     inFlightMax: values.MAX_IN_FLIGHT ?? 2_000,
@@ -233,7 +246,10 @@ function resolveWorkspaces(values: VariableValues, report: Report): WorkspacesCo
     return undefined;
   }
   const entries =
-    table ?? new Map([["", { id: singleId ?? 0, apiToken: undefined, limits: undefined }]]);
+    table ??
+    new Map([
+      ["", { id: singleId ?? 0, agentId: undefined, apiToken: undefined, limits: undefined }],
+    ]);
   const byClaim = new Map<string, WorkspaceConfig>();
   for (const [claim, entry] of entries) {
     const own = entry.limits;
@@ -246,6 +262,7 @@ function resolveWorkspaces(values: VariableValues, report: Report): WorkspacesCo
       // The one place where a number becomes a workspace id: it came from the operator.
       id: entry.id as WorkspaceId, // oxlint-disable-line typescript/no-unsafe-type-assertion
       apiTokens: [token, ...others],
+      agentId: entry.agentId ?? values.UPONAI_AGENT_ID,
       limits: {
         session: own?.session ?? values.LIMIT_SESSION ?? perMinute(20),
         sessionDaily: own?.sessionDaily ?? values.LIMIT_SESSION_DAILY ?? "off",

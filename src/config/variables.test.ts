@@ -65,6 +65,36 @@ const cases: Record<VariableName, VariableCase> = {
     right: [["https://a.example/chats", "https://a.example/chats"]],
     wrong: [],
   },
+  UPONAI_AGENT_ID: {
+    read: ({ workspaces }) =>
+      workspaces.kind === "single" ? workspaces.workspace.agentId : workspaces,
+    right: [["agent_1", "agent_1"]],
+    wrong: ["an agent", "a".repeat(201)],
+  },
+  CHAT_ACCESS: {
+    read: (config) => config.chats.access,
+    standard: "first-use",
+    right: [
+      ["claim", "claim"],
+      ["workspace", "workspace"],
+    ],
+    wrong: ["First-Use", "first_use", "any"],
+  },
+  CHAT_OWNER_TTL: {
+    read: (config) => config.chats.ownerTtlMs,
+    standard: 2_592_000_000,
+    right: [
+      ["1d", 86_400_000],
+      ["3650d", 315_360_000_000],
+    ],
+    wrong: [...WRONG_DURATIONS, "23h", "3651d"],
+  },
+  RECOVERY_WINDOW: {
+    read: (config) => config.upstream.recoveryWindowMs,
+    standard: 20_000,
+    right: [["5s", 5_000]],
+    wrong: WRONG_DURATIONS,
+  },
   COOKIE_KEYS: {
     read: (config) => config.cookies?.keys,
     standard: undefined,

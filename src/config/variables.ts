@@ -88,6 +88,8 @@ const apiTokens = parsed((text) => {
   return tokens.every((token) => /^[A-Za-z0-9._~+/-]+=*$/.test(token)) ? tokens : undefined;
 }, "one API token, or several separated by commas");
 
+const DAY_MS = 86_400_000;
+
 const COOKIE_KEY_BYTES = 32;
 
 const cookieKeys = parsed((text) => {
@@ -169,6 +171,12 @@ export const variables = {
     example: '{"acme":42,"globex":{"id":43,"limits":{"session":"5/1m"}}}',
     standard: "this or UPONAI_WORKSPACE_ID is required",
     secret: true,
+  }),
+  UPONAI_AGENT_ID: define({
+    schema: z.string().regex(/^\S{1,200}$/, "must be an agent id: 1 to 200 characters, no spaces"),
+    about: "Agent that `POST /chat` starts chats with, where the workspace names none of its own.",
+    example: "agent_0123456789",
+    standard: "none: no chats are started",
   }),
   SESSION_SECRET: define({
     schema: z
@@ -254,6 +262,24 @@ export const variables = {
     example: "1",
     standard: "0",
   }),
+  CHAT_ACCESS: define({
+    schema: z.enum(["first-use", "claim", "workspace"], {
+      error: "must be first-use, claim or workspace",
+    }),
+    about:
+      "Whose chats a session may use besides those that it started and those that its token's chats claim lists: `first-use`, those that it was the first to use; `claim`, no others; `workspace`, all of its workspace.",
+    example: "first-use",
+    standard: "first-use",
+  }),
+  CHAT_OWNER_TTL: define({
+    schema: parsed((text) => {
+      const ms = parseDuration(text);
+      return ms !== undefined && ms >= DAY_MS && ms <= 3_650 * DAY_MS ? ms : undefined;
+    }, "a duration such as 30d, from 1d to 3650d"),
+    about: "How long a chat stays its owner's after its last use.",
+    example: "30d",
+    standard: "30d",
+  }),
   LIMIT_SESSION: define({
     schema: quota,
     about: "Messages per session subject and workspace.",
@@ -323,6 +349,12 @@ export const variables = {
     about: "Longest wait for a connection to UponAI.",
     example: "5s",
     standard: "5s",
+  }),
+  RECOVERY_WINDOW: define({
+    schema: timeout,
+    about: "Longest search for a lost answer in the chat's transcript, while the client waits.",
+    example: "20s",
+    standard: "20s",
   }),
   MAX_IN_FLIGHT: define({
     schema: integer(1, 1_000_000),

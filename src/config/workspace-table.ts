@@ -14,10 +14,18 @@ const workspaceId = z.int().positive();
 
 // Strict throughout: a misspelt limit must not silently become no limit.
 const workspaceEntry = z.union([
-  workspaceId.transform((id) => ({ id, apiToken: undefined, limits: undefined })),
+  workspaceId.transform((id) => ({
+    id,
+    agentId: undefined,
+    apiToken: undefined,
+    limits: undefined,
+  })),
   z.strictObject({
     id: workspaceId,
-    agentId: z.string().min(1).optional(),
+    agentId: z
+      .string()
+      .regex(/^\S{1,200}$/, "must be an agent id: 1 to 200 characters, no spaces")
+      .optional(),
     apiToken: z
       .string()
       .regex(/^[A-Za-z0-9._~+/-]+=*(?:,[A-Za-z0-9._~+/-]+=*)*$/, "must be one or more API tokens")
@@ -38,7 +46,10 @@ const table = z
   .refine((entries) => Object.keys(entries).length > 0, "must name at least one workspace");
 
 /** One entry as written, before the defaults of all workspaces. */
-export type WorkspaceEntry = Pick<z.output<typeof workspaceEntry>, "id" | "apiToken" | "limits">;
+export type WorkspaceEntry = Pick<
+  z.output<typeof workspaceEntry>,
+  "id" | "agentId" | "apiToken" | "limits"
+>;
 
 /** A Map, so that a claim such as `constructor` or `__proto__` finds nothing. */
 export const workspaceTable = z.string().transform((text, context) => {

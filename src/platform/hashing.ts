@@ -19,6 +19,7 @@ export function createHashing(config: Config): Hashing {
     digest: (text) => hash("sha256", text, "base64url"),
     pseudonym: (text) =>
       createHmac("sha256", pseudonymKey).update(text).digest("base64url").slice(0, PSEUDONYM_CHARS),
+    keyedDigest: (key, text) => createHmac("sha256", key).update(text).digest("base64url"),
   };
 }
 

@@ -26,7 +26,7 @@ function create(workspaceClaim = "workspace"): Authenticator {
     chatsClaim: "chats",
     cookies: undefined,
     clock: { epochMs: () => nowMs, monotonicMs: () => nowMs - START_MS },
-    hashing: { digest, pseudonym: (text) => `pseudonym-of-${text}` },
+    hashing: { digest, pseudonym: (text) => `pseudonym-of-${text}`, keyedDigest: () => "" },
   });
 }
 

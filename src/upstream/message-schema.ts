@@ -1,7 +1,7 @@
 /**
  * Owns the shape of UponAI's answers, as far as this product reads them. Unknown members are
  * dropped; a known one of the wrong type makes the answer malformed.
- * Source: UponAI Platform API reference, `ChatCompletionResponse` and `Message`.
+ * Source: UponAI Platform API reference, `ChatCompletionResponse`, `Chat` and `Message`.
  */
 import { z } from "zod";
 
@@ -15,16 +15,39 @@ const message = z.object({
 
 const completion = z.object({ messages: z.array(message).optional() });
 
+/** RFC 3339, in UTC as it came, or brought there from its offset. */
+const instant = z.iso
+  .datetime({ offset: true })
+  .transform((text) => (text.endsWith("Z") ? text : new Date(text).toISOString()));
+
+const chat = z.object({
+  chatId: z.string(),
+  status: z.string().nullish(),
+  startedAt: instant.nullish(),
+  endedAt: instant.nullish(),
+  messages: z.array(message).nullish(),
+  metadata: z.record(z.string(), z.unknown()).nullish(),
+});
+
 export type UpstreamMessage = z.output<typeof message>;
+export type UpstreamChat = z.output<typeof chat>;
 
 /** The messages of a completion; none when it has no such member; undefined when malformed. */
 export function parseCompletion(body: string): readonly UpstreamMessage[] | undefined {
-  let json: unknown;
+  const result = completion.safeParse(parseJson(body));
+  return result.success ? (result.data.messages ?? []) : undefined;
+}
+
+/** A chat; undefined when malformed. */
+export function parseChat(body: string): UpstreamChat | undefined {
+  const result = chat.safeParse(parseJson(body));
+  return result.success ? result.data : undefined;
+}
+
+function parseJson(text: string): unknown {
   try {
-    json = JSON.parse(body);
+    return JSON.parse(text);
   } catch {
     return undefined;
   }
-  const result = completion.safeParse(json);
-  return result.success ? (result.data.messages ?? []) : undefined;
 }

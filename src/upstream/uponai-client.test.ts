@@ -3,6 +3,7 @@ import { beforeEach, describe, expect, test } from "vitest";
 
 import type { ChatId, WorkspaceId } from "../branded.ts";
 import type { ProblemCode } from "../problem.ts";
+import type { Fate } from "./classify-reply.ts";
 import type { UpstreamReply, UpstreamRequest } from "./transport.ts";
 import { createUponaiClient, type UponaiClient, type UpstreamAccount } from "./uponai-client.ts";
 
@@ -95,73 +96,81 @@ describe("the answer", () => {
     const outcome = await complete([reply(status, '{"messages":[{"content":"Hi","secret":1}]}')]);
     expect(outcome).toEqual({
       kind: "answered",
-      messages: [{ content: "Hi" }],
+      answer: [{ content: "Hi" }],
       call: { status, ms: 5, retries: 0 },
     });
   });
 
   test("without messages is none", async () => {
-    expect(await complete([reply(201, "{}")])).toMatchObject({ kind: "answered", messages: [] });
+    expect(await complete([reply(201, "{}")])).toMatchObject({ kind: "answered", answer: [] });
   });
 
   test.each(["", "<html>", '{"messages":[{"content":1}]}'])("%j is malformed", async (body) => {
     expect(await complete([reply(201, body)])).toEqual({
       kind: "failed",
       code: "upstream_malformed",
+      fate: "unknown",
       call: { status: 201, ms: 5, retries: 0 },
     });
   });
 
-  const STATUSES: [number, ProblemCode][] = [
-    [400, "message_rejected"],
-    [401, "upstream_auth_failed"],
-    [402, "upstream_error"],
-    [403, "upstream_auth_failed"],
-    [404, "chat_not_found"],
-    [405, "upstream_error"],
-    [409, "chat_ended"],
-    [410, "chat_ended"],
-    [413, "upstream_error"],
-    [422, "message_rejected"],
-    [429, "upstream_busy"],
-    [500, "upstream_error"],
-    [502, "upstream_error"],
-    [503, "upstream_error"],
-    [504, "upstream_error"],
-    [599, "upstream_error"],
-    [100, "upstream_malformed"],
-    [202, "upstream_malformed"],
-    [204, "upstream_malformed"],
-    [206, "upstream_malformed"],
-    [301, "upstream_malformed"],
-    [302, "upstream_malformed"],
-    [304, "upstream_malformed"],
-    [307, "upstream_malformed"],
+  const STATUSES: [number, ProblemCode, Fate][] = [
+    [400, "message_rejected", "refused"],
+    [401, "upstream_auth_failed", "not_taken"],
+    [402, "upstream_error", "unknown"],
+    [403, "upstream_auth_failed", "not_taken"],
+    [404, "chat_not_found", "not_taken"],
+    [405, "upstream_error", "unknown"],
+    [409, "chat_ended", "refused"],
+    [410, "chat_ended", "refused"],
+    [413, "upstream_error", "unknown"],
+    [422, "message_rejected", "refused"],
+    [429, "upstream_busy", "not_taken"],
+    [500, "upstream_error", "unknown"],
+    [502, "upstream_error", "unknown"],
+    [503, "upstream_error", "unknown"],
+    [504, "upstream_error", "unknown"],
+    [599, "upstream_error", "unknown"],
+    [100, "upstream_malformed", "unknown"],
+    [202, "upstream_malformed", "unknown"],
+    [204, "upstream_malformed", "unknown"],
+    [206, "upstream_malformed", "unknown"],
+    [301, "upstream_malformed", "unknown"],
+    [302, "upstream_malformed", "unknown"],
+    [304, "upstream_malformed", "unknown"],
+    [307, "upstream_malformed", "unknown"],
   ];
 
-  test.each(STATUSES)("of status %i is %s, sent once, its body unread", async (status, code) => {
-    const outcome = await complete([reply(status, '{"messages":[{"content":"trust me"}]}')]);
-    expect(outcome).toMatchObject({ kind: "failed", code, call: { status, retries: 0 } });
-    expect(JSON.stringify(outcome)).not.toContain("trust me");
-    expect(sent).toHaveLength(1);
-  });
+  test.each(STATUSES)(
+    "of status %i is %s, %s, sent once, its body unread",
+    async (status, code, fate) => {
+      const outcome = await complete([reply(status, '{"messages":[{"content":"trust me"}]}')]);
+      expect(outcome).toMatchObject({ kind: "failed", code, fate, call: { status, retries: 0 } });
+      expect(JSON.stringify(outcome)).not.toContain("trust me");
+      expect(sent).toHaveLength(1);
+    },
+  );
 
-  const FAILURES: [UpstreamReply, ProblemCode][] = [
-    [{ kind: "not_sent", reason: "connect_timeout" }, "upstream_unreachable"],
-    [{ kind: "lost" }, "upstream_error"],
-    [{ kind: "timeout", sent: true }, "upstream_timeout"],
-    [{ kind: "timeout", sent: false }, "upstream_timeout"],
-    [{ kind: "unusable" }, "upstream_malformed"],
+  const FAILURES: [UpstreamReply, ProblemCode, Fate][] = [
+    [{ kind: "not_sent", reason: "connect_timeout" }, "upstream_unreachable", "not_taken"],
+    [{ kind: "lost" }, "outcome_unknown", "unknown"],
+    [{ kind: "timeout", sent: true }, "upstream_timeout", "unknown"],
+    [{ kind: "timeout", sent: false }, "upstream_timeout", "not_taken"],
+    [{ kind: "unusable" }, "upstream_malformed", "unknown"],
   ];
 
-  test.each(FAILURES)("%j is %s, and the message is not sent again", async (failure, code) => {
-    expect(await complete([failure])).toEqual({
-      kind: "failed",
-      code,
-      call: { status: undefined, ms: 5, retries: 0 },
-    });
-    expect(sent).toHaveLength(1);
-  });
+  test.each(FAILURES)(
+    "%j is %s, %s, and the message is not sent again",
+    async (failure, code, fate) => {
+      expect(await complete([failure])).toEqual({
+        kind: "failed",
+        code,
+        fate,
+        call: { status: undefined, ms: 5, retries: 0 },
+      });
+      expect(sent).toHaveLength(1);
+    },
+  );
 });
 
 describe("how long to wait", () => {

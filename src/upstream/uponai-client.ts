@@ -1,14 +1,19 @@
 /**
  * Owns the calls to UponAI: the only place that knows its paths and puts a token on a request.
- * Requests are built from nothing; no header or byte of the browser's gets here but the message
- * and the two ids that tie log lines together. It knows no session and no limit.
+ * Requests are built from nothing; no header or byte of the browser's gets here but what it says
+ * itself and the two ids that tie log lines together. It knows no session and no limit.
  */
 import type { ChatId, WorkspaceId } from "../branded.ts";
 import type { Clock } from "../clock.ts";
-import type { ProblemCode } from "../problem.ts";
-import { parseCompletion, type UpstreamMessage } from "./message-schema.ts";
+import { classifyReply, type Failure } from "./classify-reply.ts";
+import {
+  parseChat,
+  parseCompletion,
+  type UpstreamChat,
+  type UpstreamMessage,
+} from "./message-schema.ts";
 import { createTokenRing, type TokenRing } from "./token-ring.ts";
-import type { UpstreamReply, UpstreamTransport } from "./transport.ts";
+import type { UpstreamTransport } from "./transport.ts";
 
 /** Whom a call is for. */
 export interface UpstreamAccount {
@@ -32,34 +37,59 @@ export interface CallRecord {
   readonly retries: number;
 }
 
-export type CompletionOutcome =
-  | {
-      readonly kind: "answered";
-      readonly messages: readonly UpstreamMessage[];
-      readonly call: CallRecord;
-    }
-  | {
-      readonly kind: "failed";
-      readonly code: ProblemCode;
-      readonly retryAfterSeconds?: number;
-      readonly call: CallRecord;
-    };
+export type CallOutcome<Answer> =
+  | { readonly kind: "answered"; readonly answer: Answer; readonly call: CallRecord }
+  | ({ readonly kind: "failed"; readonly call: CallRecord } & Failure);
 
+/** What a chat is started with; the agent is the operator's choice, the rest the client's. */
+export interface ChatSeed {
+  readonly agentId: string;
+  readonly metadata: Readonly<Record<string, unknown>>;
+  readonly variables: Readonly<Record<string, unknown>> | undefined;
+}
+
+/** There is no idempotency upstream: a request is sent again only when not one byte of it had left. */
 export interface UponaiClient {
-  /**
-   * Sends a message into a chat (`POST /api/chats/{chatId}/completions`). There is no idempotency
-   * upstream: the message is sent again only when not one byte of it had left.
-   */
+  /** Sends a message into a chat (`POST /api/chats/{chatId}/completions`). */
   completeChat(
     account: UpstreamAccount,
     chatId: ChatId,
     content: string,
     trace: TraceIds,
-  ): Promise<CompletionOutcome>;
+  ): Promise<CallOutcome<readonly UpstreamMessage[]>>;
+  /** Starts a chat (`POST /api/chats`). */
+  createChat(
+    account: UpstreamAccount,
+    seed: ChatSeed,
+    trace: TraceIds,
+  ): Promise<CallOutcome<UpstreamChat>>;
+  /**
+   * Reads a chat (`GET /api/chats/{chatId}`). One of another id is malformed.
+   *
+   * @param timeoutMsMax longest time for it, if less than for other calls
+   */
+  getChat(
+    account: UpstreamAccount,
+    chatId: ChatId,
+    trace: TraceIds,
+    timeoutMsMax?: number,
+  ): Promise<CallOutcome<UpstreamChat>>;
+  /** Ends a chat (`POST /api/chats/{chatId}/end`). */
+  endChat(
+    account: UpstreamAccount,
+    chatId: ChatId,
+    trace: TraceIds,
+  ): Promise<CallOutcome<undefined>>;
 }
 
-/** Longest wait that is passed on to a client, in seconds. */
-const RETRY_AFTER_MAX_SECONDS = 60;
+interface Call<Answer> {
+  readonly method: "GET" | "POST";
+  readonly path: string;
+  readonly body?: object;
+  readonly timeoutMs: number;
+  /** What a successful reply says; undefined when it is malformed or no success at all. */
+  readonly read: (status: number, body: string) => { readonly answer: Answer } | undefined;
+}
 
 /** @param timeoutMs longest time for a call, with its retries */
 export function createUponaiClient(
@@ -78,112 +108,111 @@ export function createUponaiClient(
     return ring;
   };
 
-  return {
-    async completeChat(account, chatId, content, trace) {
-      const startedMs = clock.monotonicMs();
-      const ring = ringOf(account);
-      const path = `/api/chats/${chatId}/completions`;
-      const body = JSON.stringify({ workspaceId: account.id, content });
-      const send = (token: string) => {
-        const leftMs = Math.max(timeoutMs - (clock.monotonicMs() - startedMs), 1);
-        const headers = buildHeaders(token, trace);
-        return transport({ method: "POST", path, headers, body, timeoutMs: leftMs });
-      };
+  const call = async <Answer>(
+    account: UpstreamAccount,
+    trace: TraceIds,
+    { method, path, body, timeoutMs: callMs, read }: Call<Answer>,
+  ): Promise<CallOutcome<Answer>> => {
+    const startedMs = clock.monotonicMs();
+    const ring = ringOf(account);
+    const text = body === undefined ? {} : { body: JSON.stringify(body) };
+    const send = (token: string) => {
+      const leftMs = Math.max(callMs - (clock.monotonicMs() - startedMs), 1);
+      const headers = buildHeaders(token, trace, body !== undefined);
+      return transport({ method, path, headers, ...text, timeoutMs: leftMs });
+    };
 
-      let token = ring.current();
-      let retries = 0;
-      let reply = await send(token);
-      if (reply.kind === "not_sent" && reply.reason === "connect") {
+    let token = ring.current();
+    let retries = 0;
+    let reply = await send(token);
+    if (reply.kind === "not_sent" && reply.reason === "connect") {
+      retries += 1;
+      reply = await send(token);
+    }
+    if (reply.kind === "answer" && reply.status === 401) {
+      const other = ring.next(token);
+      if (other !== undefined) {
+        token = other;
         retries += 1;
         reply = await send(token);
       }
-      if (reply.kind === "answer" && reply.status === 401) {
-        const other = ring.next(token);
-        if (other !== undefined) {
-          token = other;
-          retries += 1;
-          reply = await send(token);
-        }
-      }
-      const call: CallRecord = {
-        status: reply.kind === "answer" ? reply.status : undefined,
-        ms: clock.monotonicMs() - startedMs,
-        retries,
-      };
-      return { ...readCompletion(reply, clock.epochMs()), call };
+    }
+    const record: CallRecord = {
+      status: reply.kind === "answer" ? reply.status : undefined,
+      ms: clock.monotonicMs() - startedMs,
+      retries,
+    };
+    const success = reply.kind === "answer" ? read(reply.status, reply.body) : undefined;
+    if (success !== undefined) return { kind: "answered", answer: success.answer, call: record };
+    return { kind: "failed", ...classifyReply(reply, clock.epochMs()), call: record };
+  };
+
+  return {
+    completeChat: (account, chatId, content, trace) =>
+      call(account, trace, {
+        method: "POST",
+        path: `/api/chats/${chatId}/completions`,
+        body: { workspaceId: account.id, content },
+        timeoutMs,
+        read: (status, body) => (isSuccess(status) ? wrap(parseCompletion(body)) : undefined),
+      }),
+    async createChat(account, { agentId, metadata, variables }, trace) {
+      const outcome = await call(account, trace, {
+        method: "POST",
+        path: "/api/chats",
+        body: {
+          workspaceId: account.id,
+          agent_id: agentId,
+          metadata,
+          uponai_dynamic_variables: variables,
+        },
+        timeoutMs,
+        read: (status, body) => (isSuccess(status) ? wrap(parseChat(body)) : undefined),
+      });
+      // There is no chat yet that could be missing or over: the configured agent is.
+      const misleading =
+        outcome.kind === "failed" &&
+        (outcome.code === "chat_not_found" || outcome.code === "chat_ended");
+      return misleading ? { ...outcome, code: "upstream_error" } : outcome;
     },
+    getChat: (account, chatId, trace, timeoutMsMax = timeoutMs) =>
+      call(account, trace, {
+        method: "GET",
+        path: `/api/chats/${chatId}?workspaceId=${account.id}`,
+        timeoutMs: Math.min(timeoutMs, timeoutMsMax),
+        read(status, body) {
+          const chat = isSuccess(status) ? parseChat(body) : undefined;
+          // Another chat than was asked for may be somebody else's.
+          return chat?.chatId === chatId ? wrap(chat) : undefined;
+        },
+      }),
+    endChat: (account, chatId, trace) =>
+      call(account, trace, {
+        method: "POST",
+        path: `/api/chats/${chatId}/end`,
+        body: { workspaceId: account.id },
+        timeoutMs,
+        read: (status) => (status === 200 || status === 204 ? { answer: undefined } : undefined),
+      }),
   };
 }
 
-function buildHeaders(token: string, trace: TraceIds): Record<string, string> {
+function isSuccess(status: number): boolean {
+  return status === 200 || status === 201;
+}
+
+function wrap<Answer>(answer: Answer | undefined): { readonly answer: Answer } | undefined {
+  return answer === undefined ? undefined : { answer };
+}
+
+function buildHeaders(token: string, trace: TraceIds, hasBody: boolean): Record<string, string> {
   const headers: Record<string, string> = {
     Authorization: `Bearer ${token}`,
-    "Content-Type": "application/json",
     Accept: "application/json",
     "Accept-Encoding": "identity",
     "X-Request-Id": trace.requestId,
   };
+  if (hasBody) headers["Content-Type"] = "application/json";
   if (trace.traceparent !== undefined) headers["traceparent"] = trace.traceparent;
   return headers;
-}
-
-type Reading =
-  | { readonly kind: "answered"; readonly messages: readonly UpstreamMessage[] }
-  | { readonly kind: "failed"; readonly code: ProblemCode; readonly retryAfterSeconds?: number };
-
-function readCompletion(reply: UpstreamReply, nowMs: number): Reading {
-  switch (reply.kind) {
-    case "not_sent":
-      return { kind: "failed", code: "upstream_unreachable" };
-    case "lost":
-      return { kind: "failed", code: "upstream_error" };
-    case "timeout":
-      return { kind: "failed", code: "upstream_timeout" };
-    case "unusable":
-      return { kind: "failed", code: "upstream_malformed" };
-    case "answer":
-      return readAnswer(reply.status, reply.body, parseRetryAfter(reply.retryAfter, nowMs));
-  }
-}
-
-function readAnswer(status: number, body: string, retryAfterSeconds: number | undefined): Reading {
-  if (status === 200 || status === 201) {
-    const messages = parseCompletion(body);
-    return messages === undefined
-      ? { kind: "failed", code: "upstream_malformed" }
-      : { kind: "answered", messages };
-  }
-  if (status === 429 || (status === 503 && retryAfterSeconds !== undefined)) {
-    return { kind: "failed", code: "upstream_busy", retryAfterSeconds: retryAfterSeconds ?? 1 };
-  }
-  return { kind: "failed", code: classifyStatus(status) };
-}
-
-/** UponAI documents no error bodies, so the status alone decides. */
-function classifyStatus(status: number): ProblemCode {
-  if (status === 400 || status === 422) return "message_rejected";
-  if (status === 401 || status === 403) return "upstream_auth_failed";
-  if (status === 404) return "chat_not_found";
-  if (status === 409 || status === 410) return "chat_ended";
-  return status >= 400 ? "upstream_error" : "upstream_malformed";
-}
-
-// RFC 9110 section 5.6.7: the one form that is sent, and two that a recipient must read as well.
-const HTTP_DATE =
-  /^(?:[A-Z][a-z]{2}, \d{2} [A-Z][a-z]{2} \d{4} \d{2}:\d{2}:\d{2} GMT|[A-Z][a-z]{5,8}, \d{2}-[A-Z][a-z]{2}-\d{2} \d{2}:\d{2}:\d{2} GMT|[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d{2}:\d{2}:\d{2} \d{4})$/;
-
-/** The asctime form names no zone, and means GMT. */
-function withZone(date: string): string {
-  return date.endsWith("GMT") ? date : `${date} GMT`;
-}
-
-/** `Retry-After` in seconds, 1 to 60; RFC 9110 section 10.2.3 also allows a date. */
-function parseRetryAfter(text: string | undefined, nowMs: number): number | undefined {
-  if (text === undefined) return undefined;
-  let seconds: number;
-  if (/^\d+$/.test(text)) seconds = Number(text);
-  // Only the one form of a date that senders may use: `Date.parse` would read nearly anything.
-  else if (HTTP_DATE.test(text)) seconds = (Date.parse(withZone(text)) - nowMs) / 1_000;
-  else return undefined;
-  return Math.min(Math.max(Math.ceil(seconds), 1), RETRY_AFTER_MAX_SECONDS);
 }

@@ -223,12 +223,12 @@ describe("limits", () => {
     it = await createTestApp({
       environment: { LIMIT_SESSION: "1/1m", LIMIT_WORKSPACE: "5/1m", LIMIT_IP: "off" },
     });
-    await it.send({ sub: "one" });
-    for (let count = 0; count < 10; count += 1)
-      expect((await it.send({ sub: "one" })).status).toBe(429);
+    const send = (sub: string) => it.send({ sub, chatId: `chat-of-${sub}` });
+    await send("one");
+    for (let count = 0; count < 10; count += 1) expect((await send("one")).status).toBe(429);
     const others = ["two", "three", "four", "five"];
-    for (const sub of others) expect((await it.send({ sub })).status).toBe(201);
-    const refused = await it.send({ sub: "six" });
+    for (const sub of others) expect((await send(sub)).status).toBe(201);
+    const refused = await send("six");
     expect(refused.status).toBe(429);
     expect(await readProblem(refused)).toMatchObject({ "violated-policies": ["workspace"] });
   });
@@ -434,13 +434,13 @@ test("the chat lock is renewed while a long answer is awaited, and freed after i
     for (let passed = 0; passed < 60; passed += 5) {
       it.clock.advanceMs(5_000);
       await vi.advanceTimersByTimeAsync(5_000);
-      const second = await it.send({ sub: "bob" });
+      const second = await it.send();
       expect(second.status).toBe(409);
       expect(await readProblem(second)).toMatchObject({ code: "chat_busy" });
     }
     slow.resolve(undefined);
     expect((await first).status).toBe(201);
-    expect((await it.send({ sub: "bob" })).status).toBe(201);
+    expect((await it.send()).status).toBe(201);
     expect(it.sent).toHaveLength(2);
   } finally {
     vi.useRealTimers();

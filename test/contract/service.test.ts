@@ -156,9 +156,9 @@ describe("methods", () => {
 
   test.each([
     "/",
-    "/chat",
     "/chat/",
-    "/chat/a",
+    "/chats",
+    "/chat/a/",
     "/chat/a/send/",
     "/chat/a/b/send",
     "/Healthz",

@@ -233,7 +233,7 @@ describe("DELETE /session", () => {
     expect(it.sent).toHaveLength(0);
     // Others are not touched: another login of the same user, the same id of another user.
     expect((await it.send({ claims: { ...claims, sid: "login-2" } })).status).toBe(201);
-    expect((await it.send({ claims, sub: "bob" })).status).toBe(201);
+    expect((await it.send({ claims, sub: "bob", chatId: "chat-of-bob" })).status).toBe(201);
     // A second logout is as good as the first.
     expect((await ask("DELETE", { ...cookie, ...SAME_ORIGIN })).status).toBe(204);
   });

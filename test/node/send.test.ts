@@ -22,7 +22,8 @@ let bff: BffProcess;
 beforeAll(async () => {
   emulator = await startTestEmulator();
   redis = await startRedis();
-  bff = await startTestBff(emulator.url, { REDIS_URL: redis.url });
+  // Many subjects of these tests share one chat; whose it is, is not what they are about.
+  bff = await startTestBff(emulator.url, { REDIS_URL: redis.url, CHAT_ACCESS: "workspace" });
 });
 beforeEach(() => {
   emulator.reset();
@@ -175,13 +176,14 @@ describe("limits", () => {
   test("every key in Redis carries the workspace's hash tag and expires", async () => {
     const client = new Redis(redis.url);
     try {
-      emulator.addFault({ delayMs: 200 });
-      const sending = sendMessage(bff.url, "keys");
+      emulator.addFault({ delayMs: 200 }, { operation: "completion" });
+      const headers = { "Idempotency-Key": "keys" };
+      const sending = sendMessage(bff.url, "keys", { headers });
       await expect.poll(() => emulator.messages().length).toBe(1);
       const keys = await client.keys("bff:*");
       expect(keys.some((key) => key.startsWith("bff:{ws:42}:l:chat-1"))).toBe(true);
       for (const key of keys) {
-        expect(key).toMatch(/^bff:(?:\{ws:42\}:[sdwal]|\{af:)/);
+        expect(key).toMatch(/^bff:(?:\{ws:42\}:[sdwalnoqk]|\{af:)/);
         expect(await client.pttl(key)).toBeGreaterThan(0);
       }
       await sending;

@@ -97,7 +97,8 @@ test("a logout on one instance is known to the other on the next request", async
 
 test("rotating the cookie keys over a restart loses nobody, and dropping the old one ends its cookies", async () => {
   const [oldKey, newKey] = [makeKey(), makeKey()];
-  const token = await mintToken({ sub: "stayer" });
+  // The chat is the one who was the first to use it in this file.
+  const token = await mintToken({ sub: "leaver" });
 
   const first = await restart(oldKey);
   const cookie = await logIn(first.url, token);
@@ -120,7 +121,7 @@ test("rotating the cookie keys over a restart loses nobody, and dropping the old
 });
 
 test("an operator's order ends one subject's sessions, then everybody's, and none that comes after", async () => {
-  const bff = await startTestBff(emulator.url, { REDIS_URL: redis.url });
+  const bff = await startTestBff(emulator.url, { REDIS_URL: redis.url, CHAT_ACCESS: "workspace" });
   try {
     const nowSeconds = Math.floor(Date.now() / 1_000);
     const statusOf = async (sub: string, iat: number | undefined) =>

@@ -96,12 +96,12 @@ const cases: readonly Case[] = [
     status: 502,
     code: "upstream_malformed",
   },
-  { name: "a reset", fault: { kind: "reset-before" }, status: 502, code: "upstream_error" },
+  { name: "a reset", fault: { kind: "reset-before" }, status: 504, code: "outcome_unknown" },
   {
     name: "a reset after taking it",
     fault: { kind: "reset-after" },
-    status: 502,
-    code: "upstream_error",
+    status: 504,
+    code: "outcome_unknown",
   },
   { name: "silence", fault: { delayMs: 5_000 }, status: 504, code: "upstream_timeout" },
   {

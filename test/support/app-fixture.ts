@@ -62,6 +62,7 @@ export function answerWith(body: unknown, status = 201): UpstreamReply {
 export const unavailableState: AdmissionState = {
   admit: () => Promise.resolve({ kind: "unavailable" }),
   settle: () => Promise.resolve("unavailable"),
+  own: () => Promise.resolve("unavailable"),
   renew: () => Promise.resolve("unavailable"),
   checkSession: () => Promise.resolve("unavailable"),
   revokeSession: () => Promise.resolve("unavailable"),
@@ -74,7 +75,7 @@ export async function createTestApp(options: TestAppOptions = {}): Promise<TestA
   const config = createTestConfig(options.environment);
   const clock = createMovableClock(Date.now());
   const gate = createLoadGate(config.inFlightMax);
-  const state = options.services?.state ?? createMemoryState(clock);
+  const state = options.services?.state ?? createMemoryState(clock, config.chats.ownerTtlMs);
   const sent: UpstreamRequest[] = [];
   const lines: LogFields[] = [];
   const reply =
@@ -84,6 +85,10 @@ export async function createTestApp(options: TestAppOptions = {}): Promise<TestA
     clock,
     gate,
     hashing: createHashing(config),
+    // Time passes for whoever waits for it, and nobody waits for real.
+    pause: async (ms) => {
+      clock.advanceMs(ms);
+    },
     createId: () => `id-${(ids += 1)}`,
     log: { log: (level, message, fields) => void lines.push({ level, message, ...fields }) },
     state,

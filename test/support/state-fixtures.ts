@@ -26,6 +26,9 @@ export function createMovableClock(startMs = Date.UTC(2026, 0, 1)): MovableClock
   };
 }
 
+/** How long a chat stays its owner's in these states, in milliseconds. */
+export const OWNER_TTL_MS = 86_400_000;
+
 export interface ShiftedRedis {
   readonly state: AdmissionState;
   readonly redis: Redis;
@@ -62,7 +65,13 @@ export function createShiftedRedis(url: string, prefix: string): ShiftedRedis {
   };
   const clock: Clock = { epochMs: () => Date.now(), monotonicMs: () => performance.now() };
   return {
-    state: createRedisState({ connection, prefix, timeoutMs: 10_000, clock }),
+    state: createRedisState({
+      connection,
+      prefix,
+      timeoutMs: 10_000,
+      ownerTtlMs: OWNER_TTL_MS,
+      clock,
+    }),
     redis,
     advanceUs: async (us) => {
       await redis.incrby("test:shift", us);

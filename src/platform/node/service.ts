@@ -1,5 +1,6 @@
 /** Owns putting the parts together on Node: from a `Config` to a running service and back to none. */
 import { randomUUID } from "node:crypto";
+import { setTimeout } from "node:timers/promises";
 
 import type { AdmissionState } from "../../admission/admission.ts";
 import { createMemoryState } from "../../admission/memory-state.ts";
@@ -49,6 +50,7 @@ export async function createNodeService(config: Config, log: Logger): Promise<No
   const app = createApp(config, {
     clock: systemClock,
     hashing: createHashing(config),
+    pause: (ms) => setTimeout(ms),
     createId: randomUUID,
     log,
     state,
@@ -84,15 +86,16 @@ async function createState(
   config: Config,
   log: Logger,
 ): Promise<{ state: AdmissionState; close: () => void }> {
+  const { ownerTtlMs } = config.chats;
   if (config.state.kind === "memory") {
-    return { state: createMemoryState(systemClock), close: () => undefined };
+    return { state: createMemoryState(systemClock, ownerTtlMs), close: () => undefined };
   }
   const { url, prefix, timeoutMs } = config.state;
   const connection = createNodeRedis(url, timeoutMs, log);
   // In vain where Redis is down: then the service starts all the same, and says so on `/readyz`.
   await connection.connected(STATE_WAIT_MS);
   return {
-    state: createRedisState({ connection, prefix, timeoutMs, clock: systemClock }),
+    state: createRedisState({ connection, prefix, timeoutMs, ownerTtlMs, clock: systemClock }),
     close: connection.close,
   };
 }

@@ -1,0 +1,30 @@
+/** Owns what all Lua scripts have in common: their shape, their clock, the texts they keep. */
+
+export interface RedisScript {
+  /** Unique; the name under which a client keeps the loaded script. */
+  readonly name: string;
+  readonly lua: string;
+}
+
+/** Redis's own time in microseconds, so that instances with wrong clocks still share one limit. */
+export const NOW = `
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+`;
+
+/** What the scripts share: the texts of `records.ts`, written and read. */
+export const RECORDS = `
+local function write(key, us, ...)
+  redis.call('SET', key, table.concat({...}, ' '), 'PX', math.ceil(us / 1000))
+end
+local function whole(number) return string.format('%.0f', number) end
+local function starts(text, with) return text and string.sub(text, 1, #with) == with end
+local function lease_end(lock) return tonumber(string.match(lock, ' (%d+)$')) end
+local function read_tally(text)
+  local sends, mark, doubtful = string.match(text or '', '^(%d+) (%S+) (%d+)$')
+  return tonumber(sends or 0), mark or '-', tonumber(doubtful or 0)
+end
+local function read_pending(text)
+  return string.match(text or '', '^p (%S+) (%S+) (%S+) (%d+) (%S+) (%S+)$')
+end
+`;

@@ -1,0 +1,73 @@
+/**
+ * Owns looking for a lost answer: get chat, again and again, for as long as it makes sense. It never
+ * sends anything.
+ */
+import type { TranscriptMark } from "../admission/transcript-mark.ts";
+import type { Clock } from "../clock.ts";
+import type { Hashing } from "../hashing.ts";
+import type { UpstreamChat, UpstreamMessage } from "../upstream/message-schema.ts";
+import type { CallOutcome } from "../upstream/uponai-client.ts";
+import { findAnswer, markTranscript } from "./transcript.ts";
+
+export interface RecoveryParts {
+  readonly clock: Clock;
+  readonly hashing: Hashing;
+  readonly pause: (ms: number) => Promise<void>;
+}
+
+export interface Search {
+  /** How the transcript stood before the message. */
+  readonly mark: TranscriptMark;
+  readonly content: string;
+  /** Longest time for all of it, in milliseconds. */
+  readonly windowMs: number;
+  /** Reads the chat, within the time given in milliseconds. */
+  readonly look: (timeoutMs: number) => Promise<CallOutcome<UpstreamChat>>;
+  /** Whether nobody waits any more. */
+  readonly isGivenUp: () => boolean;
+}
+
+export type SearchResult =
+  | {
+      readonly kind: "found";
+      readonly messages: readonly UpstreamMessage[];
+      /** How the transcript stands now. */
+      readonly mark: TranscriptMark;
+    }
+  /** The transcript was read, and the answer is not in it. */
+  | { readonly kind: "not_found" }
+  /** The transcript could not be read. */
+  | { readonly kind: "not_read" };
+
+/** Pauses double from the first to the longest: most answers are there at once, or take long. */
+const FIRST_PAUSE_MS = 250;
+const LONGEST_PAUSE_MS = 4_000;
+
+/** One look takes no longer, so that a hanging one does not use up the window. */
+const LOOK_MS_MAX = 5_000;
+/** What is left for the last look. */
+const LOOK_MS_MIN = 500;
+
+export async function recoverAnswer(parts: RecoveryParts, search: Search): Promise<SearchResult> {
+  const { clock, hashing, pause } = parts;
+  const { mark, content, windowMs, look, isGivenUp } = search;
+  const deadlineMs = clock.monotonicMs() + windowMs;
+  let read = false;
+  for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(pauseMs * 2, LONGEST_PAUSE_MS)) {
+    const lookMs = Math.max(deadlineMs - clock.monotonicMs(), LOOK_MS_MIN);
+    const outcome = await look(Math.min(lookMs, LOOK_MS_MAX));
+    const transcript = outcome.kind === "answered" ? outcome.answer.messages : undefined;
+    if (transcript != null) {
+      read = true;
+      const finding = findAnswer(hashing, transcript, mark, content);
+      if (finding.kind === "answer") {
+        const { messages } = finding;
+        return { kind: "found", messages, mark: markTranscript(hashing, transcript) };
+      }
+      if (finding.kind === "elsewhere") return { kind: "not_found" };
+    }
+    const leftMs = deadlineMs - clock.monotonicMs() - LOOK_MS_MIN;
+    if (leftMs <= 0 || isGivenUp()) return { kind: read ? "not_found" : "not_read" };
+    await pause(Math.min(pauseMs, leftMs));
+  }
+}

@@ -1,0 +1,44 @@
+/** Owns starting a chat: with the operator's agent, and owned before anybody is told its id. */
+import { answerJson, type Exchange } from "../exchange.ts";
+import { Problem } from "../problem.ts";
+import { admitCaller } from "./admit-chat.ts";
+import { parseChatId } from "./chat-id.ts";
+import { type Caller, type ChatParts, describeFailure, traceOf } from "./chat-parts.ts";
+import { createOwnerStamp, OWNER_STAMP } from "./owner-stamp.ts";
+import { presentStartedChat } from "./present-chat.ts";
+import type { StartBody } from "./start-body.ts";
+import { markTranscript } from "./transcript.ts";
+
+/** @throws Problem for every refusal and failure; `not_found` where the workspace has no agent */
+export async function startChat(
+  parts: ChatParts,
+  exchange: Exchange,
+  caller: Caller,
+  { metadata, variables }: StartBody,
+): Promise<Response> {
+  const { upstream, state, hashing, log, exposeToolCalls } = parts;
+  const { session, workspace } = caller;
+  const { agentId } = workspace;
+  if (agentId === undefined) throw new Problem("not_found");
+  await admitCaller(parts, exchange, caller);
+
+  const stamp = createOwnerStamp(hashing, { workspace, subject: session.subject });
+  const seed = { agentId, metadata: { ...metadata, [OWNER_STAMP]: stamp }, variables };
+  const outcome = await upstream.createChat(workspace, seed, traceOf(exchange));
+  exchange.call = outcome.call;
+  if (outcome.kind === "failed") throw describeFailure(outcome);
+  const chat = outcome.answer;
+  const chatId = parseChatId(chat.chatId);
+  if (chatId === undefined) throw new Problem("upstream_malformed");
+
+  const { subjectKey } = session;
+  const mark = chat.messages == null ? undefined : markTranscript(hashing, chat.messages);
+  const owned = await state.own({ workspaceId: workspace.id, subjectKey, chatId, mark });
+  if (owned !== "owned") {
+    // Nobody is told the id of a chat that would be anybody's, or is somebody else's.
+    log.log("error", "started chat was not recorded", { reqId: exchange.requestId, owned });
+    throw new Problem(owned === "unavailable" ? "state_unavailable" : "upstream_malformed");
+  }
+  const json = JSON.stringify(presentStartedChat(chat, exposeToolCalls));
+  return answerJson(exchange, 201, json, { Location: `/chat/${chatId}` });
+}

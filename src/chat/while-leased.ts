@@ -1,0 +1,43 @@
+/** Owns keeping what was leased to a request for as long as it works, and settling it at the end. */
+import type { Settlement, SettleOutcome, Ticket } from "../admission/admission.ts";
+import type { Exchange } from "../exchange.ts";
+import type { ChatParts } from "./chat-parts.ts";
+
+/** How often leases are renewed: a third of their time, so that one lost renewal is no harm. */
+const RENEW_EVERY_MS = 5_000;
+
+export interface Settled<Result> {
+  readonly result: Result;
+  readonly settled: SettleOutcome;
+}
+
+/**
+ * Runs `work`, which says what became of the request, and settles by it. Work that throws is a
+ * defect, after which nobody knows.
+ */
+export async function whileLeased<Result>(
+  { state, log }: ChatParts,
+  exchange: Exchange,
+  ticket: Ticket,
+  work: () => Promise<{ readonly result: Result; readonly settlement: Settlement }>,
+): Promise<Settled<Result>> {
+  const renewal = setInterval(() => void state.renew(ticket), RENEW_EVERY_MS);
+  const settle = async (settlement: Settlement): Promise<SettleOutcome> => {
+    clearInterval(renewal);
+    // Waited for: a client that has its answer may send the next message at once.
+    const settled = await state.settle(ticket, settlement);
+    if (settled !== "settled") {
+      const { requestId: reqId } = exchange;
+      log.log("warn", "message was not settled", { reqId, settled, fate: settlement.fate });
+    }
+    return settled;
+  };
+  let done: Awaited<ReturnType<typeof work>>;
+  try {
+    done = await work();
+  } catch (error) {
+    await settle({ fate: "unknown", code: "internal_error", markBefore: ticket.mark });
+    throw error;
+  }
+  return { result: done.result, settled: await settle(done.settlement) };
+}

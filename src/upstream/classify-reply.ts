@@ -1,0 +1,73 @@
+/**
+ * Owns what a reply of UponAI's means: which problem it is to the client, and whether the request
+ * can have had its effect. UponAI documents no error bodies, so the status alone decides.
+ */
+import type { ProblemCode } from "../problem.ts";
+import type { UpstreamReply } from "./transport.ts";
+
+/**
+ * What became of a request that failed.
+ *
+ * - `not_taken`: certainly without effect, and may be sent again;
+ * - `refused`: an answer that would be the same again;
+ * - `unknown`: it may have had its effect, and nobody here can tell.
+ */
+export type Fate = "not_taken" | "refused" | "unknown";
+
+export interface Failure {
+  readonly code: ProblemCode;
+  readonly fate: Fate;
+  /** How soon to try again, 1 to 60 seconds, where UponAI says so or is busy. */
+  readonly retryAfterSeconds?: number;
+}
+
+/** Longest wait that is passed on to a client, in seconds. */
+const RETRY_AFTER_MAX_SECONDS = 60;
+
+/** @param nowMs milliseconds since the epoch, for a `Retry-After` that is a date */
+export function classifyReply(reply: UpstreamReply, nowMs: number): Failure {
+  switch (reply.kind) {
+    case "not_sent":
+      return { code: "upstream_unreachable", fate: "not_taken" };
+    case "lost":
+      return { code: "outcome_unknown", fate: "unknown" };
+    case "timeout":
+      return { code: "upstream_timeout", fate: reply.sent ? "unknown" : "not_taken" };
+    case "unusable":
+      return { code: "upstream_malformed", fate: "unknown" };
+    case "answer":
+      return classifyStatus(reply.status, parseRetryAfter(reply.retryAfter, nowMs));
+  }
+}
+
+function classifyStatus(status: number, retryAfterSeconds: number | undefined): Failure {
+  if (status === 429 || (status === 503 && retryAfterSeconds !== undefined)) {
+    const seconds = retryAfterSeconds ?? 1;
+    return { code: "upstream_busy", fate: "not_taken", retryAfterSeconds: seconds };
+  }
+  if (status === 401 || status === 403) return { code: "upstream_auth_failed", fate: "not_taken" };
+  if (status === 404) return { code: "chat_not_found", fate: "not_taken" };
+  if (status === 400 || status === 422) return { code: "message_rejected", fate: "refused" };
+  if (status === 409 || status === 410) return { code: "chat_ended", fate: "refused" };
+  return { code: status >= 400 ? "upstream_error" : "upstream_malformed", fate: "unknown" };
+}
+
+// RFC 9110 section 5.6.7: the one form that is sent, and two that a recipient must read as well.
+const HTTP_DATE =
+  /^(?:[A-Z][a-z]{2}, \d{2} [A-Z][a-z]{2} \d{4} \d{2}:\d{2}:\d{2} GMT|[A-Z][a-z]{5,8}, \d{2}-[A-Z][a-z]{2}-\d{2} \d{2}:\d{2}:\d{2} GMT|[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d{2}:\d{2}:\d{2} \d{4})$/;
+
+/** The asctime form names no zone, and means GMT. */
+function withZone(date: string): string {
+  return date.endsWith("GMT") ? date : `${date} GMT`;
+}
+
+/** `Retry-After` in seconds, 1 to 60; RFC 9110 section 10.2.3 also allows a date. */
+function parseRetryAfter(text: string | undefined, nowMs: number): number | undefined {
+  if (text === undefined) return undefined;
+  let seconds: number;
+  if (/^\d+$/.test(text)) seconds = Number(text);
+  // Only the one form of a date that senders may use: `Date.parse` would read nearly anything.
+  else if (HTTP_DATE.test(text)) seconds = (Date.parse(withZone(text)) - nowMs) / 1_000;
+  else return undefined;
+  return Math.min(Math.max(Math.ceil(seconds), 1), RETRY_AFTER_MAX_SECONDS);
+}

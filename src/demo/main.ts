@@ -32,6 +32,7 @@ function createConfig(upstreamUrl: string): Config {
     UPONAI_BASE_URL: upstreamUrl,
     UPONAI_API_TOKEN: apiToken,
     UPONAI_WORKSPACE_ID: String(WORKSPACE),
+    UPONAI_AGENT_ID: "demo-agent",
     SESSION_SECRET: sessionSecret,
     SESSION_ISSUER: ISSUER,
     SESSION_AUDIENCE: AUDIENCE,
@@ -64,7 +65,7 @@ const PAGE_FILES: Readonly<Record<string, { readonly file: string; readonly type
 /** The page stands on the service's own origin, as a reverse proxy would put it in production. */
 async function answerDemo(path: string, method: string): Promise<Response | undefined> {
   if (path === "/demo/session" && method === "POST") {
-    return Response.json({ token: await mintSession("demo-user"), chatId: CHAT });
+    return Response.json({ token: await mintSession("demo-user") });
   }
   const page = Object.hasOwn(PAGE_FILES, path) ? PAGE_FILES[path] : undefined;
   if (page === undefined) return undefined;
@@ -124,6 +125,7 @@ Send a message:
 curl -i ${url}/chat/${CHAT}/send \\
   -H 'Authorization: Bearer ${await mintSession("demo-user")}' \\
   -H 'Content-Type: application/json' \\
+  -H "Idempotency-Key: $(date +%s)" \\
   -d '{"content":"Hello"}'
 
 Ctrl-C ends it. Log:

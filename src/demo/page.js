@@ -7,7 +7,7 @@ const button = document.querySelector("button");
 const status = document.querySelector("#status");
 
 // Stands for the site's own login: a real site has its backend sign the token.
-const { token, chatId } = await (await fetch("/demo/session", { method: "POST" })).json();
+const { token } = await (await fetch("/demo/session", { method: "POST" })).json();
 
 // The token is swapped for an HttpOnly cookie and forgotten: no script can read that.
 await fetch("/session", { method: "POST", headers: { Authorization: `Bearer ${token}` } });
@@ -22,21 +22,66 @@ function show(role, text) {
   item.scrollIntoView({ block: "end" });
 }
 
-async function send(text) {
-  const response = await fetch(`/chat/${chatId}/send`, {
-    method: "POST",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify({ content: text }),
-  });
-  const answer = await response.json();
-  if (response.ok) {
-    for (const message of answer.messages) show(message.role, message.content);
-    return "";
+/** The chat of this tab: the one it had before a reload, with what was said, or a new one. */
+async function openChat() {
+  const known = sessionStorage.getItem("chatId");
+  const chat = known === null ? undefined : await fetch(`/chat/${known}`);
+  if (chat?.ok) {
+    const { messages: transcript } = await chat.json();
+    for (const message of transcript) show(message.role, message.content);
+    return known;
   }
-  // A problem says in `detail` what to do about it.
-  const wait = response.headers.get("Retry-After");
-  return `${answer.title}. ${answer.detail}${wait === null ? "" : ` (${wait} s)`}`;
+  const started = await (await fetch("/chat", { method: "POST" })).json();
+  sessionStorage.setItem("chatId", started.chatId);
+  for (const message of started.messages) show(message.role, message.content);
+  return String(started.chatId);
 }
+
+/** Codes after which the same request with the same key is safe, and useful. */
+const REPEATABLE = new Set([
+  "request_in_progress",
+  "outcome_unknown",
+  "upstream_error",
+  "upstream_timeout",
+  "upstream_malformed",
+]);
+const ATTEMPTS_MAX = 4;
+
+const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** Sends one message. Its key makes it one message, however often it is repeated. */
+async function send(text) {
+  const key = crypto.randomUUID();
+  for (let attempt = 1; ; attempt += 1) {
+    const last = attempt === ATTEMPTS_MAX;
+    const response = await fetch(`/chat/${chatId}/send`, {
+      method: "POST",
+      headers: { "Content-Type": "application/json", "Idempotency-Key": key },
+      body: JSON.stringify({ content: text }),
+    }).catch(() => undefined);
+    if (response === undefined) {
+      if (last) return "The service cannot be reached.";
+      await wait(500 * 2 ** attempt);
+      continue;
+    }
+    const answer = await response.json();
+    if (response.ok) {
+      for (const message of answer.messages) show(message.role, message.content);
+      return response.headers.has("Message-Recovered")
+        ? "The answer was lost, and found again."
+        : "";
+    }
+    const seconds = response.headers.get("Retry-After");
+    if (REPEATABLE.has(answer.code) && !last) {
+      await wait(Number(seconds ?? attempt) * 1000);
+      continue;
+    }
+    // A problem says in `detail` what to do about it.
+    return `${answer.title}. ${answer.detail}${seconds === null ? "" : ` (${seconds} s)`}`;
+  }
+}
+
+const chatId = await openChat();
 
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
@@ -48,8 +93,6 @@ form.addEventListener("submit", async (event) => {
   status.textContent = "The agent is writing …";
   try {
     status.textContent = await send(text);
-  } catch {
-    status.textContent = "The service cannot be reached.";
   } finally {
     button.disabled = false;
     content.focus();

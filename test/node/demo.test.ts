@@ -57,9 +57,12 @@ test("the printed command is answered 201, the page is served, and a taken port 
     }
     const session = (await (await fetch(`${origin}/demo/session`, { method: "POST" })).json()) as {
       token: string;
-      chatId: string;
     };
-    expect(session.chatId).toBe("demo-chat");
+    const started = await fetch(`${origin}/chat`, {
+      method: "POST",
+      headers: { Authorization: `Bearer ${session.token}` },
+    });
+    expect(started.status).toBe(201);
     // The page's files are all that the demo adds: the rest is the service's own.
     expect((await fetch(`${origin}/demo/main.ts`)).status).toBe(404);
   } finally {

@@ -2,6 +2,7 @@
  * Owns every route and the order of checks. It knows no runtime: `app.request()` runs all of it.
  */
 import { Hono } from "hono";
+import { z } from "zod";
 
 import { resolveClientAddress } from "./admission/client-address.ts";
 import { compilePolicy } from "./admission/limit-policy.ts";
@@ -167,7 +168,11 @@ export function createApp(config: Config, services: Services): App {
     "POST",
     "/chat/:chatId/end",
     worked(async (exchange) => {
-      const { caller } = await requireCaller(exchange);
+      const { bytes, caller } = await requireCaller(exchange);
+      if (bytes.byteLength > 0) {
+        requireJson(exchange);
+        parseBody(bytes, EMPTY_BODY);
+      }
       return endChat(chatParts, exchange, { ...caller, chatId: requireChatId(exchange) });
     }),
   );
@@ -321,3 +326,6 @@ function readIdempotencyKey({ request: { headers } }: Exchange): string | undefi
   if (key === null) throw new Problem("invalid_request", { detail: IDEMPOTENCY_KEY_DETAIL });
   return key;
 }
+
+/** A route that takes nothing refuses what it would have to ignore. */
+const EMPTY_BODY = z.strictObject({});

@@ -52,12 +52,7 @@ function without(...left: readonly ProblemCode[]): readonly ProblemCode[] {
 }
 
 /** What only a message with words of its own can be answered. */
-const MESSAGE_ONLY = [
-  "chat_busy",
-  "request_in_progress",
-  "idempotency_key_reused",
-  "unsupported_media_type",
-] as const;
+const MESSAGE_ONLY = ["chat_busy", "request_in_progress", "idempotency_key_reused"] as const;
 
 const START_PROBLEMS: readonly ProblemCode[] = [
   ...without(
@@ -69,7 +64,12 @@ const START_PROBLEMS: readonly ProblemCode[] = [
   ),
   "not_found",
 ];
-const READ_PROBLEMS = without(...MESSAGE_ONLY, "cross_site_request", "outcome_unknown");
+const READ_PROBLEMS = without(
+  ...MESSAGE_ONLY,
+  "unsupported_media_type",
+  "cross_site_request",
+  "outcome_unknown",
+);
 const END_PROBLEMS = without(...MESSAGE_ONLY, "chat_ended");
 
 const CHAT_ID_PARAMETER = {

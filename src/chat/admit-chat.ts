@@ -49,13 +49,24 @@ export async function admitToChat(
   const use = message === undefined ? { chatId, access } : { chatId, access, message };
   const outcome = await admit(parts, exchange, caller, use);
   if (outcome.kind !== "denied") return outcome;
-  if (outcome.unowned && (await isStamped(parts, exchange, caller))) {
+  // Without an agent this workspace has started no chats, and there is no stamp to look for.
+  if (!outcome.unowned || caller.workspace.agentId === undefined) {
+    await parts.pause(parts.notFoundPace.next(exchange.route));
+    throw new Problem("chat_not_found");
+  }
+  const startedMs = parts.clock.monotonicMs();
+  if (await isStamped(parts, exchange, caller)) {
     // Its limits are spent already.
     const again = await admit(parts, exchange, caller, use, []);
     if (again.kind !== "denied") return again;
   }
-  if (!outcome.unowned) await parts.pause(parts.notFoundPace.next());
-  throw new Problem("chat_not_found");
+  throw notFound(parts, exchange, startedMs);
+}
+
+/** UponAI's word that there is no such chat, as the answer to the client. */
+export function notFound(parts: ChatParts, exchange: Exchange, startedMs: number): Problem {
+  parts.notFoundPace.note(exchange.route, parts.clock.monotonicMs() - startedMs);
+  return new Problem("chat_not_found");
 }
 
 async function admit(
@@ -108,8 +119,6 @@ async function isStamped(
   exchange: Exchange,
   { session, workspace, chatId }: ChatCaller,
 ): Promise<boolean> {
-  // Without an agent this workspace has started no chats, and there is nothing to ask for.
-  if (workspace.agentId === undefined) return false;
   const outcome = await upstream.getChat(workspace, chatId, traceOf(exchange));
   exchange.call = outcome.call;
   if (outcome.kind === "failed") {

@@ -1,7 +1,7 @@
 /** Owns ending a chat. */
 import { answer, type Exchange } from "../exchange.ts";
-import { Problem } from "../problem.ts";
-import { confirmClaim } from "./admit-chat.ts";
+import type { Problem } from "../problem.ts";
+import { confirmClaim, notFound } from "./admit-chat.ts";
 import { type ChatCaller, type ChatParts, describeFailure, traceOf } from "./chat-parts.ts";
 import { admitToRead, leave } from "./read.ts";
 
@@ -15,10 +15,9 @@ export async function endChat(
   const { workspace, chatId } = caller;
   const ticket = await admitToRead(parts, exchange, caller);
   const startedMs = parts.clock.monotonicMs();
-  const notFound = async (): Promise<Problem> => {
+  const leaveUnfound = async (): Promise<Problem> => {
     await leave(parts, ticket);
-    parts.notFoundPace.note(parts.clock.monotonicMs() - startedMs);
-    return new Problem("chat_not_found");
+    return notFound(parts, exchange, startedMs);
   };
 
   if (ticket.newlyClaimed && workspace.agentId !== undefined) {
@@ -26,13 +25,13 @@ export async function endChat(
     exchange.call = seen.call;
     if (seen.kind === "failed" && seen.code !== "chat_not_found") throw describeFailure(seen);
     if (seen.kind === "answered" && !(await confirmClaim(parts, caller, seen.answer))) {
-      throw await notFound();
+      throw await leaveUnfound();
     }
   }
   const outcome = await upstream.endChat(workspace, chatId, traceOf(exchange));
   exchange.call = outcome.call;
   if (outcome.kind === "failed") {
-    if (outcome.code === "chat_not_found") throw await notFound();
+    if (outcome.code === "chat_not_found") throw await leaveUnfound();
     if (outcome.code !== "chat_ended") throw describeFailure(outcome);
   }
   return answer(exchange, 204, null);

@@ -5,27 +5,34 @@
  */
 
 export interface NotFoundPace {
-  /** Notes how long UponAI took to say so, in milliseconds. */
-  note(ms: number): void;
+  /**
+   * Notes how long UponAI took to say so.
+   *
+   * @param kind what was asked: different requests take different times
+   * @param ms milliseconds from admission to the answer
+   */
+  note(kind: string, ms: number): void;
   /** How long a refusal of our own should take, in milliseconds; 0 before anything was noted. */
-  next(): number;
+  next(kind: string): number;
 }
 
-/** Waits remembered; more than one, since equal waits would tell as well. */
+/** Times remembered of each kind; more than one, since equal ones would tell as well. */
 const NOTED_MAX = 16;
 
 export function createNotFoundPace(): NotFoundPace {
-  const notedMs: number[] = [];
-  let written = 0;
-  let read = 0;
+  const kinds = new Map<string, { readonly notedMs: number[]; written: number; read: number }>();
   return {
-    note(ms) {
-      notedMs[written % NOTED_MAX] = ms;
-      written += 1;
+    note(kind, ms) {
+      const times = kinds.get(kind) ?? { notedMs: [], written: 0, read: 0 };
+      kinds.set(kind, times);
+      times.notedMs[times.written % NOTED_MAX] = ms;
+      times.written += 1;
     },
-    next() {
-      read += 1;
-      return notedMs[read % Math.max(notedMs.length, 1)] ?? 0;
+    next(kind) {
+      const times = kinds.get(kind);
+      if (times === undefined) return 0;
+      times.read += 1;
+      return times.notedMs[times.read % times.notedMs.length] ?? 0;
     },
   };
 }

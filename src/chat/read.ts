@@ -1,8 +1,7 @@
 /** Owns reading a chat: the transcript, for whom it belongs to. */
 import type { Ticket } from "../admission/admission.ts";
 import { answerJson, type Exchange } from "../exchange.ts";
-import { Problem } from "../problem.ts";
-import { admitToChat, confirmClaim } from "./admit-chat.ts";
+import { admitToChat, confirmClaim, notFound } from "./admit-chat.ts";
 import { type ChatCaller, type ChatParts, describeFailure, traceOf } from "./chat-parts.ts";
 import { presentChat } from "./present-chat.ts";
 import { markTranscript } from "./transcript.ts";
@@ -29,8 +28,7 @@ export async function readChat(
   }
   if (outcome.kind === "failed" || !confirmed) {
     await leave(parts, ticket);
-    parts.notFoundPace.note(parts.clock.monotonicMs() - startedMs);
-    throw new Problem("chat_not_found");
+    throw notFound(parts, exchange, startedMs);
   }
   const { messages } = outcome.answer;
   if (ticket.mark === undefined && messages != null) {

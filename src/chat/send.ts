@@ -9,7 +9,7 @@ import { answerJson, type Exchange } from "../exchange.ts";
 import { isProblemCode, Problem, type ProblemCode } from "../problem.ts";
 import type { Failure } from "../upstream/classify-reply.ts";
 import type { UpstreamMessage } from "../upstream/message-schema.ts";
-import { admitToChat, confirmClaim } from "./admit-chat.ts";
+import { admitToChat, confirmClaim, notFound } from "./admit-chat.ts";
 import { type ChatCaller, type ChatParts, describeFailure, traceOf } from "./chat-parts.ts";
 import { presentMessages } from "./present-messages.ts";
 import { recoverAnswer, type SearchResult } from "./recover-answer.ts";
@@ -80,7 +80,7 @@ async function sendAdmitted(
       : complete(parts, exchange, message, ticket, prepared.mark);
   });
   if (result.kind === "problem" && result.code === "chat_not_found") {
-    parts.notFoundPace.note(parts.clock.monotonicMs() - startedMs);
+    throw notFound(parts, exchange, startedMs);
   }
   // Another message with the same words was let in meanwhile: the answer may be to that one.
   if (result.recovered && (settled === "lost" || settled === "contested")) {

@@ -64,7 +64,7 @@ export interface Ticket {
   readonly request: AdmitRequest;
   /** Sends the message; or looks for the answer to one sent before; or neither. */
   readonly role: "sender" | "seeker" | "reader";
-  /** Whether this request made the chat its own. */
+  /** Whether the chat is claimed by its subject, and nobody has looked whether it may be. */
   readonly newlyClaimed: boolean;
   /** Number of the chat's last admitted message. */
   readonly sends: number;
@@ -101,7 +101,7 @@ export type AdmitOutcome =
    */
   | {
       readonly kind: "denied";
-      /** Nobody is known to own it: the state may have lost who does. */
+      /** Nobody is known for certain to own it: the state may have lost who does. */
       readonly unowned: boolean;
       readonly limits: readonly LimitStatus[];
     }
@@ -118,8 +118,17 @@ export type AdmitOutcome =
   /** The state did not answer in time. Nobody's fault but ours, and never a refusal. */
   | { readonly kind: "unavailable" };
 
-/** What became of an admitted request. */
-export type Settlement =
+/**
+ * What became of an admitted request.
+ *
+ * `claim` confirms a new claim: by first use, or because the chat bears the owner's stamp. Without a
+ * word it is given up, and the chat is nobody's again.
+ */
+export type Settlement = Fate & { readonly claim?: Claim | undefined };
+
+export type Claim = "first-use" | "started";
+
+type Fate =
   /** UponAI answered itself: `answer` is kept for the key. Any text. */
   | {
       readonly fate: "answered";
@@ -133,8 +142,8 @@ export type Settlement =
   | {
       readonly fate: "not_taken";
       readonly mark: TranscriptMark | undefined;
-      /** The chat does not exist: it is nobody's again if this request claimed it. */
-      readonly releaseClaim?: boolean;
+      /** The chat does not exist: nothing shall be remembered of it. */
+      readonly absent?: boolean;
     }
   /** Nobody knows: the key is kept with `code`, a word without spaces, and never sent again. */
   | {
@@ -165,7 +174,7 @@ export interface AdmissionState {
    * @param markBefore how the transcript stood before the message, where it was learnt since
    */
   renew(ticket: Ticket, markBefore?: TranscriptMark): Promise<"renewed" | "lost" | "unavailable">;
-  /** Writes down who started a chat. "refused": it is somebody else's. */
+  /** Writes down who started a chat, whoever claimed it. "refused": somebody else started it. */
   own(ownership: Ownership): Promise<"owned" | "refused" | "unavailable">;
   /** Whether a session was ended, for requests that need no admission. */
   checkSession(session: SessionRef): Promise<"valid" | "revoked" | "unavailable">;
@@ -200,6 +209,12 @@ export interface CutOff {
   readonly forMs: number;
 }
 
+/**
+ * How long a claim stands that nobody has confirmed, in microseconds: 1 h. It is confirmed or given up
+ * within the request that makes it, unless that request's instance or the state fails.
+ */
+export const CLAIM_KEPT_US = 3_600_000_000;
+
 /** How long a chat and a key stay leased after their holder was last heard of, in microseconds: 15 s. */
 export const LOCK_LEASE_US = 15_000_000;
 
@@ -211,6 +226,6 @@ export const KEY_KEPT_US = 86_400_000_000;
 
 /**
  * How long a message with an unknown outcome casts doubt on later ones, in microseconds. Longer than
- * its key is remembered, so that the doubt outlives whatever could be mistaken.
+ * its key is remembered from when it was sent, so that the doubt outlives whatever could be mistaken.
  */
 export const DOUBT_KEPT_US = 90_000_000_000;

@@ -14,6 +14,11 @@ export interface KeySpace {
   delete(key: string): void;
 }
 
+/** Writes a text that is gone when the one it replaces would have been, or then if there is none. */
+export function rewrite(space: KeySpace, key: string, text: string, expiresAtUs: number): void {
+  space.write(key, text, space.read(key)?.expiresAtUs ?? expiresAtUs);
+}
+
 /** Entries looked at per write. Two per new entry at most keep the expired from piling up. */
 const SWEPT_PER_WRITE = 2;
 

@@ -2,7 +2,7 @@
  * Owns the texts that the rules keep: how each is written and read. The Lua scripts write and read
  * the same; `docs/state-keys.md` describes them.
  */
-import type { MessageRef } from "./admission.ts";
+import { LOCK_LEASE_US, type MessageRef } from "./admission.ts";
 import { NO_MARK } from "./transcript-mark.ts";
 
 /** Several messages with the same words have an unknown outcome, or one has and more followed. */
@@ -19,7 +19,12 @@ export function formatLock(token: string, leaseEndUs: number): string {
 
 /** Whether a lock is held: an expired lease is nobody's. */
 export function holdsLock(text: string | undefined, nowUs: number): boolean {
-  return text !== undefined && leaseEndOf(text) > nowUs;
+  return text !== undefined && isLeased(leaseEndOf(text), nowUs);
+}
+
+/** One that ends later than a lease can was written under another clock, and must lock nobody out. */
+export function isLeased(leaseEndUs: number, nowUs: number): boolean {
+  return leaseEndUs > nowUs && leaseEndUs <= nowUs + LOCK_LEASE_US;
 }
 
 export function isLockOf(text: string | undefined, token: string): boolean {

@@ -247,7 +247,10 @@ describe("settling", () => {
     becomeReady();
     expect(await call(1)).toMatchObject({
       script: "bffSettle",
-      args: ["token", "key", "words", "not_taken", 7, 60_000_000, "-", "-", "", ""],
+      args: [
+        ...["token", "key", "words", "not_taken", 7, 60_000_000, "subject"],
+        ...["", "-", "-", "", ""],
+      ],
     });
   });
 
@@ -267,7 +270,7 @@ describe("renewing", () => {
     const renewing = createState().renew(ticket);
     (await call(0)).answer(REDIS_EPOCH_US);
     const renewal = await call(1);
-    expect(renewal.args).toEqual([REDIS_EPOCH_US + TIMEOUT_MS * 1_000, "token", "1", "-"]);
+    expect(renewal.args).toEqual([REDIS_EPOCH_US + TIMEOUT_MS * 1_000, "token", "1", "words", "-"]);
     renewal.answer(reply);
     expect(await renewing).toBe(expected);
   });

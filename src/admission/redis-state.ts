@@ -194,26 +194,29 @@ export function createRedisState(options: RedisStateOptions): AdmissionState {
     const { message } = chat;
     const { fate } = settlement;
     const after = fate === "unknown" ? NO_MARK : formatMark(settlement.mark);
-    const release = fate === "not_taken" && settlement.releaseClaim ? `f ${subjectKey}` : "";
+    const claim = settlement.claim === undefined ? "" : CLAIM_LETTERS[settlement.claim];
     if (role === "reader" || message === undefined) {
-      const args = [sends, after, ownerTtlUs, release];
+      const args = [sends, after, ownerTtlUs, subjectKey, claim];
       return { script: settleReadingScript, keys: [owner, tally], args };
     }
     const marker = markerOf(message);
     const { token, fingerprint } = message;
-    const answer = "answer" in settlement ? settlement.answer : "";
+    // Without a key nothing is kept, and nothing need travel.
+    const answer = "answer" in settlement && record !== undefined ? settlement.answer : "";
     if (role === "seeker") {
       const args = [token, marker, fingerprint, fate, answer];
       return { script: settleSeekingScript, keys: [doubt, record ?? ""], args };
     }
     const before = fate === "unknown" ? formatMark(settlement.markBefore) : NO_MARK;
     const payload = fate === "unknown" ? settlement.code : answer;
+    const absent = fate === "not_taken" && settlement.absent === true ? "1" : "";
+    const known = [sends, ownerTtlUs, subjectKey, claim, after, before, absent];
     const keys = [owner, tally, lock, doubt];
     if (record !== undefined) keys.push(record);
     return {
       script: settleScript,
       keys,
-      args: [token, marker, fingerprint, fate, sends, ownerTtlUs, after, before, release, payload],
+      args: [token, marker, fingerprint, fate, ...known, payload],
     };
   };
 
@@ -223,7 +226,8 @@ export function createRedisState(options: RedisStateOptions): AdmissionState {
     const { lock, record } = chatKeys(prefix, { workspaceId, chat });
     const sending = role === "sender";
     const keys = [...(sending ? [lock] : []), ...(record === undefined ? [] : [record])];
-    const args = [chat.message.token, sending ? "1" : "", formatMark(markBefore)];
+    const { token, fingerprint } = chat.message;
+    const args = [token, sending ? "1" : "", fingerprint, formatMark(markBefore)];
     const { reply } = await runInTime(renewScript, keys, args);
     if (reply === undefined) return "unavailable";
     return reply.verdict === "admitted" ? "renewed" : "lost";
@@ -303,6 +307,9 @@ interface Question {
 
 /** Verdicts that spend the limits. */
 const SPENDING: ReadonlySet<string | undefined> = new Set(["admitted", "denied", "unresolved"]);
+
+/** How the scripts know what becomes of a claim. */
+const CLAIM_LETTERS = { "first-use": "f", started: "s" } as const;
 
 /** The arguments for what has no chat. */
 const NO_CHAT: readonly string[] = ["", "", "", "", "", "", ""];

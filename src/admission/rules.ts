@@ -3,9 +3,16 @@
  * for Redis; a property test drives both with the same histories and demands the same decisions, so
  * a change here is a change there.
  */
-import { DOUBT_KEPT_US, KEY_KEPT_US, LOCK_KEPT_US, LOCK_LEASE_US } from "./admission.ts";
-import type { ChatAccess, MessageRef } from "./admission.ts";
-import type { KeySpace } from "./key-space.ts";
+import {
+  type ChatAccess,
+  CLAIM_KEPT_US,
+  DOUBT_KEPT_US,
+  KEY_KEPT_US,
+  LOCK_KEPT_US,
+  LOCK_LEASE_US,
+  type MessageRef,
+} from "./admission.ts";
+import { type KeySpace, rewrite } from "./key-space.ts";
 import type { LimitPolicies, LimitPolicy } from "./limit-policy.ts";
 import {
   CONTESTED,
@@ -13,6 +20,7 @@ import {
   formatRecord,
   formatTally,
   holdsLock,
+  isLeased,
   markerOf,
   parseRecord,
   parseTally,
@@ -99,9 +107,9 @@ export function decideAdmission(space: KeySpace, nowUs: number, question: Questi
     if (record.kind === "finished") return refuse("replayed", record.answer);
   }
   if (limited) return refuse("limited");
-  if (!access.allowed) return spend("denied", access.owned ? "owned" : "unowned");
+  if (!access.allowed) return spend("denied", access.certain ? "owned" : "unowned");
   if (record?.kind === "pending") {
-    if (record.leaseEndUs > nowUs) return refuse("key_in_progress");
+    if (isLeased(record.leaseEndUs, nowUs)) return refuse("key_in_progress");
     keepOwner(space, nowUs, chat, access);
     return spend("unresolved", seek(space, nowUs, chat, record));
   }
@@ -125,28 +133,33 @@ function clampTat(tatUs: number, nowUs: number, { toleranceUs }: LimitPolicy): n
 
 interface Access {
   readonly allowed: boolean;
-  readonly owned: boolean;
-  /** Whether this use makes it the session's own. */
+  /** Whether it has an owner, and more than a claim. */
+  readonly certain: boolean;
+  /** Whether this use claims it. */
   readonly claims: boolean;
-  /** What to write so that it is, or stays, the session's own; undefined where it is not. */
-  readonly text: string | undefined;
+  /** What to write so that it stays the session's own; undefined where it is not. */
+  readonly kept: string | undefined;
 }
 
 function checkAccess(space: KeySpace, { keys, access, subjectKey }: Chat): Access {
   const text = space.read(keys.owner)?.text;
-  const owned = text !== undefined;
-  const own = owned && text.slice(2) === subjectKey;
-  const claims = !owned && (access === "first-use" || access === "open-claiming");
+  const own = text?.slice(2) === subjectKey;
+  const certain = text !== undefined && !text.startsWith("c");
+  const claiming = access === "first-use" || access === "open-claiming";
+  const claims = claiming && (text === undefined || (own && !certain));
   const allowed =
     access === "open" ||
     access === "open-claiming" ||
-    (access === "first-use" && (own || !owned)) ||
+    (access === "first-use" && (own || text === undefined)) ||
     (access === "started" && own && text.startsWith("s"));
-  return { allowed, owned, claims, text: claims ? `f ${subjectKey}` : own ? text : undefined };
+  return { allowed, certain, claims, kept: own && certain ? text : undefined };
 }
 
-function keepOwner(space: KeySpace, nowUs: number, chat: Chat, { text }: Access): void {
-  if (text !== undefined) space.write(chat.keys.owner, text, nowUs + chat.ownerTtlUs);
+function keepOwner(space: KeySpace, nowUs: number, chat: Chat, { claims, kept }: Access): void {
+  const { keys, subjectKey, ownerTtlUs } = chat;
+  // Others are kept out at once; whether it may be is found out before anything is told of it.
+  if (claims) space.write(keys.owner, `c ${subjectKey}`, nowUs + CLAIM_KEPT_US);
+  else if (kept !== undefined) space.write(keys.owner, kept, nowUs + ownerTtlUs);
 }
 
 function readRecord(space: KeySpace, { keys }: Chat) {
@@ -158,7 +171,7 @@ function seek(space: KeySpace, nowUs: number, chat: Chat, record: PendingRecord)
   const { keys, message } = chat;
   if (message === undefined || keys.record === undefined) return "";
   const leased = { ...record, holder: message.token, leaseEndUs: nowUs + LOCK_LEASE_US };
-  space.write(keys.record, formatRecord(leased), nowUs + KEY_KEPT_US);
+  rewrite(space, keys.record, formatRecord(leased), nowUs + KEY_KEPT_US);
   // Somebody sent the same words since: an answer to them may be to the others.
   const sole = space.read(keys.doubt)?.text === message.keyDigest;
   return `${sole ? record.mark : NO_MARK} ${record.code}`;
@@ -188,7 +201,7 @@ function beginMessage(space: KeySpace, nowUs: number, chat: Chat, message: Messa
 
   const contested = space.read(keys.doubt) !== undefined;
   const marker = contested ? CONTESTED : markerOf(message);
-  space.write(keys.doubt, marker, nowUs + DOUBT_KEPT_US);
+  rewrite(space, keys.doubt, marker, nowUs + DOUBT_KEPT_US);
 
   const mark = contested || doubtfulUntilUs > nowUs ? NO_MARK : tally.mark;
   if (keys.record !== undefined) {

@@ -5,7 +5,13 @@
  * Redis may come to a command late, long after the request was answered 503: `admit` and `spend`
  * carry a deadline in Redis time and do nothing past it.
  */
-import { DOUBT_KEPT_US, KEY_KEPT_US, LOCK_KEPT_US, LOCK_LEASE_US } from "./admission.ts";
+import {
+  CLAIM_KEPT_US,
+  DOUBT_KEPT_US,
+  KEY_KEPT_US,
+  LOCK_KEPT_US,
+  LOCK_LEASE_US,
+} from "./admission.ts";
 import { NOW, RECORDS, type RedisScript } from "./script.ts";
 import { settleScripts } from "./settle-scripts.ts";
 
@@ -82,7 +88,9 @@ end
 
 local owner, tally, lock, doubt, record = held[at + 1], held[at + 2], held[at + 3], held[at + 4], held[at + 5]
 local own = owner and string.sub(owner, 3) == me
-local claims = not owner and (access == 'first-use' or access == 'open-claiming')
+local certain = owner and not starts(owner, 'c')
+local claiming = access == 'first-use' or access == 'open-claiming'
+local claims = claiming and (not owner or (own and not certain))
 local allowed = access == 'open' or access == 'open-claiming'
   or (access == 'first-use' and (own or not owner))
   or (access == 'started' and own and starts(owner, 's'))
@@ -94,17 +102,17 @@ if keyed and record and allowed then
   if recorded then return refuse(6, answer) end
 end
 if limited then return refuse(2) end
-if not allowed then return spend(5, owner and 'owned' or 'unowned') end
+if not allowed then return spend(5, certain and 'owned' or 'unowned') end
 local lease_us, record_us = now + ${LOCK_LEASE_US}, ${KEY_KEPT_US}
 if known then
-  if tonumber(lease) > now then return refuse(8) end
-elseif token ~= '' and lock and lease_end(lock) > now then
+  if leased(lease) then return refuse(8) end
+elseif token ~= '' and lock and leased(lease_end(lock)) then
   return refuse(3)
 end
-if claims then write(KEYS[at + 1], kept, 'f', me)
-elseif own then write(KEYS[at + 1], kept, owner) end
+if claims then write(KEYS[at + 1], ${CLAIM_KEPT_US}, 'c', me)
+elseif own and certain then write(KEYS[at + 1], kept, owner) end
 if known then
-  write(KEYS[at + 5], record_us, 'p', known, attempt, token, whole(lease_us), before, code)
+  rewrite(KEYS[at + 5], record_us, 'p', known, attempt, token, whole(lease_us), before, code)
   return spend(9, (doubt == marker and before or '-') .. ' ' .. code)
 end
 local sends, mark, doubtful = read_tally(tally)
@@ -117,7 +125,7 @@ write(KEYS[at + 3], ${LOCK_KEPT_US}, token, whole(lease_us))
 if mark == '*' then doubtful = now + ${DOUBT_KEPT_US} end
 sends = sends + 1
 write(KEYS[at + 2], kept, whole(sends), '*', whole(doubtful))
-write(KEYS[at + 4], ${DOUBT_KEPT_US}, doubt and '*' or marker)
+rewrite(KEYS[at + 4], ${DOUBT_KEPT_US}, doubt and '*' or marker)
 if doubt or doubtful > now then mark = '-' end
 if keyed then
   write(KEYS[at + 5], record_us, 'p', fingerprint, token, token, whole(lease_us), mark, '-')
@@ -145,18 +153,17 @@ local at = policies
 local sent, sought = false, false
 if token ~= '' then
   local known, attempt, holder, lease, before, code = read_pending(held[at + 4])
-  sent = starts(held[at + 2], token .. ' ')
+  local mine = starts(held[at + 2], token .. ' ')
+  sent = mine or attempt == token
   sought = not sent and holder == token
   if sent then
     local sends, mark, doubtful = read_tally(held[at + 1])
-    if mark == '*' then
-      redis.call('SET', KEYS[at + 1], table.concat({sends, '-', whole(doubtful)}, ' '), 'KEEPTTL')
-    end
-    redis.call('DEL', KEYS[at + 2])
+    if mine and mark == '*' then rewrite(KEYS[at + 1], 0, whole(sends), '-', whole(doubtful)) end
+    if mine then redis.call('DEL', KEYS[at + 2]) end
     if held[at + 3] == marker then redis.call('DEL', KEYS[at + 3]) end
     if attempt == token then redis.call('DEL', KEYS[at + 4]) end
   elseif sought then
-    write(KEYS[at + 4], ${KEY_KEPT_US}, 'p', known, attempt, holder, 0, before, code)
+    rewrite(KEYS[at + 4], ${KEY_KEPT_US}, 'p', known, attempt, holder, 0, before, code)
   end
 end
 if not (heard or sent or sought) then return 0 end

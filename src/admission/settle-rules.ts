@@ -3,6 +3,7 @@
  * `settle-scripts.ts` has the same rules in Lua; the same property test drives both.
  */
 import {
+  type Claim,
   DOUBT_KEPT_US,
   KEY_KEPT_US,
   LOCK_KEPT_US,
@@ -10,7 +11,7 @@ import {
   type MessageRef,
   type Settlement,
 } from "./admission.ts";
-import type { KeySpace } from "./key-space.ts";
+import { type KeySpace, rewrite } from "./key-space.ts";
 import {
   formatLock,
   formatRecord,
@@ -44,18 +45,34 @@ export function settleAdmitted(
   admitted: Admitted,
   settlement: Settlement,
 ): Settled {
-  const { keys, subjectKey, message, role } = admitted;
+  const { keys, message, role } = admitted;
   if (message !== undefined && role === "seeker") {
     return settleSeeking(space, nowUs, keys, message, settlement);
   }
-  if (settlement.fate === "not_taken" && settlement.releaseClaim === true) {
-    // Only what a first use made its own: a chat that somebody started exists.
-    if (space.read(keys.owner)?.text === `f ${subjectKey}`) space.delete(keys.owner);
-  }
+  settleClaim(space, nowUs, admitted, settlement.claim);
   if (message === undefined || role === "reader") {
     return settleReading(space, nowUs, admitted, settlement);
   }
   return settleSending(space, nowUs, admitted, message, settlement);
+}
+
+/** Confirms a claim, or gives it up. A stamp is proof; a first use yields to whoever came before. */
+function settleClaim(
+  space: KeySpace,
+  nowUs: number,
+  { keys, subjectKey, ownerTtlUs }: Admitted,
+  claim: Claim | undefined,
+): void {
+  const owner = space.read(keys.owner)?.text;
+  const claimed = owner === `c ${subjectKey}`;
+  const expiresAtUs = nowUs + ownerTtlUs;
+  if (claim === "started") {
+    if (owner?.startsWith("s") !== true) space.write(keys.owner, `s ${subjectKey}`, expiresAtUs);
+  } else if (claim === "first-use") {
+    if (claimed || owner === undefined) space.write(keys.owner, `f ${subjectKey}`, expiresAtUs);
+  } else if (claimed) {
+    space.delete(keys.owner);
+  }
 }
 
 /** Notes what a reader saw of the transcript, unless a message has been let in since. */
@@ -108,9 +125,9 @@ function settleSending(
   const fate = contested ? "unknown" : settlement.fate;
   if (fate !== "unknown" && sole) space.delete(keys.doubt);
   if (mine) space.delete(keys.lock);
-  closeTally(space, nowUs, admitted, settlement, mine && fate !== "unknown");
+  closeTally(space, nowUs, admitted, settlement, { mine, clear: mine && fate !== "unknown" });
 
-  const record = readPending(space, keys);
+  const record = readPending(space, keys) ?? recallRecord(space, admitted, message);
   if (record?.attempt === message.token) {
     if (settlement.fate === "not_taken") {
       if (keys.record !== undefined) space.delete(keys.record);
@@ -127,15 +144,33 @@ function settleSending(
   return mine && holdsLock(lock, nowUs) ? "settled" : "lost";
 }
 
+/** The record of a message that the state has lost meanwhile, as the one who sends it knows it. */
+function recallRecord(
+  space: KeySpace,
+  { keys }: Pick<Admitted, "keys">,
+  { token, fingerprint }: MessageRef,
+): PendingRecord | undefined {
+  if (keys.record === undefined || space.read(keys.record) !== undefined) return undefined;
+  const leased = { attempt: token, holder: token, leaseEndUs: 0 };
+  return { kind: "pending", fingerprint, ...leased, mark: NO_MARK, code: "-" };
+}
+
 /** Notes how the transcript stands after a message; `clear` when nothing else can have changed it. */
 function closeTally(
   space: KeySpace,
   nowUs: number,
   { keys, sends, ownerTtlUs }: Admitted,
   settlement: Settlement,
-  clear: boolean,
+  { mine, clear }: { readonly mine: boolean; readonly clear: boolean },
 ): void {
   const tally = parseTally(space.read(keys.tally)?.text);
+  const absent = settlement.fate === "not_taken" && settlement.absent === true;
+  if (absent && clear && tally.sends === 1) {
+    space.delete(keys.tally);
+    return;
+  }
+  // Told twice, over a connection that broke.
+  if (!mine && tally.sends === sends && tally.mark !== "*") return;
   // Out of turn: somebody else was let in meanwhile, and must not rely on what it was told.
   const overtaken = tally.sends > sends;
   const known = clear && tally.sends === sends && tally.doubtfulUntilUs <= nowUs;
@@ -157,7 +192,8 @@ export function renewAdmitted(
 ): boolean {
   if (message === undefined) return false;
   const leaseEndUs = nowUs + LOCK_LEASE_US;
-  const record = readPending(space, keys);
+  const recalled = role === "sender" ? recallRecord(space, { keys }, message) : undefined;
+  const record = readPending(space, keys) ?? recalled;
   const holds = record?.holder === message.token;
   if (holds) {
     const mark = markBefore === NO_MARK ? record.mark : markBefore;
@@ -170,7 +206,7 @@ export function renewAdmitted(
   return true;
 }
 
-/** Writes down who started a chat; false where it is somebody else's. */
+/** Writes down who started a chat, whoever claimed it; false where somebody else started it. */
 export function ownChat(
   space: KeySpace,
   nowUs: number,
@@ -178,7 +214,7 @@ export function ownChat(
   mark: string,
 ): boolean {
   const owner = space.read(keys.owner)?.text;
-  if (owner !== undefined && owner.slice(2) !== subjectKey) return false;
+  if (owner?.startsWith("s") === true && owner.slice(2) !== subjectKey) return false;
   space.write(keys.owner, `s ${subjectKey}`, nowUs + ownerTtlUs);
   if (mark !== NO_MARK && space.read(keys.tally) === undefined) {
     const tally = { sends: 0, mark, doubtfulUntilUs: 0 };
@@ -198,7 +234,7 @@ function writeRecord(
   { record: key }: ChatKeys,
   record: PendingRecord,
 ): void {
-  if (key !== undefined) space.write(key, formatRecord(record), nowUs + KEY_KEPT_US);
+  if (key !== undefined) rewrite(space, key, formatRecord(record), nowUs + KEY_KEPT_US);
 }
 
 function finishRecord(

@@ -21,3 +21,7 @@ export function parseMark(text: string | undefined): TranscriptMark | undefined 
   const [, count, anchor] = /^(\d+):(\S+)$/.exec(text ?? "") ?? [];
   return count === undefined || anchor === undefined ? undefined : { count: Number(count), anchor };
 }
+
+export function isSameMark(one: TranscriptMark | undefined, other: TranscriptMark): boolean {
+  return one?.count === other.count && one.anchor === other.anchor;
+}

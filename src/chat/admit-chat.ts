@@ -6,6 +6,7 @@ import type {
   AdmitOutcome,
   AdmitRequest,
   ChatUse,
+  Claim,
   MessageRef,
   Ticket,
 } from "../admission/admission.ts";
@@ -132,25 +133,40 @@ async function isStamped(
   return (await state.own({ workspaceId: workspace.id, subjectKey, chatId, mark })) === "owned";
 }
 
+/** What a new claim on a chat turns out to be. */
+export type ClaimFinding =
+  { readonly allowed: true; readonly claim: Claim | undefined } | { readonly allowed: false };
+
 /**
- * Looks at the stamp of a chat that this request has just made its caller's own: the state may have
- * lost that it was started by somebody else.
- *
- * @returns whether the chat may be the caller's
+ * Looks at the stamp of a chat that this request claims: the state may have lost that it was started
+ * by somebody else. Then it is not the caller's; but one that the caller's token lists may be used
+ * all the same.
  */
-export async function confirmClaim(
-  { hashing, state }: ChatParts,
-  { session, workspace, chatId }: ChatCaller,
+export function confirmClaim(
+  { hashing }: ChatParts,
+  { session, workspace }: ChatCaller,
+  { request }: Ticket,
   { metadata }: UpstreamChat,
-): Promise<boolean> {
-  const { subject, subjectKey } = session;
-  switch (readOwnerStamp(hashing, metadata, { workspace, subject })) {
+): ClaimFinding {
+  switch (readOwnerStamp(hashing, metadata, { workspace, subject: session.subject })) {
     case "none":
-      return true;
-    case "foreign":
-      return false;
+      return { allowed: true, claim: "first-use" };
     case "own":
-      await state.own({ workspaceId: workspace.id, subjectKey, chatId, mark: undefined });
-      return true;
+      return { allowed: true, claim: "started" };
+    case "foreign":
+      return request.chat?.access === "open-claiming"
+        ? { allowed: true, claim: undefined }
+        : { allowed: false };
   }
+}
+
+/** Admission to a chat without a message for it. */
+export async function admitToRead(
+  parts: ChatParts,
+  exchange: Exchange,
+  caller: ChatCaller,
+): Promise<Ticket> {
+  const granted = await admitToChat(parts, exchange, caller);
+  if (granted.kind === "admitted") return granted.ticket;
+  throw new Error("without a message there is nothing else to be granted");
 }

@@ -1,9 +1,9 @@
 /** Owns ending a chat. */
+import type { Claim } from "../admission/admission.ts";
 import { answer, type Exchange } from "../exchange.ts";
-import type { Problem } from "../problem.ts";
-import { confirmClaim, notFound } from "./admit-chat.ts";
+import { admitToRead, confirmClaim, notFound } from "./admit-chat.ts";
 import { type ChatCaller, type ChatParts, describeFailure, traceOf } from "./chat-parts.ts";
-import { admitToRead, leave } from "./read.ts";
+import { settleRead } from "./read.ts";
 
 /** Ending an ended chat is no failure. @throws Problem for every refusal and failure */
 export async function endChat(
@@ -11,28 +11,34 @@ export async function endChat(
   exchange: Exchange,
   caller: ChatCaller,
 ): Promise<Response> {
-  const { upstream } = parts;
+  const { upstream, clock } = parts;
   const { workspace, chatId } = caller;
   const ticket = await admitToRead(parts, exchange, caller);
-  const startedMs = parts.clock.monotonicMs();
-  const leaveUnfound = async (): Promise<Problem> => {
-    await leave(parts, ticket);
-    return notFound(parts, exchange, startedMs);
-  };
+  const startedMs = clock.monotonicMs();
+  const settle = (claim: Claim | undefined) =>
+    settleRead(parts, ticket, { fate: "not_taken", mark: undefined, claim });
+  let claim: Claim | undefined = "first-use";
 
   if (ticket.newlyClaimed && workspace.agentId !== undefined) {
     const seen = await upstream.getChat(workspace, chatId, traceOf(exchange));
     exchange.call = seen.call;
-    if (seen.kind === "failed" && seen.code !== "chat_not_found") throw describeFailure(seen);
-    if (seen.kind === "answered" && !(await confirmClaim(parts, caller, seen.answer))) {
-      throw await leaveUnfound();
+    if (seen.kind === "answered") {
+      const finding = confirmClaim(parts, caller, ticket, seen.answer);
+      if (!finding.allowed) {
+        await settle(undefined);
+        throw notFound(parts, exchange, startedMs);
+      }
+      claim = finding.claim;
+    } else if (seen.code !== "chat_not_found") {
+      await settle(undefined);
+      throw describeFailure(seen);
     }
   }
   const outcome = await upstream.endChat(workspace, chatId, traceOf(exchange));
   exchange.call = outcome.call;
-  if (outcome.kind === "failed") {
-    if (outcome.code === "chat_not_found") throw await leaveUnfound();
-    if (outcome.code !== "chat_ended") throw describeFailure(outcome);
-  }
+  const absent = outcome.kind === "failed" && outcome.code === "chat_not_found";
+  await settle(absent ? undefined : claim);
+  if (absent) throw notFound(parts, exchange, startedMs);
+  if (outcome.kind === "failed" && outcome.code !== "chat_ended") throw describeFailure(outcome);
   return answer(exchange, 204, null);
 }

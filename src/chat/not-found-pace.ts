@@ -12,12 +12,18 @@ export interface NotFoundPace {
    * @param ms milliseconds from admission to the answer
    */
   note(kind: string, ms: number): void;
-  /** How long a refusal of our own should take, in milliseconds; 0 before anything was noted. */
+  /**
+   * How long a refusal of our own should take, in milliseconds, at most two seconds. Before anything
+   * of its kind was noted, as long as another kind took; 0 before anything was noted at all.
+   */
   next(kind: string): number;
 }
 
 /** Times remembered of each kind; more than one, since equal ones would tell as well. */
 const NOTED_MAX = 16;
+
+/** A refusal holds a place among the requests in flight: a slow UponAI must not make it last. */
+const PACE_MS_MAX = 2_000;
 
 export function createNotFoundPace(): NotFoundPace {
   const kinds = new Map<string, { readonly notedMs: number[]; written: number; read: number }>();
@@ -29,10 +35,11 @@ export function createNotFoundPace(): NotFoundPace {
       times.written += 1;
     },
     next(kind) {
-      const times = kinds.get(kind);
+      const [any] = kinds.values();
+      const times = kinds.get(kind) ?? any;
       if (times === undefined) return 0;
       times.read += 1;
-      return times.notedMs[times.read % times.notedMs.length] ?? 0;
+      return Math.min(times.notedMs[times.read % times.notedMs.length] ?? 0, PACE_MS_MAX);
     },
   };
 }

@@ -2,7 +2,7 @@
  * Owns looking for a lost answer: get chat, again and again, for as long as it makes sense. It never
  * sends anything.
  */
-import type { TranscriptMark } from "../admission/transcript-mark.ts";
+import { isSameMark, type TranscriptMark } from "../admission/transcript-mark.ts";
 import type { Clock } from "../clock.ts";
 import type { Hashing } from "../hashing.ts";
 import type { UpstreamChat, UpstreamMessage } from "../upstream/message-schema.ts";
@@ -53,21 +53,28 @@ export async function recoverAnswer(parts: RecoveryParts, search: Search): Promi
   const { mark, content, windowMs, look, isGivenUp } = search;
   const deadlineMs = clock.monotonicMs() + windowMs;
   let read = false;
+  let seen: TranscriptMark | undefined;
   for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(pauseMs * 2, LONGEST_PAUSE_MS)) {
     const lookMs = Math.max(deadlineMs - clock.monotonicMs(), LOOK_MS_MIN);
     const outcome = await look(Math.min(lookMs, LOOK_MS_MAX));
     const transcript = outcome.kind === "answered" ? outcome.answer.messages : undefined;
-    if (transcript != null) {
+    const finding = transcript == null ? undefined : findAnswer(hashing, transcript, mark, content);
+    let sighted = false;
+    if (transcript != null && finding !== undefined) {
       read = true;
-      const finding = findAnswer(hashing, transcript, mark, content);
-      if (finding.kind === "answer") {
-        const { messages } = finding;
-        return { kind: "found", messages, mark: markTranscript(hashing, transcript) };
-      }
       if (finding.kind === "elsewhere") return { kind: "not_found" };
+      if (finding.kind === "answer") {
+        const { messages, closed } = finding;
+        const now = markTranscript(hashing, transcript);
+        // An agent may say more in a moment: an answer is whole when a second look finds no more.
+        if (closed || isSameMark(seen, now)) return { kind: "found", messages, mark: now };
+        sighted = seen === undefined;
+        seen = now;
+      }
     }
     const leftMs = deadlineMs - clock.monotonicMs() - LOOK_MS_MIN;
-    if (leftMs <= 0 || isGivenUp()) return { kind: read ? "not_found" : "not_read" };
-    await pause(Math.min(pauseMs, leftMs));
+    // Once an answer was seen, its second look is taken even so.
+    if ((leftMs <= 0 || isGivenUp()) && !sighted) return { kind: read ? "not_found" : "not_read" };
+    await pause(finding?.kind === "answer" ? FIRST_PAUSE_MS : Math.min(pauseMs, leftMs));
   }
 }

@@ -3,7 +3,13 @@
  * the answer. Whoever calls it has proven the session and the workspace and validated the message;
  * it asks for all three by type. `docs/exactly-once.md` has the states and the reasons.
  */
-import type { MessageRef, Settlement, Ticket } from "../admission/admission.ts";
+import type {
+  Claim,
+  MessageRef,
+  Settlement,
+  SettleOutcome,
+  Ticket,
+} from "../admission/admission.ts";
 import type { TranscriptMark } from "../admission/transcript-mark.ts";
 import { answerJson, type Exchange } from "../exchange.ts";
 import { isProblemCode, Problem, type ProblemCode } from "../problem.ts";
@@ -52,7 +58,8 @@ function referTo({ createId, hashing }: ChatParts, message: Message): MessageRef
   const scope = [workspace.id, session.subjectKey, chatId, idempotencyKey];
   return {
     token: createId(),
-    fingerprint: hashing.digest(content).slice(0, 22),
+    // As JSON: halves of surrogate pairs would all look alike in UTF-8.
+    fingerprint: hashing.digest(JSON.stringify(content)).slice(0, 22),
     keyDigest:
       idempotencyKey === undefined ? undefined : hashing.digest(JSON.stringify(scope)).slice(0, 22),
   };
@@ -77,21 +84,21 @@ async function sendAdmitted(
     const prepared = await prepare(parts, exchange, message, ticket);
     return prepared.kind === "stopped"
       ? prepared.sent
-      : complete(parts, exchange, message, ticket, prepared.mark);
+      : complete(parts, exchange, message, prepared);
   });
   if (result.kind === "problem" && result.code === "chat_not_found") {
     throw notFound(parts, exchange, startedMs);
   }
-  // Another message with the same words was let in meanwhile: the answer may be to that one.
-  if (result.recovered && (settled === "lost" || settled === "contested")) {
-    throw new Problem("outcome_unknown");
-  }
-  return respond(exchange, result);
+  return respond(exchange, result, settled);
 }
 
-type Prepared =
-  | { readonly kind: "ready"; readonly mark: TranscriptMark | undefined }
-  | { readonly kind: "stopped"; readonly sent: Sent };
+/** What is known before the message goes. */
+interface Prepared {
+  readonly kind: "ready";
+  readonly mark: TranscriptMark | undefined;
+  /** What becomes of a new claim, unless there is no such chat. */
+  readonly claim: Claim | undefined;
+}
 
 /** Longest look at a chat before a message is sent into it, in milliseconds. */
 const PREPARE_MS_MAX = 5_000;
@@ -106,41 +113,44 @@ async function prepare(
   exchange: Exchange,
   message: Message,
   ticket: Ticket,
-): Promise<Prepared> {
+): Promise<Prepared | { readonly kind: "stopped"; readonly sent: Sent }> {
   const { workspace, chatId, idempotencyKey } = message;
   const { newlyClaimed, contested, mark } = ticket;
   const mustConfirm = newlyClaimed && workspace.agentId !== undefined;
   const mustCount = idempotencyKey !== undefined && mark === undefined && !contested;
-  if (!mustConfirm && !mustCount) return { kind: "ready", mark };
+  const unseen = { kind: "ready", mark, claim: "first-use" } as const;
+  if (!mustConfirm && !mustCount) return unseen;
 
   const trace = traceOf(exchange);
   const seen = await parts.upstream.getChat(workspace, chatId, trace, PREPARE_MS_MAX);
   if (seen.kind === "failed") {
     // That there is no such chat is left for the message itself to be told.
-    if (!mustConfirm || seen.code === "chat_not_found") return { kind: "ready", mark };
+    if (!mustConfirm || seen.code === "chat_not_found") return unseen;
     exchange.call = seen.call;
-    return { kind: "stopped", sent: notTaken(seen, ticket, mark) };
+    return { kind: "stopped", sent: notTaken(seen, { mark, claim: undefined }) };
   }
-  if (mustConfirm && !(await confirmClaim(parts, message, seen.answer))) {
+  const finding = confirmClaim(parts, message, ticket, seen.answer);
+  if (newlyClaimed && !finding.allowed) {
     const foreign: Failure = { code: "chat_not_found", fate: "not_taken" };
-    return { kind: "stopped", sent: notTaken(foreign, ticket, mark) };
+    return { kind: "stopped", sent: notTaken(foreign, { mark, claim: undefined }) };
   }
+  const claim = finding.allowed ? finding.claim : undefined;
   const { messages } = seen.answer;
-  if (!mustCount || messages == null) return { kind: "ready", mark };
+  if (!mustCount || messages == null) return { kind: "ready", mark, claim };
   const learnt = markTranscript(parts.hashing, messages);
   // Not waited for: it only matters if this instance does not live to settle.
   void parts.state.renew(ticket, learnt);
-  return { kind: "ready", mark: learnt };
+  return { kind: "ready", mark: learnt, claim };
 }
 
 async function complete(
   parts: ChatParts,
   exchange: Exchange,
   message: Message,
-  ticket: Ticket,
-  mark: TranscriptMark | undefined,
+  prepared: Prepared,
 ): Promise<Sent> {
   const { workspace, chatId, content, idempotencyKey } = message;
+  const { mark, claim } = prepared;
   const trace = traceOf(exchange);
   const outcome = await parts.upstream.completeChat(workspace, chatId, content, trace);
   exchange.call = outcome.call;
@@ -148,21 +158,24 @@ async function complete(
     const { answer: messages } = outcome;
     const after = mark && advanceMark(parts.hashing, mark, content, messages);
     const result = { kind: "messages", json: present(parts, messages) } as const;
-    return { result, settlement: { fate: "answered", answer: formatReply(result), mark: after } };
+    return {
+      result,
+      settlement: { fate: "answered", answer: formatReply(result), mark: after, claim },
+    };
   }
   const { code } = outcome;
   switch (outcome.fate) {
     case "not_taken":
-      return notTaken(outcome, ticket, mark);
+      return notTaken(outcome, prepared);
     case "refused": {
       const result = { kind: "problem", code } as const;
-      return { result, settlement: { fate: "answered", answer: formatReply(result), mark } };
+      return { result, settlement: { fate: "answered", answer: formatReply(result), mark, claim } };
     }
     case "unknown": {
-      if (idempotencyKey === undefined) return unknown(code, mark);
-      if (mark === undefined) return unknown("outcome_unknown", mark);
+      if (idempotencyKey === undefined) return unknown(code, prepared);
+      if (mark === undefined) return unknown("outcome_unknown", prepared);
       const found = await search(parts, exchange, message, mark);
-      return describeSearch(parts, found, mark, code);
+      return describeSearch(parts, found, prepared, code);
     }
   }
 }
@@ -175,16 +188,17 @@ async function seekAnswer(
   ticket: Ticket,
   storedCode: string | undefined,
 ): Promise<Response> {
-  const code =
-    storedCode !== undefined && isProblemCode(storedCode) ? storedCode : "outcome_unknown";
+  // A defect was the earlier request's, and is none of this one.
+  const known = storedCode !== undefined && isProblemCode(storedCode);
+  const code = known && storedCode !== "internal_error" ? storedCode : "outcome_unknown";
   const { mark } = ticket;
   const { result, settled } = await whileLeased(parts, exchange, ticket, async () => {
-    if (mark === undefined) return unknown("outcome_unknown", mark);
+    const known = { mark, claim: undefined };
+    if (mark === undefined) return unknown("outcome_unknown", known);
     const found = await search(parts, exchange, message, mark);
-    return describeSearch(parts, found, mark, code);
+    return describeSearch(parts, found, known, code);
   });
-  if (result.recovered && settled === "contested") throw new Problem("outcome_unknown");
-  return respond(exchange, result);
+  return respond(exchange, result, settled);
 }
 
 function search(
@@ -207,22 +221,23 @@ function search(
 function describeSearch(
   parts: ChatParts,
   found: SearchResult,
-  mark: TranscriptMark,
+  prepared: Pick<Prepared, "mark" | "claim">,
   code: ProblemCode,
 ): Sent {
+  const { claim } = prepared;
   switch (found.kind) {
     case "found": {
       const result = { kind: "messages", json: present(parts, found.messages) } as const;
       const answer = formatReply(result);
       return {
         result: { ...result, recovered: true },
-        settlement: { fate: "recovered", answer, mark: found.mark },
+        settlement: { fate: "recovered", answer, mark: found.mark, claim },
       };
     }
     case "not_found":
-      return unknown("outcome_unknown", mark);
+      return unknown("outcome_unknown", prepared);
     case "not_read":
-      return unknown(code, mark);
+      return unknown(code, prepared);
   }
 }
 
@@ -232,24 +247,32 @@ function present({ exposeToolCalls }: ChatParts, messages: readonly UpstreamMess
 
 function notTaken(
   { code, retryAfterSeconds }: Failure,
-  { newlyClaimed }: Ticket,
-  mark: TranscriptMark | undefined,
+  { mark, claim }: Pick<Prepared, "mark" | "claim">,
 ): Sent {
-  const releaseClaim = newlyClaimed && code === "chat_not_found";
+  const absent = code === "chat_not_found";
   const wait = retryAfterSeconds === undefined ? {} : { retryAfterSeconds };
   return {
     result: { kind: "problem", code, ...wait },
-    settlement: { fate: "not_taken", mark, releaseClaim },
+    settlement: { fate: "not_taken", mark, absent, claim: absent ? undefined : claim },
   };
 }
 
-function unknown(code: ProblemCode, markBefore: TranscriptMark | undefined): Sent {
-  return { result: { kind: "problem", code }, settlement: { fate: "unknown", code, markBefore } };
+function unknown(
+  code: ProblemCode,
+  { mark: markBefore, claim }: Pick<Prepared, "mark" | "claim">,
+): Sent {
+  return {
+    result: { kind: "problem", code },
+    settlement: { fate: "unknown", code, markBefore, claim },
+  };
 }
 
-function respond(exchange: Exchange, result: Sent["result"]): Response {
+function respond(exchange: Exchange, result: Sent["result"], settled: SettleOutcome): Response {
   if (result.kind === "problem") throw describeFailure(result);
   if (result.recovered !== true) return answerJson(exchange, 201, result.json);
+  // Only the state knows whether another message with the same words was let in meanwhile, to which
+  // this may be the answer.
+  if (settled !== "settled") throw new Problem("outcome_unknown");
   exchange.recovered = true;
   return answerJson(exchange, 201, result.json, { "Message-Recovered": "true" });
 }

@@ -1,6 +1,7 @@
 /** Owns what a client may say when it starts a chat. */
 import { z } from "zod";
 
+import { isTooDeep, JSON_DEPTH_MAX } from "../json-depth.ts";
 import { parseBody } from "./message-body.ts";
 import { OWNER_STAMP } from "./owner-stamp.ts";
 
@@ -11,6 +12,10 @@ const encoder = new TextEncoder();
 
 const member = z
   .record(z.string(), z.unknown())
+  .refine((value) => !isTooDeep(value), {
+    error: `must not nest deeper than ${JSON_DEPTH_MAX} levels`,
+    abort: true,
+  })
   .refine(
     (value) => encoder.encode(JSON.stringify(value)).byteLength <= START_MEMBER_BYTES_MAX,
     `must be at most ${START_MEMBER_BYTES_MAX} bytes of JSON`,

@@ -7,7 +7,12 @@ import type { Hashing } from "../hashing.ts";
 import type { UpstreamMessage } from "../upstream/message-schema.ts";
 
 export type Finding =
-  | { readonly kind: "answer"; readonly messages: readonly UpstreamMessage[] }
+  | {
+      readonly kind: "answer";
+      readonly messages: readonly UpstreamMessage[];
+      /** Whether the chat has gone on since: nothing can be added to it any more. */
+      readonly closed: boolean;
+    }
   /** It may still come. */
   | { readonly kind: "not_yet" }
   /** Another message is where it would be: it will never be found. */
@@ -58,7 +63,7 @@ export function findAnswer(
   if (sent.role !== "user" || sent.content !== content) return { kind: "elsewhere" };
   const nextAt = following.findIndex(({ role }) => role === "user");
   const answer = nextAt === -1 ? following : following.slice(0, nextAt);
-  if (isComplete(answer)) return { kind: "answer", messages: answer };
+  if (isComplete(answer)) return { kind: "answer", messages: answer, closed: nextAt !== -1 };
   return { kind: nextAt === -1 ? "not_yet" : "elsewhere" };
 }
 

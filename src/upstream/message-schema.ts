@@ -5,12 +5,17 @@
  */
 import { z } from "zod";
 
+import { isTooDeep } from "../json-depth.ts";
+
 // The reference requires `role` and `content`, yet agents that call tools leave either out.
 const message = z.object({
   role: z.string().nullish(),
   content: z.string().nullish(),
   name: z.string().nullish(),
-  tool_calls: z.array(z.record(z.string(), z.unknown())).nullish(),
+  tool_calls: z
+    .array(z.record(z.string(), z.unknown()))
+    .refine((calls) => !isTooDeep(calls))
+    .nullish(),
 });
 
 const completion = z.object({ messages: z.array(message).optional() });

@@ -175,8 +175,8 @@ export function createUponaiClient(
         (outcome.code === "chat_not_found" || outcome.code === "chat_ended");
       return misleading ? { ...outcome, code: "upstream_error" } : outcome;
     },
-    getChat: (account, chatId, trace, timeoutMsMax = timeoutMs) =>
-      call(account, trace, {
+    async getChat(account, chatId, trace, timeoutMsMax = timeoutMs) {
+      const outcome = await call<UpstreamChat>(account, trace, {
         method: "GET",
         path: `/api/chats/${chatId}?workspaceId=${account.id}`,
         timeoutMs: Math.min(timeoutMs, timeoutMsMax),
@@ -185,7 +185,11 @@ export function createUponaiClient(
           // Another chat than was asked for may be somebody else's.
           return chat?.chatId === chatId ? wrap(chat) : undefined;
         },
-      }),
+      });
+      // Nothing was to be taken: that a read was lost is a failure like any other.
+      const lost = outcome.kind === "failed" && outcome.code === "outcome_unknown";
+      return lost ? { ...outcome, code: "upstream_error" } : outcome;
+    },
     endChat: (account, chatId, trace) =>
       call(account, trace, {
         method: "POST",

@@ -59,18 +59,26 @@ const access: fc.Arbitrary<ChatAccess | undefined> = fc.oneof(
   { weight: 6, arbitrary: fc.constant("first-use" as const) },
   { weight: 4, arbitrary: fc.constantFrom("open", "open-claiming", "started", undefined) },
 );
+const claim = fc.constantFrom(undefined, "first-use" as const, "started" as const);
 const settlement: fc.Arbitrary<Settlement> = fc.oneof(
-  fc.record({ fate: fc.constant("answered" as const), answer: fc.constant("201 {}\n"), mark }),
+  fc.record({
+    fate: fc.constant("answered" as const),
+    answer: fc.constant("201 {}\n"),
+    mark,
+    claim,
+  }),
   fc.record({
     fate: fc.constant("recovered" as const),
     answer: fc.constant("201 [ ]"),
     mark: fc.constant({ count: 3, anchor: "three" }),
+    claim,
   }),
-  fc.record({ fate: fc.constant("not_taken" as const), mark, releaseClaim: fc.boolean() }),
+  fc.record({ fate: fc.constant("not_taken" as const), mark, absent: fc.boolean(), claim }),
   fc.record({
     fate: fc.constant("unknown" as const),
     code: fc.constant("outcome_unknown"),
     markBefore: mark,
+    claim,
   }),
 );
 const step: fc.Arbitrary<Step> = fc.oneof(

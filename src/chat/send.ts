@@ -98,6 +98,8 @@ interface Prepared {
   readonly mark: TranscriptMark | undefined;
   /** What becomes of a new claim, unless there is no such chat. */
   readonly claim: Claim | undefined;
+  /** The transcript was to be counted, and could not be read. */
+  readonly unread?: true;
 }
 
 /** Longest look at a chat before a message is sent into it, in milliseconds. */
@@ -125,7 +127,9 @@ async function prepare(
   const seen = await parts.upstream.getChat(workspace, chatId, trace, PREPARE_MS_MAX);
   if (seen.kind === "failed") {
     // That there is no such chat is left for the message itself to be told.
-    if (!mustConfirm || seen.code === "chat_not_found") return unseen;
+    if (!mustConfirm || seen.code === "chat_not_found") {
+      return mustCount ? { ...unseen, unread: true } : unseen;
+    }
     exchange.call = seen.call;
     return { kind: "stopped", sent: notTaken(seen, { mark, claim: undefined }) };
   }
@@ -173,7 +177,7 @@ async function complete(
     }
     case "unknown": {
       if (idempotencyKey === undefined) return unknown(code, prepared);
-      if (mark === undefined) return unknown("outcome_unknown", prepared);
+      if (mark === undefined) return unknown(prepared.unread ? code : "outcome_unknown", prepared);
       const found = await search(parts, exchange, message, mark);
       return describeSearch(parts, found, prepared, code);
     }
@@ -271,8 +275,8 @@ function respond(exchange: Exchange, result: Sent["result"], settled: SettleOutc
   if (result.kind === "problem") throw describeFailure(result);
   if (result.recovered !== true) return answerJson(exchange, 201, result.json);
   // Only the state knows whether another message with the same words was let in meanwhile, to which
-  // this may be the answer.
-  if (settled !== "settled") throw new Problem("outcome_unknown");
+  // this may be the answer. A lease that merely ran out is no such thing.
+  if (settled === "contested" || settled === "unavailable") throw new Problem("outcome_unknown");
   exchange.recovered = true;
   return answerJson(exchange, 201, result.json, { "Message-Recovered": "true" });
 }

@@ -1,10 +1,11 @@
 /** What users and operators see while Redis is down, hanging, restarted or refusing us. */
 import { Redis } from "ioredis";
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 
 import type { RunningEmulator } from "../../src/emulator/listen.ts";
 import { readCode, sendMessage, startTestBff, startTestEmulator } from "../support/bff-fixture.ts";
 import type { BffProcess } from "../support/bff-process.ts";
+import { createTestChat, tell, type Told } from "../support/chat-fixture.ts";
 import { type RedisServer, startRedis } from "../support/redis-server.ts";
 
 const REDIS_TIMEOUT_MS = 1_000;
@@ -139,6 +140,54 @@ test("a Redis that fails while UponAI answers does not cost the answer", async (
   });
   const line = await bff.waitForLine(({ settled }) => settled !== undefined);
   expect(line).toMatchObject({ level: "warn", reqId: "unsettled", settled: "unavailable" });
+});
+
+describe("a message with a key", () => {
+  test("that a hanging Redis refused is sent by the key's next call", async () => {
+    const chat = createTestChat(emulator);
+    redis.pause();
+    const refused = await tell(chat.send(bff.url, "hi", { key: "k" }));
+    expect(refused).toMatchObject({ status: 503, code: "state_unavailable" });
+    await expectBounded(1);
+    redis.resume();
+    // Nothing of it is left, or not for longer than a lease.
+    let answer: Told | undefined;
+    const send = async () => {
+      answer = await tell(chat.send(bff.url, "hi", { key: "k" }));
+      return answer.status;
+    };
+    await expect.poll(send, { timeout: 15_000 }).toBe(201);
+    expect(answer).toMatchObject({ recovered: false, replayed: false });
+    expect(chat.counts("hi")).toEqual({ arrived: 1, taken: 1 });
+  });
+
+  test("that was answered while Redis hung is kept for its key once Redis goes on", async () => {
+    const chat = createTestChat(emulator);
+    chat.addFault({ delayMs: 300 });
+    const sending = tell(chat.send(bff.url, "hi", { key: "k", requestId: "late-settled" }));
+    await expect.poll(() => chat.counts("hi").arrived).toBe(1);
+    redis.pause();
+    const given = await sending;
+    expect(given).toMatchObject({ status: 201, recovered: false });
+    const line = await bff.waitForLine(({ settled }) => settled !== undefined);
+    expect(line).toMatchObject({ level: "warn", reqId: "late-settled", settled: "unavailable" });
+    redis.resume();
+    await expect.poll(() => readyStatus(), { timeout: 10_000 }).toBe(200);
+    const again = await tell(chat.send(bff.url, "hi", { key: "k" }));
+    expect(again).toMatchObject({ status: 201, replayed: true, text: given.text });
+    expect(chat.counts("hi")).toEqual({ arrived: 1, taken: 1 });
+  });
+
+  test("whose answer Redis did not live to keep is answered all the same", async () => {
+    const chat = createTestChat(emulator);
+    chat.addFault({ kind: "taken-then-delay", delayMs: 300 });
+    const sending = tell(chat.send(bff.url, "hi", { key: "k", requestId: "unkept" }));
+    await expect.poll(() => chat.counts("hi").taken).toBe(1);
+    await redis.kill();
+    expect(await sending).toMatchObject({ status: 201, recovered: false, replayed: false });
+    const line = await bff.waitForLine(({ settled }) => settled !== undefined);
+    expect(line).toMatchObject({ level: "warn", reqId: "unkept", settled: "unavailable" });
+  });
 });
 
 test.each([

@@ -184,7 +184,8 @@ describe("limits", () => {
       expect(keys.some((key) => key.startsWith("bff:{ws:42}:l:chat-1"))).toBe(true);
       for (const key of keys) {
         expect(key).toMatch(/^bff:(?:\{ws:42\}:[sdwalnoqk]|\{af:)/);
-        expect(await client.pttl(key)).toBeGreaterThan(0);
+        // 0 or -2: gone by now, as the shortest are within a tenth of a second.
+        expect(await client.pttl(key)).not.toBe(-1);
       }
       await sending;
       expect(await client.exists("bff:{ws:42}:l:chat-1")).toBe(0);

@@ -39,13 +39,15 @@ export interface SendOptions {
   readonly subject?: string;
   readonly chatId?: string;
   readonly headers?: Record<string, string>;
+  /** Hangs up. */
+  readonly signal?: AbortSignal;
 }
 
 /** Sends a message as `subject`, whose session is made for it. */
 export async function sendMessage(
   url: string,
   content: string,
-  { subject = "alice", chatId = CHAT, headers = {} }: SendOptions = {},
+  { subject = "alice", chatId = CHAT, headers = {}, signal }: SendOptions = {},
 ): Promise<Response> {
   const response = await fetch(`${url}/chat/${chatId}/send`, {
     method: "POST",
@@ -55,6 +57,36 @@ export async function sendMessage(
       ...headers,
     },
     body: JSON.stringify({ content }),
+    ...(signal === undefined ? {} : { signal }),
+  });
+  expectNoCanary(`${JSON.stringify([...response.headers])} ${await response.clone().text()}`);
+  return response;
+}
+
+export interface AskOptions {
+  readonly subject?: string;
+  readonly claims?: Record<string, unknown>;
+  readonly headers?: Record<string, string>;
+  /** Sent as JSON; undefined: no body. */
+  readonly body?: unknown;
+}
+
+/** Asks for anything else as `subject`, such as `GET /chat/chat-1`. */
+export async function ask(
+  url: string,
+  route: `${"GET" | "POST" | "DELETE"} /${string}`,
+  { subject = "alice", claims = {}, headers = {}, body }: AskOptions = {},
+): Promise<Response> {
+  const [method = "GET", path = "/"] = route.split(" ");
+  const token = await mintToken({ sub: subject, ...claims });
+  const response = await fetch(`${url}${path}`, {
+    method,
+    headers: {
+      Authorization: `Bearer ${token}`,
+      ...(body === undefined ? {} : { "Content-Type": "application/json" }),
+      ...headers,
+    },
+    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
   });
   expectNoCanary(`${JSON.stringify([...response.headers])} ${await response.clone().text()}`);
   return response;

@@ -174,7 +174,7 @@ export interface AdmissionState {
    * @param markBefore how the transcript stood before the message, where it was learnt since
    */
   renew(ticket: Ticket, markBefore?: TranscriptMark): Promise<"renewed" | "lost" | "unavailable">;
-  /** Writes down who started a chat, whoever claimed it. "refused": somebody else started it. */
+  /** Writes down who started a chat, whoever claims it. "refused": it is somebody else's. */
   own(ownership: Ownership): Promise<"owned" | "refused" | "unavailable">;
   /** Whether a session was ended, for requests that need no admission. */
   checkSession(session: SessionRef): Promise<"valid" | "revoked" | "unavailable">;
@@ -196,6 +196,8 @@ export interface Ownership {
   readonly workspaceId: WorkspaceId;
   readonly subjectKey: string;
   readonly chatId: ChatId;
+  /** Whether the chat bears the owner's stamp: then who was the first to use it yields, too. */
+  readonly stamped: boolean;
   /** How its transcript stands; undefined where nobody knows. */
   readonly mark: TranscriptMark | undefined;
 }

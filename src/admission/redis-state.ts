@@ -253,12 +253,12 @@ export function createRedisState(options: RedisStateOptions): AdmissionState {
     },
     settle,
     renew,
-    async own({ workspaceId, subjectKey, chatId, mark }) {
+    async own({ workspaceId, subjectKey, chatId, mark, stamped }) {
       const { owner, tally } = chatKeys(prefix, { workspaceId, chat: { chatId } });
       const running = connection.run(
         ownScript,
         [owner, tally],
-        [subjectKey, ownerTtlUs, formatMark(mark)],
+        [subjectKey, ownerTtlUs, formatMark(mark), stamped ? "1" : ""],
       );
       const reply = await within(timeoutMs, running);
       if (!Array.isArray(reply)) return "unavailable";

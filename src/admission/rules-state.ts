@@ -63,9 +63,14 @@ export function createRulesState(
         admitted !== undefined && renewAdmitted(space, nowUs(), admitted, formatMark(markBefore));
       return Promise.resolve(held ? "renewed" : "lost");
     },
-    own({ workspaceId, subjectKey, chatId, mark }) {
+    own({ workspaceId, subjectKey, chatId, mark, stamped }) {
       const keys = chatKeys(PREFIX, { workspaceId, chat: { chatId } });
-      const owned = ownChat(space, nowUs(), { keys, subjectKey, ownerTtlUs }, formatMark(mark));
+      const owned = ownChat(
+        space,
+        nowUs(),
+        { keys, subjectKey, ownerTtlUs },
+        { mark: formatMark(mark), stamped },
+      );
       return Promise.resolve(owned ? "owned" : "refused");
     },
     checkSession(session) {

@@ -206,15 +206,16 @@ export function renewAdmitted(
   return true;
 }
 
-/** Writes down who started a chat, whoever claimed it; false where somebody else started it. */
+/** Writes down who started a chat, whoever claims it; false where it is somebody else's. */
 export function ownChat(
   space: KeySpace,
   nowUs: number,
   { keys, subjectKey, ownerTtlUs }: Omit<Admitted, "role" | "message" | "sends">,
-  mark: string,
+  { mark, stamped }: { readonly mark: string; readonly stamped: boolean },
 ): boolean {
   const owner = space.read(keys.owner)?.text;
-  if (owner?.startsWith("s") === true && owner.slice(2) !== subjectKey) return false;
+  const foreign = owner !== undefined && owner.slice(2) !== subjectKey;
+  if (foreign && (owner.startsWith("s") || (owner.startsWith("f") && !stamped))) return false;
   space.write(keys.owner, `s ${subjectKey}`, nowUs + ownerTtlUs);
   if (mark !== NO_MARK && space.read(keys.tally) === undefined) {
     const tally = { sends: 0, mark, doubtfulUntilUs: 0 };

@@ -165,18 +165,20 @@ return {1, now}
 };
 
 /**
- * Writes down who started a chat, whoever claimed it.
+ * Writes down who started a chat, whoever claims it.
  * KEYS: owner, tally. ARGV: the subject's key, how long a chat stays its owner's in microseconds, how
- * the transcript stands (`-` unknown).
+ * the transcript stands (`-` unknown), whether the chat bears its stamp (empty: no).
  * Returns 1 owned or 2 refused, and now.
  */
 export const ownScript: RedisScript = {
   name: "bffOwn",
   lua: `${NOW}
 ${RECORDS}
-local me, kept, mark = ARGV[1], ARGV[2], ARGV[3]
+local me, kept, mark, stamped = ARGV[1], ARGV[2], ARGV[3], ARGV[4] ~= ''
 local held = redis.call('MGET', unpack(KEYS))
-if starts(held[1], 's') and string.sub(held[1], 3) ~= me then return {2, now} end
+local owner = held[1]
+local foreign = owner and string.sub(owner, 3) ~= me
+if foreign and (starts(owner, 's') or (starts(owner, 'f') and not stamped)) then return {2, now} end
 write(KEYS[1], kept, 's', me)
 if mark ~= '-' and not held[2] then write(KEYS[2], kept, 0, mark, 0) end
 return {1, now}

@@ -130,7 +130,10 @@ async function isStamped(
   const { subject, subjectKey } = session;
   if (readOwnerStamp(hashing, metadata, { workspace, subject }) !== "own") return false;
   const mark = messages == null ? undefined : markTranscript(hashing, messages);
-  return (await state.own({ workspaceId: workspace.id, subjectKey, chatId, mark })) === "owned";
+  return (
+    (await state.own({ workspaceId: workspace.id, subjectKey, chatId, mark, stamped: true })) ===
+    "owned"
+  );
 }
 
 /** What a new claim on a chat turns out to be. */
@@ -138,16 +141,17 @@ export type ClaimFinding =
   { readonly allowed: true; readonly claim: Claim | undefined } | { readonly allowed: false };
 
 /**
- * Looks at the stamp of a chat that this request claims: the state may have lost that it was started
+ * Looks at the stamp of a chat if this request claims it: the state may have lost that it was started
  * by somebody else. Then it is not the caller's; but one that the caller's token lists may be used
  * all the same.
  */
 export function confirmClaim(
   { hashing }: ChatParts,
   { session, workspace }: ChatCaller,
-  { request }: Ticket,
+  { request, newlyClaimed }: Ticket,
   { metadata }: UpstreamChat,
 ): ClaimFinding {
+  if (!newlyClaimed) return { allowed: true, claim: undefined };
   switch (readOwnerStamp(hashing, metadata, { workspace, subject: session.subject })) {
     case "none":
       return { allowed: true, claim: "first-use" };

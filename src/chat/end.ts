@@ -17,7 +17,7 @@ export async function endChat(
   const startedMs = clock.monotonicMs();
   const settle = (claim: Claim | undefined) =>
     settleRead(parts, ticket, { fate: "not_taken", mark: undefined, claim });
-  let claim: Claim | undefined = "first-use";
+  let claim: Claim | undefined = ticket.newlyClaimed ? "first-use" : undefined;
 
   if (ticket.newlyClaimed && workspace.agentId !== undefined) {
     const seen = await upstream.getChat(workspace, chatId, traceOf(exchange));

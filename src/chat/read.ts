@@ -24,14 +24,13 @@ export async function readChat(
     throw describeFailure(outcome);
   }
   const finding = confirmClaim(parts, caller, ticket, outcome.answer);
-  if (ticket.newlyClaimed && !finding.allowed) {
+  if (!finding.allowed) {
     await settleRead(parts, ticket, { fate: "not_taken", mark: undefined });
     throw notFound(parts, exchange, startedMs);
   }
   const { messages } = outcome.answer;
   const mark = messages == null ? undefined : markTranscript(hashing, messages);
-  const claim = finding.allowed ? finding.claim : undefined;
-  await settleRead(parts, ticket, { fate: "not_taken", mark, claim });
+  await settleRead(parts, ticket, { fate: "not_taken", mark, claim: finding.claim });
   return answerJson(exchange, 200, JSON.stringify(presentChat(outcome.answer, exposeToolCalls)));
 }
 

@@ -120,7 +120,7 @@ async function prepare(
   const { newlyClaimed, contested, mark } = ticket;
   const mustConfirm = newlyClaimed && workspace.agentId !== undefined;
   const mustCount = idempotencyKey !== undefined && mark === undefined && !contested;
-  const unseen = { kind: "ready", mark, claim: "first-use" } as const;
+  const unseen: Prepared = { kind: "ready", mark, claim: newlyClaimed ? "first-use" : undefined };
   if (!mustConfirm && !mustCount) return unseen;
 
   const trace = traceOf(exchange);
@@ -134,11 +134,11 @@ async function prepare(
     return { kind: "stopped", sent: notTaken(seen, { mark, claim: undefined }) };
   }
   const finding = confirmClaim(parts, message, ticket, seen.answer);
-  if (newlyClaimed && !finding.allowed) {
+  if (!finding.allowed) {
     const foreign: Failure = { code: "chat_not_found", fate: "not_taken" };
     return { kind: "stopped", sent: notTaken(foreign, { mark, claim: undefined }) };
   }
-  const claim = finding.allowed ? finding.claim : undefined;
+  const { claim } = finding;
   const { messages } = seen.answer;
   if (!mustCount || messages == null) return { kind: "ready", mark, claim };
   const learnt = markTranscript(parts.hashing, messages);

@@ -33,7 +33,13 @@ export async function startChat(
 
   const { subjectKey } = session;
   const mark = chat.messages == null ? undefined : markTranscript(hashing, chat.messages);
-  const owned = await state.own({ workspaceId: workspace.id, subjectKey, chatId, mark });
+  const owned = await state.own({
+    workspaceId: workspace.id,
+    subjectKey,
+    chatId,
+    mark,
+    stamped: false,
+  });
   if (owned !== "owned") {
     // Nobody is told the id of a chat that would be anybody's, or is somebody else's.
     log.log("error", "started chat was not recorded", { reqId: exchange.requestId, owned });

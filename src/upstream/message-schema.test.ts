@@ -1,7 +1,7 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 
-import { parseCompletion } from "./message-schema.ts";
+import { parseChat, parseCompletion } from "./message-schema.ts";
 
 const read = (value: unknown) => parseCompletion(JSON.stringify(value));
 
@@ -78,4 +78,75 @@ test("whatever text comes, it is read or malformed, and never throws", () => {
       expect(members.filter((member) => !known.has(member))).toEqual([]);
     }),
   );
+});
+
+const readChat = (value: unknown) => parseChat(JSON.stringify(value));
+
+describe("a chat", () => {
+  test("is read by its six members, and all others are dropped", () => {
+    const chat = {
+      chatId: "chat-1",
+      status: "ongoing",
+      startedAt: "2026-04-20T12:00:00Z",
+      endedAt: null,
+      messages: [{ role: "assistant", content: "Hello" }],
+      metadata: { page: "/", uponai_bff_owner: "stamp" },
+    };
+    expect(readChat({ ...chat, chatCost: { total: 1 }, transcript: "secret" })).toEqual(chat);
+  });
+
+  test("needs no more than its id, and may give null for all else", () => {
+    expect(readChat({ chatId: "chat-1" })).toEqual({ chatId: "chat-1" });
+    const nulls = { status: null, startedAt: null, endedAt: null, messages: null, metadata: null };
+    expect(readChat({ chatId: "chat-1", ...nulls })).toEqual({ chatId: "chat-1", ...nulls });
+  });
+
+  test.each([
+    ["2026-04-20T12:00:00Z", "2026-04-20T12:00:00Z"],
+    ["2026-04-20T12:00:00.123456Z", "2026-04-20T12:00:00.123456Z"],
+    ["2026-04-20T12:00:00+00:00", "2026-04-20T12:00:00.000Z"],
+    ["2026-04-20T00:30:00+05:45", "2026-04-19T18:45:00.000Z"],
+    ["2026-12-31T23:30:00.250-01:00", "2027-01-01T00:30:00.250Z"],
+  ])("has the time %s in UTC: %s", (given, utc) => {
+    expect(readChat({ chatId: "c", startedAt: given, endedAt: given })).toMatchObject({
+      startedAt: utc,
+      endedAt: utc,
+    });
+  });
+
+  test.each([
+    ["no JSON", "<html>"],
+    ["a list", "[]"],
+    ["null", "null"],
+    ["no id", "{}"],
+    ["an id that is a number", '{"chatId":1}'],
+    ["an id that is null", '{"chatId":null}'],
+    ["a status that is no text", '{"chatId":"c","status":1}'],
+    ["a time that is a number", '{"chatId":"c","startedAt":1776686400}'],
+    ["a time that is none", '{"chatId":"c","startedAt":"yesterday"}'],
+    ["a time without a zone", '{"chatId":"c","startedAt":"2026-04-20T12:00:00"}'],
+    ["a day alone", '{"chatId":"c","endedAt":"2026-04-20"}'],
+    ["a day that does not exist", '{"chatId":"c","endedAt":"2026-02-30T12:00:00+01:00"}'],
+    ["messages that are no list", '{"chatId":"c","messages":{}}'],
+    ["a message that is malformed", '{"chatId":"c","messages":[{"content":1}]}'],
+    ["metadata that are a list", '{"chatId":"c","metadata":[]}'],
+  ])("is malformed when it is or has %s", (_what, body) => {
+    expect(parseChat(body)).toBeUndefined();
+  });
+
+  test("of any text is read or malformed, and never throws", () => {
+    const read = ["chatId", "status", "startedAt", "endedAt", "messages", "metadata"];
+    const known = new Set(read);
+    const bodies = fc.oneof(
+      fc.string({ unit: "binary" }),
+      fc.json(),
+      fc.json().map((json) => `{"chatId":"c","metadata":${json},"startedAt":${json}}`),
+    );
+    fc.assert(
+      fc.property(bodies, (body) => {
+        const members = Object.keys(parseChat(body) ?? {});
+        expect(members.filter((member) => !known.has(member))).toEqual([]);
+      }),
+    );
+  });
 });

@@ -43,7 +43,12 @@ type Step =
     }
   | { readonly do: "settle"; readonly ticket: number; readonly settlement: Settlement }
   | { readonly do: "renew"; readonly ticket: number; readonly mark: TranscriptMark | undefined }
-  | { readonly do: "own"; readonly subject: number; readonly chat: number }
+  | {
+      readonly do: "own";
+      readonly subject: number;
+      readonly chat: number;
+      readonly stamped: boolean;
+    }
   | { readonly do: "wrong_credentials"; readonly address: number }
   | { readonly do: "check"; readonly subject: number; readonly issuedAgoMs: number }
   | { readonly do: "revoke"; readonly subject: number; readonly forMs: number }
@@ -104,7 +109,12 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 2, arbitrary: fc.record({ do: fc.constant("renew" as const), ticket: few, mark }) },
   {
     weight: 1,
-    arbitrary: fc.record({ do: fc.constant("own" as const), subject: few, chat: mostlyOne }),
+    arbitrary: fc.record({
+      do: fc.constant("own" as const),
+      subject: few,
+      chat: mostlyOne,
+      stamped: fc.boolean(),
+    }),
   },
   {
     weight: 1,
@@ -216,7 +226,8 @@ test("random histories are decided alike by the in-process state and by Redis", 
             } else if (taken.do === "own") {
               const { subjectKey, workspaceId } = sessionOf(taken.subject, startedMs);
               const chatId = `c${taken.chat}` as ChatId;
-              const ownership = { workspaceId, subjectKey, chatId, mark: undefined };
+              const { stamped } = taken;
+              const ownership = { workspaceId, subjectKey, chatId, mark: undefined, stamped };
               const { fromRedis, fromMemory } = await both((state) => state.own(ownership));
               expect(fromRedis).toBe(fromMemory);
             } else {

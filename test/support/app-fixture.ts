@@ -24,20 +24,29 @@ export interface TestApp {
   readonly lines: LogFields[];
   /** Sends a message; a bearer token of `sub` is added unless the headers name another. */
   send(options?: TestSend): Promise<Response>;
+  /** Asks for anything, as `POST /chat`, with the same credentials. */
+  ask(target: string, options?: TestAsk): Promise<Response>;
 }
 
-export interface TestSend {
+export interface TestAsk {
   readonly sub?: string;
   readonly claims?: Record<string, unknown>;
-  readonly chatId?: string;
   readonly body?: NonNullable<RequestInit["body"]>;
   readonly headers?: Record<string, string | undefined>;
   readonly peer?: string;
+  /** Aborted when the client hangs up. */
+  readonly signal?: AbortSignal;
+}
+
+export interface TestSend extends TestAsk {
+  readonly chatId?: string;
 }
 
 export interface TestAppOptions {
   readonly environment?: Record<string, string>;
   readonly services?: Partial<Services>;
+  /** Another instance: this one has the same state and the same time. */
+  readonly beside?: TestApp;
   /** What the upstream answers; default: one assistant message. */
   readonly upstream?: (request: UpstreamRequest) => UpstreamReply | Promise<UpstreamReply>;
 }
@@ -73,9 +82,12 @@ export const unavailableState: AdmissionState = {
 
 export async function createTestApp(options: TestAppOptions = {}): Promise<TestApp> {
   const config = createTestConfig(options.environment);
-  const clock = createMovableClock(Date.now());
+  const clock = options.beside?.clock ?? createMovableClock(Date.now());
   const gate = createLoadGate(config.inFlightMax);
-  const state = options.services?.state ?? createMemoryState(clock, config.chats.ownerTtlMs);
+  const state =
+    options.services?.state ??
+    options.beside?.state ??
+    createMemoryState(clock, config.chats.ownerTtlMs);
   const sent: UpstreamRequest[] = [];
   const lines: LogFields[] = [];
   const reply =
@@ -103,6 +115,24 @@ export async function createTestApp(options: TestAppOptions = {}): Promise<TestA
     },
     ...options.services,
   });
+  const ask: TestApp["ask"] = async (target, options = {}) => {
+    const { sub = "alice", claims, body, headers = {}, peer, signal } = options;
+    const [method, path = ""] = target.split(" ");
+    const token = "Authorization" in headers ? undefined : await mintToken({ sub, ...claims });
+    const all: Record<string, string | undefined> = {
+      ...(token === undefined ? {} : { Authorization: `Bearer ${token}` }),
+      ...headers,
+    };
+    const init: RequestInit = {
+      headers: Object.entries(all).flatMap(([name, value]): [string, string][] =>
+        value === undefined ? [] : [[name, value]],
+      ),
+    };
+    if (method !== undefined) init.method = method;
+    if (body !== undefined) init.body = body;
+    if (signal !== undefined) init.signal = signal;
+    return app.request(path, init, { peer });
+  };
   return {
     app,
     clock,
@@ -110,25 +140,13 @@ export async function createTestApp(options: TestAppOptions = {}): Promise<TestA
     state,
     sent,
     lines,
-    send: async ({ sub = "alice", claims, chatId = "chat-1", body, headers, peer } = {}) => {
-      const given = { "Content-Type": "application/json", ...headers };
-      const token = "Authorization" in given ? undefined : await mintToken({ sub, ...claims });
-      const all: Record<string, string | undefined> = {
-        ...(token === undefined ? {} : { Authorization: `Bearer ${token}` }),
-        ...given,
-      };
-      return app.request(
-        `/chat/${chatId}/send`,
-        {
-          method: "POST",
-          body: body ?? '{"content":"hi"}',
-          headers: Object.entries(all).flatMap(([name, value]): [string, string][] =>
-            value === undefined ? [] : [[name, value]],
-          ),
-        },
-        { peer },
-      );
-    },
+    ask,
+    send: ({ chatId = "chat-1", body = '{"content":"hi"}', headers, ...rest } = {}) =>
+      ask(`POST /chat/${chatId}/send`, {
+        ...rest,
+        body,
+        headers: { "Content-Type": "application/json", ...headers },
+      }),
   };
 }
 

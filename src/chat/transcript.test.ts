@@ -1,0 +1,166 @@
+import { createHash } from "node:crypto";
+
+import * as fc from "fast-check";
+import { describe, expect, test } from "vitest";
+
+import type { UpstreamMessage } from "../upstream/message-schema.ts";
+import { advanceMark, findAnswer, markTranscript } from "./transcript.ts";
+
+const hashing = {
+  digest: (text: string) => createHash("sha256").update(text).digest("base64url"),
+  pseudonym: (text: string) => text,
+  keyedDigest: (_key: string, text: string) => text,
+};
+
+const user = (content: string): UpstreamMessage => ({ role: "user", content });
+const agent = (content: string): UpstreamMessage => ({ role: "assistant", content });
+const BEFORE = [agent("Welcome"), user("one"), agent("to one")];
+const MARK = markTranscript(hashing, BEFORE);
+const find = (...after: UpstreamMessage[]) =>
+  findAnswer(hashing, [...BEFORE, ...after], MARK, "hi");
+
+const look = (...transcript: UpstreamMessage[]) => findAnswer(hashing, transcript, MARK, "hi").kind;
+
+describe("the answer to a message", () => {
+  test("is what follows it, when it is right where it must be", () => {
+    expect(find(user("hi"), agent("hello"))).toEqual({
+      kind: "answer",
+      messages: [agent("hello")],
+      closed: false,
+    });
+  });
+
+  test("is all of it, up to the next message of a user", () => {
+    const call = { role: "assistant", content: "", tool_calls: [{ id: "1" }] };
+    const result = { role: "tool", content: "42" };
+    const answer = [call, result, { content: "hello" }];
+    expect(find(user("hi"), ...answer, user("hi"), agent("again"))).toEqual({
+      kind: "answer",
+      messages: answer,
+      closed: true,
+    });
+  });
+
+  test.each<[string, UpstreamMessage[]]>([
+    ["the message has not arrived", []],
+    ["nothing follows it", [user("hi")]],
+    ["a tool was called and nobody spoke", [user("hi"), { tool_calls: [{ id: "1" }] }]],
+    ["words come with a tool call", [user("hi"), { content: "wait", tool_calls: [{ id: "1" }] }]],
+    ["a tool spoke last", [user("hi"), agent("wait"), { role: "tool", content: "42" }]],
+    ["the last words are empty", [user("hi"), agent("")]],
+    ["the last words are null", [user("hi"), { role: "assistant", content: null }]],
+  ])("may still come while %s", (_what, after) => {
+    expect(find(...after)).toEqual({ kind: "not_yet" });
+  });
+
+  test.each<[string, UpstreamMessage[]]>([
+    ["other words are there", [user("ho"), agent("hello")]],
+    ["the same words are one further", [user("ho"), agent("hello"), user("hi"), agent("hello")]],
+    ["the words are the agent's", [agent("hi"), agent("hello")]],
+    ["the words are nobody's", [{ content: "hi" }, agent("hello")]],
+    ["the words differ by a space", [user("hi "), agent("hello")]],
+    ["the next message follows at once", [user("hi"), user("ho"), agent("hello")]],
+  ])("never comes where %s", (_what, after) => {
+    expect(find(...after)).toEqual({ kind: "elsewhere" });
+  });
+
+  test("never comes where the transcript is not the one that was counted", () => {
+    const after = [user("hi"), agent("hello")];
+    expect(look(...BEFORE, ...after)).toBe("answer");
+    expect(look(...BEFORE.slice(1), ...after)).toBe("elsewhere");
+    expect(look(user("more"), ...BEFORE, ...after)).toBe("elsewhere");
+    expect(look(...BEFORE.slice(0, 2), agent("changed"), ...after)).toBe("elsewhere");
+    expect(look(...BEFORE.slice(0, 2), user("to one"), ...after)).toBe("elsewhere");
+    expect(look(...BEFORE.slice(0, 2))).toBe("elsewhere");
+    expect(look()).toBe("elsewhere");
+  });
+
+  test("to the first message of all is found in an empty transcript's successor alone", () => {
+    const empty = markTranscript(hashing, []);
+    const after = [user("hi"), agent("hello")];
+    expect(findAnswer(hashing, after, empty, "hi").kind).toBe("answer");
+    expect(findAnswer(hashing, [], empty, "hi").kind).toBe("not_yet");
+    expect(findAnswer(hashing, [agent("Welcome"), ...after], empty, "hi").kind).toBe("elsewhere");
+  });
+});
+
+describe("a mark", () => {
+  test("holds no word of the transcript, and fits a state's text", () => {
+    expect(MARK).toEqual({ count: 3, anchor: expect.stringMatching(/^[\w-]{11}$/) as unknown });
+    expect(markTranscript(hashing, [])).toEqual({ count: 0, anchor: "none" });
+  });
+
+  test("reads an absent role as assistant and absent words as none", () => {
+    expect(markTranscript(hashing, [{ content: "a" }])).toEqual(
+      markTranscript(hashing, [agent("a")]),
+    );
+    expect(markTranscript(hashing, [{ content: null }])).toEqual(
+      markTranscript(hashing, [agent("")]),
+    );
+    expect(markTranscript(hashing, [user("a")])).not.toEqual(markTranscript(hashing, [agent("a")]));
+  });
+
+  test("after an answer counts the message with it, but not twice where the answer repeats it", () => {
+    const answer = [agent("hello")];
+    const after = markTranscript(hashing, [...BEFORE, user("hi"), ...answer]);
+    expect(advanceMark(hashing, MARK, "hi", answer)).toEqual(after);
+    expect(advanceMark(hashing, MARK, "hi", [user("hi"), ...answer])).toEqual(after);
+    expect(advanceMark(hashing, MARK, "hi", [user("ho"), ...answer]).count).toBe(6);
+  });
+
+  test("after an empty answer is that of the message", () => {
+    expect(advanceMark(hashing, MARK, "hi", [])).toEqual(
+      markTranscript(hashing, [...BEFORE, user("hi")]),
+    );
+  });
+});
+
+const messages = fc.array(
+  fc.record({
+    role: fc.constantFrom("user", "assistant", "tool", undefined),
+    content: fc.constantFrom("hi", "ho", "", null),
+  }),
+  { maxLength: 6 },
+);
+const answers = fc
+  .array(fc.constantFrom("hi", "ho", "hello").map(agent), { minLength: 1, maxLength: 3 })
+  .map((answer) => answer as readonly UpstreamMessage[]);
+
+test("a message that was answered is found, whatever was said before and is said after", () => {
+  fc.assert(
+    fc.property(messages, answers, messages, (before, answer, after) => {
+      const mark = markTranscript(hashing, before);
+      const transcript = [...before, user("hi"), ...answer, user("ho"), ...after];
+      expect(findAnswer(hashing, transcript, mark, "hi")).toEqual({
+        kind: "answer",
+        messages: answer,
+        closed: true,
+      });
+    }),
+  );
+});
+
+test("the mark that an answer leaves is the mark of the transcript", () => {
+  fc.assert(
+    fc.property(messages, answers, (before, answer) => {
+      expect(advanceMark(hashing, markTranscript(hashing, before), "hi", answer)).toEqual(
+        markTranscript(hashing, [...before, user("hi"), ...answer]),
+      );
+    }),
+  );
+});
+
+test("no answer is ever taken from before the mark, or from a message in other words", () => {
+  fc.assert(
+    fc.property(messages, messages, fc.nat(8), (before, transcript, count) => {
+      const mark = { ...markTranscript(hashing, before), count };
+      const finding = findAnswer(hashing, transcript, mark, "hi");
+      if (finding.kind !== "answer") return;
+      expect(transcript[count]).toEqual(user("hi"));
+      expect(transcript.slice(count + 1, count + 1 + finding.messages.length)).toEqual(
+        finding.messages,
+      );
+      expect(finding.messages.map(({ role }) => role)).not.toContain("user");
+    }),
+  );
+});

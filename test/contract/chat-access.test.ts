@@ -1,0 +1,510 @@
+/** Whose chat it is: who may use it, what a stranger is told, and what the owner's stamp is for. */
+import { createHash } from "node:crypto";
+
+import { beforeEach, describe, expect, test } from "vitest";
+
+import { createTestApp, readProblem, type TestApp, type TestAsk } from "../support/app-fixture.ts";
+import { createScriptedChats, replyWith, type ScriptedChats } from "../support/scripted-chats.ts";
+
+const AGENT = { UPONAI_AGENT_ID: "agent-1" };
+const DAY_MS = 86_400_000;
+
+let upstream: ScriptedChats;
+let it: TestApp;
+
+beforeEach(async () => {
+  upstream = createScriptedChats("chat-1");
+  it = await open();
+});
+
+/** A service in front of the chats; its state is empty unless it stands beside another one. */
+function open(environment: Record<string, string> = {}, beside?: TestApp): Promise<TestApp> {
+  return createTestApp({
+    environment: { ...AGENT, ...environment },
+    upstream: upstream.answer,
+    ...(beside === undefined ? {} : { beside }),
+  });
+}
+
+const ROUTES = ["send", "send with a key", "read", "end"] as const;
+type RouteName = (typeof ROUTES)[number];
+
+const STATUS: Record<RouteName, number> = {
+  send: 201,
+  "send with a key": 201,
+  read: 200,
+  end: 204,
+};
+
+interface Use extends Pick<TestAsk, "sub" | "headers"> {
+  readonly chatId?: string;
+  /** The token's chats claim. */
+  readonly chats?: unknown;
+}
+
+function use(app: TestApp, route: RouteName, options: Use = {}): Promise<Response> {
+  const { sub = "alice", chatId = "chat-1", chats, headers = {} } = options;
+  const who = { sub, ...(chats === undefined ? {} : { claims: { chats } }) };
+  switch (route) {
+    case "send":
+      return app.send({ ...who, chatId, headers });
+    case "send with a key":
+      return app.send({ ...who, chatId, headers: { "Idempotency-Key": "key-1", ...headers } });
+    case "read":
+      return app.ask(`GET /chat/${chatId}`, { ...who, headers });
+    case "end":
+      return app.ask(`POST /chat/${chatId}/end`, { ...who, headers });
+  }
+}
+
+async function start(app: TestApp, sub = "alice"): Promise<string> {
+  const answer = await app.ask("POST /chat", { sub });
+  expect(answer.status).toBe(201);
+  return ((await answer.json()) as { chatId: string }).chatId;
+}
+
+async function expectNotFound(answer: Response): Promise<void> {
+  expect(answer.status).toBe(404);
+  expect((await readProblem(answer))["code"]).toBe("chat_not_found");
+}
+
+/** Calls that do something to a chat. */
+const effects = () => upstream.count("complete") + upstream.count("end");
+
+describe("a session may use a chat by the operator's rule, its token's claim, and whose it is", () => {
+  const MODES = ["first-use", "claim", "workspace"] as const;
+  const CLAIMS = {
+    "no claim": undefined,
+    "a claim with it": ["chat-0", "CHAT"],
+    "a claim with others": ["chat-0", "chat-9"],
+    "an empty claim": [],
+    "a claim that is a text": "CHAT",
+    "a claim that is null": null,
+    "a claim with a number in it": ["CHAT", 7],
+    "a claim that is an object": { CHAT: true },
+  } as const;
+  const OWNERS = ["nobody", "me, first", "me, started", "other, first", "other, started"] as const;
+
+  /** The contract's rule, told once more in other words. */
+  function isAllowed(
+    mode: (typeof MODES)[number],
+    claim: keyof typeof CLAIMS,
+    owner: (typeof OWNERS)[number],
+  ): boolean {
+    const started = owner === "me, started";
+    if (claim === "a claim with it") return true;
+    if (claim !== "no claim") return started;
+    if (mode === "workspace") return true;
+    if (mode === "claim") return started;
+    return owner === "nobody" || owner.startsWith("me");
+  }
+
+  const combinations = MODES.flatMap((mode) =>
+    (Object.keys(CLAIMS) as (keyof typeof CLAIMS)[]).flatMap((claim) =>
+      OWNERS.map((owner) => ({ mode, claim, owner })),
+    ),
+  );
+
+  test.each(combinations)("$mode, $claim, owner: $owner", async ({ mode, claim, owner }) => {
+    const allowed = isAllowed(mode, claim, owner);
+    for (const route of ROUTES) {
+      upstream = createScriptedChats("chat-1");
+      const before = await open();
+      const sub = owner.startsWith("me") ? "alice" : "bob";
+      let chatId = "chat-1";
+      if (owner.endsWith("started")) chatId = await start(before, sub);
+      else if (owner !== "nobody") {
+        expect((await use(before, "read", { sub })).status).toBe(200);
+      }
+      const app = await open({ CHAT_ACCESS: mode }, before);
+      const chats: unknown = JSON.parse(
+        JSON.stringify(CLAIMS[claim] ?? null).replaceAll("CHAT", chatId),
+      );
+      const answer = await use(app, route, {
+        chatId,
+        ...(claim === "no claim" ? {} : { chats }),
+      });
+      if (allowed) expect(answer.status).toBe(STATUS[route]);
+      else await expectNotFound(answer);
+      expect(effects()).toBe(allowed && route !== "read" ? 1 : 0);
+      expect(answer.headers.get("ratelimit")).toMatch(/"session";r=\d+/);
+    }
+  });
+
+  test("in another workspace the same chat id is another chat", async () => {
+    const environment = { WORKSPACES: '{"acme":42,"globex":43}' };
+    it = await open(environment);
+    const send = (sub: string, workspace: string) => it.send({ sub, claims: { workspace } });
+    expect((await send("alice", "acme")).status).toBe(201);
+    expect((await send("bob", "globex")).status).toBe(201);
+    await expectNotFound(await send("bob", "acme"));
+    await expectNotFound(await send("alice", "globex"));
+  });
+
+  test("the same subject is the same owner by any of its sessions", async () => {
+    expect((await it.send({ claims: { sid: "one" } })).status).toBe(201);
+    expect((await it.send({ claims: { sid: "two" } })).status).toBe(201);
+  });
+});
+
+describe("a chat of somebody else's and one that does not exist are told alike", () => {
+  const combinations = (["first-use", "claim", "workspace"] as const).flatMap((mode) =>
+    [undefined, ["chat-0"]].flatMap((chats) =>
+      ROUTES.map((route) => ({ mode, chats, route, agent: true })),
+    ),
+  );
+
+  /** All that a client sees of a refusal. */
+  async function look(chatId: string, { mode, chats, route }: (typeof combinations)[number]) {
+    upstream = createScriptedChats("chat-1");
+    // UponAI takes its time to say that there is no such chat.
+    for (const operation of ["get", "complete", "end"] as const) {
+      upstream.always(operation, async (usual) => {
+        const reply = usual();
+        app.clock.advanceMs(40);
+        return Promise.resolve(reply);
+      });
+    }
+    const before = await open();
+    const app = await open({ CHAT_ACCESS: mode }, before);
+    await start(before, "bob");
+    await use(before, "read", { sub: "bob" });
+    const answer = await use(app, route, {
+      chatId,
+      headers: { "X-Request-Id": "same" },
+      ...(chats === undefined ? {} : { chats }),
+    });
+    return {
+      status: answer.status,
+      headers: [...answer.headers],
+      body: await answer.text(),
+    };
+  }
+
+  test.each(combinations)("$mode, claim $chats, $route", async (combination) => {
+    const absent = await look("chat-of-nobody", combination);
+    expect(absent.status).toBe(404);
+    expect(absent.headers.map(([name]) => name)).toEqual(
+      expect.arrayContaining(["ratelimit", "ratelimit-policy", "x-request-id"]),
+    );
+    if (combination.mode === "workspace" && combination.chats === undefined) return;
+    expect(await look("chat-1", combination)).toEqual(absent);
+    expect(await look("started-1", combination)).toEqual(absent);
+  });
+
+  test("and take alike long, once UponAI was heard of one that does not exist", async () => {
+    upstream.always("complete", (usual) => {
+      it.clock.advanceMs(300);
+      return usual();
+    });
+    it = await createTestApp({ upstream: upstream.answer });
+    await it.send({ sub: "bob" });
+    const timed = async (chatId: string) => {
+      const startedMs = it.clock.monotonicMs();
+      expect((await it.send({ chatId })).status).toBe(404);
+      return it.clock.monotonicMs() - startedMs;
+    };
+    const absentMs = await timed("chat-of-nobody");
+    expect(absentMs).toBe(300);
+    expect(await timed("chat-1")).toBe(absentMs);
+  });
+});
+
+describe("a refusal", () => {
+  test.each(ROUTES)(
+    "of %s spends the limits, so that ids cannot be guessed for free",
+    async (route) => {
+      for (const chatId of ["chat-1", "chat-of-nobody"]) {
+        upstream = createScriptedChats("chat-1");
+        it = await open({ LIMIT_SESSION: "2/1m", LIMIT_IP: "4/1m" });
+        await use(it, "read", { sub: "bob" });
+        for (const remaining of [1, 0]) {
+          const answer = await use(it, route, { chatId });
+          expect(answer.status).toBe(404);
+          expect(answer.headers.get("ratelimit")).toContain(`"session";r=${remaining};`);
+          expect(answer.headers.get("ratelimit")).toContain(`"ip";r=${remaining + 1};`);
+        }
+        const refused = await use(it, route, { chatId });
+        expect(refused.status).toBe(429);
+        expect((await use(it, "read", { sub: "bob" })).status).toBe(200);
+      }
+    },
+  );
+
+  test("does not tell whether the owner is being answered just now", async () => {
+    const answered = Promise.withResolvers<undefined>();
+    upstream.next("complete", async (usual) => {
+      await answered.promise;
+      return usual();
+    });
+    const sending = it.send({ sub: "bob" });
+    await expect.poll(() => upstream.count("complete")).toBe(1);
+    await expectNotFound(await it.send());
+    answered.resolve(undefined);
+    expect((await sending).status).toBe(201);
+  });
+
+  test("neither takes the owner's answers nor tells that a key was used", async () => {
+    const headers = { "Idempotency-Key": "key-1" };
+    await it.send({ sub: "bob", headers });
+    await expectNotFound(await it.send({ headers }));
+    await expectNotFound(await it.send({ headers, body: '{"content":"other"}' }));
+    const again = await it.send({ sub: "bob", headers });
+    expect(again.headers.get("idempotency-replayed")).toBe("true");
+  });
+
+  test("comes before one's own stored answers: a chat that was taken away has none", async () => {
+    await it.send({ sub: "bob" });
+    expect((await use(it, "send with a key", { chats: ["chat-1"] })).status).toBe(201);
+    await expectNotFound(await use(it, "send with a key"));
+    const again = await use(it, "send with a key", { chats: ["chat-1"] });
+    expect(again.headers.get("idempotency-replayed")).toBe("true");
+  });
+
+  test("is not kept for the key: the chat may become the caller's later", async () => {
+    await it.send({ sub: "bob" });
+    await expectNotFound(await use(it, "send with a key"));
+    const claimed = await use(it, "send with a key", { chats: ["chat-1"] });
+    expect(claimed.status).toBe(201);
+    expect(claimed.headers.get("idempotency-replayed")).toBeNull();
+  });
+});
+
+describe("the first use", () => {
+  test.each(ROUTES)("by %s makes a chat its user's own", async (route) => {
+    expect((await use(it, route)).status).toBe(STATUS[route]);
+    await expectNotFound(await use(it, "read", { sub: "bob" }));
+    expect((await use(it, "read")).status).toBe(200);
+  });
+
+  test.each(ROUTES)("by %s of a chat that does not exist makes it nobody's own", async (route) => {
+    await expectNotFound(await use(it, route, { chatId: "later" }));
+    upstream.add("later");
+    expect((await use(it, "send", { sub: "bob", chatId: "later" })).status).toBe(201);
+    await expectNotFound(await use(it, route, { chatId: "later" }));
+  });
+
+  test.each([AGENT, {}])("by fifty at once has one winner (%j)", async (environment) => {
+    upstream = createScriptedChats("chat-1");
+    it = await createTestApp({
+      environment,
+      upstream: async (request) => {
+        await new Promise(setImmediate);
+        return upstream.answer(request);
+      },
+    });
+    const subs = Array.from({ length: 50 }, (_, index) => `subject-${index}`);
+    const answers = await Promise.all(
+      subs.map((sub, index) => use(it, ROUTES[index % 3] ?? "send", { sub })),
+    );
+    const winners = subs.filter((_, index) => answers[index]?.ok === true);
+    expect(winners).toHaveLength(1);
+    expect(answers.filter(({ status }) => status === 404)).toHaveLength(49);
+    for (const sub of subs.slice(0, 9)) {
+      const { status } = await use(it, "read", { sub });
+      expect(status).toBe(winners.includes(sub) ? 200 : 404);
+    }
+  });
+
+  test("of a refused request is none: whoever is over a limit owns nothing", async () => {
+    it = await open({ LIMIT_SESSION: "1/1h" });
+    await use(it, "read", { chatId: "chat-of-nobody" });
+    expect((await use(it, "send")).status).toBe(429);
+    expect((await use(it, "send", { sub: "bob" })).status).toBe(201);
+  });
+
+  test("of a listed chat makes it its user's own too: a listed chat is not up for grabs", async () => {
+    expect((await use(it, "send", { chats: ["chat-1"] })).status).toBe(201);
+    await expectNotFound(await use(it, "send", { sub: "bob" }));
+    expect((await use(it, "send", { sub: "carol", chats: ["chat-1"] })).status).toBe(201);
+    expect((await use(it, "send")).status).toBe(201);
+  });
+
+  test("is none under CHAT_ACCESS=claim or workspace", async () => {
+    for (const CHAT_ACCESS of ["claim", "workspace"]) {
+      const app = await open({ CHAT_ACCESS });
+      await use(app, "send", { chats: ["chat-1"] });
+      await use(app, "send", { sub: "bob" });
+      const beside = await open({}, app);
+      expect((await use(beside, "send", { sub: "carol" })).status).toBe(201);
+    }
+  });
+});
+
+describe("an owner", () => {
+  /** Outlives every wait. */
+  const lasting = { exp: 4_000_000_000 };
+  const send = (sub: string) => it.send({ sub, claims: lasting });
+
+  test("stays so for 30 days since the last use, and no longer", async () => {
+    await send("alice");
+    it.clock.advanceMs(29 * DAY_MS);
+    await expectNotFound(await send("bob"));
+    expect((await send("alice")).status).toBe(201);
+    it.clock.advanceMs(30 * DAY_MS - 1);
+    await expectNotFound(await send("bob"));
+    it.clock.advanceMs(1);
+    expect((await send("bob")).status).toBe(201);
+    await expectNotFound(await send("alice"));
+  });
+
+  test("stays so for as long as the operator says", async () => {
+    it = await open({ CHAT_OWNER_TTL: "2d" });
+    await send("alice");
+    it.clock.advanceMs(2 * DAY_MS - 1);
+    expect((await it.ask("GET /chat/chat-1", { claims: lasting })).status).toBe(200);
+    it.clock.advanceMs(2 * DAY_MS - 1);
+    await expectNotFound(await send("bob"));
+    it.clock.advanceMs(1);
+    expect((await send("bob")).status).toBe(201);
+  });
+
+  test("of a started chat is known again by its stamp after that", async () => {
+    const chatId = await start(it);
+    it.clock.advanceMs(31 * DAY_MS);
+    const claims = lasting;
+    await expectNotFound(await it.send({ sub: "bob", chatId, claims }));
+    expect((await it.send({ chatId, claims })).status).toBe(201);
+  });
+});
+
+describe("after the state was lost", () => {
+  test.each([
+    ["claim", undefined],
+    ["first-use", []],
+    ["first-use", ["chat-0"]],
+    ["workspace", []],
+  ])("CHAT_ACCESS=%s, chats %j: a started chat is its starter's again", async (mode, chats) => {
+    for (const route of ROUTES) {
+      upstream = createScriptedChats();
+      const chatId = await start(await open());
+      const options = { chatId, ...(chats === undefined ? {} : { chats }) };
+      it = await open({ CHAT_ACCESS: mode, LIMIT_SESSION: "9/1m" });
+      await expectNotFound(await use(it, route, { ...options, sub: "bob" }));
+      expect(effects()).toBe(0);
+      const answer = await use(it, route, options);
+      expect(answer.status).toBe(STATUS[route]);
+      // Looking it up was part of the one request.
+      expect(answer.headers.get("ratelimit")).toContain('"session";r=8;');
+      await expectNotFound(await use(it, route, { ...options, sub: "bob" }));
+      // It is known again: nobody looks twice.
+      const looks = upstream.count("get");
+      expect((await use(it, "read", options)).status).toBe(200);
+      expect(upstream.count("get")).toBe(looks + 1);
+    }
+  });
+
+  test.each(ROUTES)("%s of another's started chat is no first use", async (route) => {
+    const chatId = await start(it);
+    it = await open();
+    await expectNotFound(await use(it, route, { chatId, sub: "bob" }));
+    expect(effects()).toBe(0);
+    expect((await use(it, route, { chatId })).status).toBe(STATUS[route]);
+    await expectNotFound(await use(it, "read", { chatId, sub: "bob" }));
+  });
+
+  test.each(ROUTES)(
+    "%s of the own started chat makes it the own again, as started",
+    async (route) => {
+      const chatId = await start(it);
+      it = await open();
+      expect((await use(it, route, { chatId })).status).toBe(STATUS[route]);
+      // As started, not as first used: a confined token may use it too, and nobody looks again.
+      const looks = upstream.count("get");
+      expect((await use(it, "read", { chatId, chats: [] })).status).toBe(200);
+      expect(upstream.count("get")).toBe(looks + 1);
+    },
+  );
+
+  test("a chat that was started by nobody here stays up to the rule", async () => {
+    for (const metadata of [undefined, null, {}, { uponai_bff_owner: null }]) {
+      upstream = createScriptedChats();
+      upstream.add("chat-1", { metadata });
+      expect((await use(await open(), "send")).status).toBe(201);
+      await expectNotFound(await use(await open({ CHAT_ACCESS: "claim" }), "send"));
+      await expectNotFound(await use(await open(), "send", { chats: [] }));
+    }
+  });
+
+  test("a stamp that nobody here made opens nothing", async () => {
+    const plain = createHash("sha256").update("chat owner 42 alice").digest("base64url");
+    for (const stamp of ["", "alice", "a".repeat(43), plain, 7, true, ["alice"], {}]) {
+      upstream = createScriptedChats();
+      upstream.add("chat-1", { metadata: { uponai_bff_owner: stamp } });
+      await expectNotFound(await use(await open(), "send"));
+      await expectNotFound(await use(await open({ CHAT_ACCESS: "claim" }), "read"));
+      expect(effects()).toBe(0);
+    }
+  });
+
+  test("a workspace without an agent started none, and asks UponAI for no stamp", async () => {
+    it = await createTestApp({
+      environment: { CHAT_ACCESS: "claim" },
+      upstream: upstream.answer,
+    });
+    for (const route of ROUTES) await expectNotFound(await use(it, route));
+    expect(upstream.calls).toEqual([]);
+  });
+
+  test("a look that fails is told as what it is, and decides nothing", async () => {
+    const chatId = await start(it);
+    for (const CHAT_ACCESS of ["claim", "first-use"]) {
+      it = await open({ CHAT_ACCESS });
+      upstream.next("get", replyWith(429, "", "9"));
+      const answer = await use(it, "send", { chatId });
+      expect(answer.status).toBe(503);
+      expect(answer.headers.get("retry-after")).toBe("9");
+      expect((await use(it, "send", { chatId })).status).toBe(201);
+    }
+  });
+});
+
+function stampOf(chatId: string): unknown {
+  return Reflect.get(Object(upstream.chats.get(chatId)?.metadata), "uponai_bff_owner");
+}
+
+describe("the stamp", () => {
+  test("goes upstream with the client's metadata, and comes back to no browser", async () => {
+    await it.ask("POST /chat", {
+      body: '{"metadata":{"page":"/prices"}}',
+      headers: { "Content-Type": "application/json" },
+    });
+    expect(upstream.chats.get("started-1")?.metadata).toEqual({
+      page: "/prices",
+      uponai_bff_owner: expect.stringMatching(/^[\w-]{43}$/),
+    });
+    const text = await (await use(it, "read", { chatId: "started-1" })).text();
+    expect(text).not.toContain(String(stampOf("started-1")));
+    expect(text).not.toContain("prices");
+  });
+
+  test("is one of subject, workspace and token, and no hash that others could make", async () => {
+    const chats = [await start(it), await start(it), await start(it, "bob")];
+    const otherToken = await open({ UPONAI_API_TOKEN: "another-canary-token" });
+    const otherWorkspace = await open({ UPONAI_WORKSPACE_ID: "43" });
+    chats.push(await start(otherToken), await start(otherWorkspace));
+    const [first, same, ...others] = chats.map(stampOf);
+    expect(same).toBe(first);
+    expect(new Set([first, ...others]).size).toBe(4);
+    for (const text of ["alice", "42 alice", "chat owner 42 alice", "42:alice", '[42,"alice"]']) {
+      for (const encoding of ["hex", "base64", "base64url"] as const) {
+        expect(first).not.toBe(createHash("sha256").update(text).digest(encoding));
+      }
+    }
+  });
+
+  test("outlives the rotation of tokens as long as the old one is listed", async () => {
+    const chatId = await start(await open({ UPONAI_API_TOKEN: "old-canary" }));
+    const rotating = await open({
+      CHAT_ACCESS: "claim",
+      UPONAI_API_TOKEN: "new-canary,old-canary",
+    });
+    expect((await use(rotating, "read", { chatId })).status).toBe(200);
+    const rotated = await open({ CHAT_ACCESS: "claim", UPONAI_API_TOKEN: "new-canary" });
+    await expectNotFound(await use(rotated, "read", { chatId }));
+    // With the old token gone it is a stranger's, which is not up for grabs either.
+    const open2 = await open({ UPONAI_API_TOKEN: "new-canary" });
+    for (const sub of ["alice", "bob"])
+      await expectNotFound(await use(open2, "send", { chatId, sub }));
+  });
+});

@@ -1,0 +1,882 @@
+/** A message is sent exactly once: what an idempotency key promises, and what is promised without. */
+import { beforeEach, describe, expect, test, vi } from "vitest";
+
+import type { UpstreamReply } from "../../src/upstream/transport.ts";
+import { createTestApp, readProblem, type TestApp, type TestSend } from "../support/app-fixture.ts";
+import {
+  createScriptedChats,
+  LOST,
+  NOT_SENT,
+  replyWith,
+  type ScriptedChat,
+  type ScriptedChats,
+  taken,
+  TIMEOUT,
+} from "../support/scripted-chats.ts";
+
+const DAY_MS = 86_400_000;
+/** For sessions that outlive every wait. */
+const LASTING = { exp: 4_000_000_000 };
+
+let upstream: ScriptedChats;
+let it: TestApp;
+
+beforeEach(async () => {
+  await restart();
+});
+
+async function restart(environment: Record<string, string> = {}): Promise<void> {
+  upstream = createScriptedChats("chat-1", "chat-2");
+  it = await createTestApp({ environment, upstream: upstream.answer });
+}
+
+/** Sends a message with a key. */
+function send(
+  key: string,
+  content = "hi",
+  { headers, claims, ...rest }: Omit<TestSend, "body"> = {},
+): Promise<Response> {
+  return it.send({
+    ...rest,
+    claims: { ...LASTING, ...claims },
+    body: JSON.stringify({ content }),
+    headers: { "Idempotency-Key": key, ...headers },
+  });
+}
+
+/** Sends a message without one. */
+function sendKeyless(content = "hi"): Promise<Response> {
+  return it.send({ claims: LASTING, body: JSON.stringify({ content }) });
+}
+
+function chat(chatId = "chat-1"): ScriptedChat {
+  const found = upstream.chats.get(chatId);
+  if (found === undefined) throw new Error(`no ${chatId}`);
+  return found;
+}
+
+/** What a client saw. */
+async function tell(answer: Response) {
+  const body = (await answer.json()) as { code?: string; messages?: { content: string }[] };
+  return {
+    status: answer.status,
+    code: body.code,
+    said: body.messages?.map(({ content }) => content),
+    replayed: answer.headers.get("idempotency-replayed"),
+    recovered: answer.headers.get("message-recovered"),
+  };
+}
+
+const answered = (...said: string[]) => ({
+  status: 201,
+  code: undefined,
+  said,
+  replayed: null,
+  recovered: null,
+});
+const recovered = (...said: string[]) => ({ ...answered(...said), recovered: "true" });
+const replayed = (...said: string[]) => ({ ...answered(...said), replayed: "true" });
+const problem = (status: number, code: string) => ({
+  status,
+  code,
+  said: undefined,
+  replayed: null,
+  recovered: null,
+});
+const UNKNOWN = problem(504, "outcome_unknown");
+
+/** Makes the next message hang until it is let go. */
+function hold(): { readonly letGo: () => void; readonly begun: () => Promise<void> } {
+  const held = Promise.withResolvers<undefined>();
+  const before = upstream.count("complete");
+  upstream.next("complete", async (usual) => {
+    await held.promise;
+    return usual();
+  });
+  return {
+    letGo: () => held.resolve(undefined),
+    begun: async () => {
+      await expect.poll(() => upstream.count("complete")).toBe(before + 1);
+    },
+  };
+}
+
+describe("the same message again", () => {
+  test("is given the stored answer: same status and body, said to be replayed, nothing sent", async () => {
+    const first = await send("key-1");
+    const body = await first.clone().text();
+    expect(await tell(first)).toEqual(answered("answer 1"));
+    const calls = upstream.calls.length;
+    for (let count = 0; count < 3; count += 1) {
+      const again = await send("key-1");
+      expect(again.status).toBe(201);
+      expect(again.headers.get("content-type")).toBe("application/json");
+      expect(await again.clone().text()).toBe(body);
+      expect(await tell(again)).toEqual(replayed("answer 1"));
+    }
+    expect(upstream.calls).toHaveLength(calls);
+  });
+
+  test("spends no limit, and is answered though all are spent", async () => {
+    await restart({ LIMIT_SESSION: "2/1h" });
+    await send("key-1");
+    const again = await send("key-1");
+    expect(again.headers.get("ratelimit")).toContain('"session";r=1;');
+    expect(again.headers.get("ratelimit-policy")).toContain('"session";q=2;w=3600');
+    await send("key-2");
+    expect((await send("key-3")).status).toBe(429);
+    expect(await tell(await send("key-1"))).toEqual(replayed("answer 1"));
+  });
+
+  test("is told apart from an answer under way in the same chat", async () => {
+    await send("key-1");
+    const { letGo, begun } = hold();
+    const second = send("key-2", "more");
+    await begun();
+    expect(await tell(await send("key-1"))).toEqual(replayed("answer 1"));
+    letGo();
+    expect((await second).status).toBe(201);
+  });
+
+  test("is the same whatever the JSON looks like", async () => {
+    await send("key-1", "ü");
+    const again = await it.send({
+      body: ' { "content" : "\\u00fc" } ',
+      headers: { "Idempotency-Key": "key-1" },
+    });
+    expect(await tell(again)).toEqual(replayed("answer 1"));
+  });
+
+  test("of another instance is the same too", async () => {
+    await send("key-1");
+    it = await createTestApp({ upstream: upstream.answer, beside: it });
+    expect(await tell(await send("key-1"))).toEqual(replayed("answer 1"));
+  });
+
+  test("is given again for 24 hours, and after that is another message", async () => {
+    await send("key-1");
+    it.clock.advanceMs(DAY_MS - 1);
+    expect(await tell(await send("key-1"))).toEqual(replayed("answer 1"));
+    it.clock.advanceMs(1);
+    expect(await tell(await send("key-1"))).toEqual(answered("answer 2"));
+  });
+
+  test.each([
+    [400, 422, "message_rejected"],
+    [422, 422, "message_rejected"],
+    [409, 409, "chat_ended"],
+    [410, 409, "chat_ended"],
+  ])("is told UponAI's %i again, under its own request id", async (status, told, code) => {
+    upstream.next("complete", replyWith(status));
+    expect(await tell(await send("key-1"))).toEqual(problem(told, code));
+    const again = await send("key-1", "hi", { headers: { "X-Request-Id": "again-1" } });
+    expect(again.headers.get("x-request-id")).toBe("again-1");
+    expect(again.headers.get("content-type")).toBe("application/problem+json");
+    expect(again.headers.get("idempotency-replayed")).toBe("true");
+    expect(await readProblem(again)).toMatchObject({ status: told, code, instance: "again-1" });
+    expect(upstream.count("complete")).toBe(1);
+  });
+});
+
+describe("another message under the same key", () => {
+  test("is 422, reaches nothing and spends nothing", async () => {
+    await send("key-1", "hi");
+    const calls = upstream.calls.length;
+    for (const content of ["ho", "hi ", "Hi", "h\u0131"]) {
+      const answer = await send("key-1", content);
+      expect(answer.headers.get("ratelimit")).toContain('"session";r=19;');
+      expect(await tell(answer)).toEqual(problem(422, "idempotency_key_reused"));
+    }
+    expect(upstream.calls).toHaveLength(calls);
+  });
+
+  test("is 422 too while the first is under way, and while its outcome is unknown", async () => {
+    const { letGo, begun } = hold();
+    const first = send("key-1", "hi");
+    await begun();
+    expect(await tell(await send("key-1", "ho"))).toEqual(problem(422, "idempotency_key_reused"));
+    letGo();
+    await first;
+    upstream.next("complete", LOST);
+    expect(await tell(await send("key-2", "one"))).toEqual(UNKNOWN);
+    expect(await tell(await send("key-2", "two"))).toEqual(problem(422, "idempotency_key_reused"));
+    expect(upstream.count("complete")).toBe(2);
+  });
+});
+
+describe("while the first is under way", () => {
+  test("the same key is 409 with a wait, and spends nothing; afterwards it is replayed", async () => {
+    const { letGo, begun } = hold();
+    const first = send("key-1");
+    await begun();
+    for (let count = 0; count < 3; count += 1) {
+      const second = await send("key-1");
+      expect(second.headers.get("retry-after")).toBe("1");
+      expect(second.headers.get("ratelimit")).toContain('"session";r=19;');
+      expect(await tell(second)).toEqual(problem(409, "request_in_progress"));
+    }
+    letGo();
+    expect(await tell(await first)).toEqual(answered("answer 1"));
+    expect(await tell(await send("key-1"))).toEqual(replayed("answer 1"));
+    expect(upstream.count("complete")).toBe(1);
+  });
+
+  test("another key or none is chat_busy, and is not remembered", async () => {
+    const { letGo, begun } = hold();
+    const first = send("key-1");
+    await begun();
+    const second = await send("key-2", "more");
+    expect(second.headers.get("retry-after")).toBe("1");
+    expect(await tell(second)).toEqual(problem(409, "chat_busy"));
+    expect(await tell(await sendKeyless("more"))).toEqual(problem(409, "chat_busy"));
+    letGo();
+    await first;
+    expect(await tell(await send("key-2", "more"))).toEqual(answered("answer 2"));
+  });
+
+  test("fifty at once send once", async () => {
+    await restart({ LIMIT_SESSION: "off", LIMIT_IP: "off" });
+    const { letGo, begun } = hold();
+    const sending = Promise.all(Array.from({ length: 50 }, () => send("key-1")));
+    await begun();
+    await expect.poll(() => it.lines.length).toBe(49);
+    letGo();
+    const answers = await sending;
+    const statuses = answers.map(({ status }) => status);
+    expect(statuses.filter((status) => status === 201)).toHaveLength(1);
+    expect(statuses.filter((status) => status === 409)).toHaveLength(49);
+    expect(upstream.count("complete")).toBe(1);
+  });
+});
+
+describe("an attempt that certainly was not taken is not remembered", () => {
+  test.each<[string, UpstreamReply, number, string]>([
+    ["429", replyWith(429), 503, "upstream_busy"],
+    ["503 with Retry-After", replyWith(503, "", "5"), 503, "upstream_busy"],
+    ["401", replyWith(401), 502, "upstream_auth_failed"],
+    ["403", replyWith(403), 502, "upstream_auth_failed"],
+    ["404", replyWith(404), 404, "chat_not_found"],
+    ["no connection", { kind: "not_sent", reason: "connect_timeout" }, 502, "upstream_unreachable"],
+    ["a time-out before it", { kind: "timeout", sent: false }, 504, "upstream_timeout"],
+  ])("%s: the key may try again", async (_what, reply, status, code) => {
+    upstream.next("complete", reply);
+    expect(await tell(await send("key-1"))).toEqual(problem(status, code));
+    expect(await tell(await send("key-1"))).toEqual(answered("answer 1"));
+    expect(await tell(await send("key-1"))).toEqual(replayed("answer 1"));
+    expect(upstream.count("complete")).toBe(2);
+  });
+
+  test("a refused connection is tried twice, and the key may try again", async () => {
+    upstream.next("complete", NOT_SENT, NOT_SENT);
+    expect(await tell(await send("key-1"))).toEqual(problem(502, "upstream_unreachable"));
+    expect(await tell(await send("key-1"))).toEqual(answered("answer 1"));
+  });
+
+  test("nor is one that a limit refused", async () => {
+    await restart({ LIMIT_SESSION: "1/1m" });
+    await send("key-1");
+    expect(await tell(await send("key-2", "more"))).toEqual(problem(429, "rate_limited"));
+    it.clock.advanceMs(60_000);
+    expect(await tell(await send("key-2", "other"))).toEqual(answered("answer 2"));
+  });
+
+  test("nor one that the state could not admit", async () => {
+    const { state } = it;
+    let out = true;
+    it = await createTestApp({
+      upstream: upstream.answer,
+      services: {
+        state: {
+          ...state,
+          admit: (request) =>
+            out ? Promise.resolve({ kind: "unavailable" }) : state.admit(request),
+        },
+      },
+    });
+    expect(await tell(await send("key-1"))).toEqual(problem(503, "state_unavailable"));
+    expect(upstream.calls).toEqual([]);
+    out = false;
+    expect(await tell(await send("key-1"))).toEqual(answered("answer 1"));
+  });
+
+  test("nor one that was no message: its body and its type come first", async () => {
+    const headers = { "Idempotency-Key": "key-1" };
+    expect((await it.send({ headers, body: '{"content":""}' })).status).toBe(400);
+    expect((await it.send({ headers: { ...headers, "Content-Type": "text/plain" } })).status).toBe(
+      415,
+    );
+    expect(await tell(await send("key-1"))).toEqual(answered("answer 1"));
+    // Nor is a stored answer given for what is no message.
+    expect((await it.send({ headers, body: '{"content":"hi","x":1}' })).status).toBe(400);
+    expect((await it.send({ headers: { ...headers, "Content-Type": "text/plain" } })).status).toBe(
+      415,
+    );
+  });
+});
+
+const UNKNOWN_OUTCOMES: [string, UpstreamReply, ReturnType<typeof problem>][] = [
+  ["500", replyWith(500), problem(502, "upstream_error")],
+  ["502", replyWith(502), problem(502, "upstream_error")],
+  ["503 without Retry-After", replyWith(503), problem(502, "upstream_error")],
+  ["504", replyWith(504), problem(502, "upstream_error")],
+  ["418", replyWith(418), problem(502, "upstream_error")],
+  ["a time-out", TIMEOUT, problem(504, "upstream_timeout")],
+  ["a lost connection", LOST, UNKNOWN],
+  ["no JSON", replyWith(201, "<html>"), problem(502, "upstream_malformed")],
+  ["a wrong shape", replyWith(201, '{"messages":[1]}'), problem(502, "upstream_malformed")],
+  ["a broken or too large body", { kind: "unusable" }, problem(502, "upstream_malformed")],
+  ["a redirect", replyWith(307), problem(502, "upstream_malformed")],
+  ["204", replyWith(204), problem(502, "upstream_malformed")],
+  ["202", replyWith(202), problem(502, "upstream_malformed")],
+  ["100", replyWith(100), problem(502, "upstream_malformed")],
+];
+
+describe.each(UNKNOWN_OUTCOMES)("after %s", (_what, reply, told) => {
+  test("the answer is found in the transcript, and the message never sent again", async () => {
+    upstream.next("complete", taken(reply));
+    const first = await send("key-1");
+    expect(await tell(first)).toEqual(recovered("answer 1"));
+    expect(await tell(await send("key-1"))).toEqual(replayed("answer 1"));
+    expect(upstream.count("complete")).toBe(1);
+  });
+
+  test("a message that is not in the transcript is unknown, and never sent again", async () => {
+    upstream.next("complete", reply);
+    for (let count = 0; count < 3; count += 1) {
+      expect(await tell(await send("key-1"))).toEqual(UNKNOWN);
+    }
+    expect(upstream.count("complete")).toBe(1);
+  });
+
+  test("the call's own failure is told when the transcript cannot be read", async () => {
+    // So that the state of the transcript is known.
+    await send("key-0", "before");
+    upstream.next("complete", taken(reply));
+    upstream.always("get", replyWith(500));
+    expect(await tell(await send("key-1"))).toEqual(told);
+    expect(upstream.count("get")).toBeGreaterThan(1);
+    upstream.always("get", undefined);
+    expect(await tell(await send("key-1"))).toEqual(recovered("answer 2"));
+    expect(upstream.count("complete")).toBe(2);
+  });
+
+  test("without a key the failure is told at once, nobody looks, and the next is another", async () => {
+    upstream.next("complete", taken(reply));
+    const startedMs = it.clock.monotonicMs();
+    expect(await tell(await sendKeyless())).toEqual(told);
+    expect(it.clock.monotonicMs()).toBe(startedMs);
+    expect(upstream.count("get")).toBe(0);
+    expect(await tell(await sendKeyless())).toEqual(answered("answer 2"));
+  });
+});
+
+/** The message arrives, and its answer so much later. */
+function answerLate(afterMs: number): void {
+  let fromMs = Infinity;
+  upstream.next("complete", () => {
+    fromMs = it.clock.monotonicMs();
+    chat().messages.push({ role: "user", content: "hi" });
+    return LOST;
+  });
+  let late = false;
+  upstream.always("get", (usual) => {
+    if (!late && it.clock.monotonicMs() - fromMs >= afterMs) {
+      late = true;
+      chat().messages.push({ role: "assistant", content: "late answer" });
+    }
+    return usual();
+  });
+}
+
+describe("the search", () => {
+  test.each([0, 1_000, 10_000, 19_000])("finds an answer that comes after %i ms", async (ms) => {
+    // The leases are renewed on the way, as they are while time really passes.
+    vi.useFakeTimers({ toFake: ["setInterval", "clearInterval"] });
+    try {
+      it = await createTestApp({
+        upstream: upstream.answer,
+        beside: it,
+        services: {
+          pause: async (pauseMs) => {
+            it.clock.advanceMs(pauseMs);
+            await vi.advanceTimersByTimeAsync(pauseMs);
+          },
+        },
+      });
+      answerLate(ms);
+      expect(await tell(await send("key-1"))).toEqual(recovered("late answer"));
+      expect(it.clock.monotonicMs()).toBeLessThanOrEqual(20_000);
+      expect(await tell(await send("key-1"))).toEqual(replayed("late answer"));
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
+  test("that outlived its leases counts, when nobody was let in meanwhile", async () => {
+    // Nobody renews them here: the clock moves, the timers do not.
+    answerLate(19_000);
+    expect(await tell(await send("key-1"))).toEqual(recovered("late answer"));
+    expect(await tell(await send("key-1"))).toEqual(replayed("late answer"));
+    expect(upstream.count("complete")).toBe(1);
+  });
+
+  test("that outlived its leases gives no answer that is another's", async () => {
+    upstream.next("complete", LOST);
+    // Once the lock has fallen free, somebody sends the same words: right where these would be.
+    upstream.always("get", async (usual) => {
+      if (it.clock.monotonicMs() < 15_000 || upstream.count("complete") > 1) return usual();
+      expect(await tell(await send("key-2"))).toEqual(answered("answer 1"));
+      return usual();
+    });
+    expect(await tell(await send("key-1"))).toEqual(UNKNOWN);
+    expect(await tell(await send("key-1"))).toEqual(UNKNOWN);
+    expect(await tell(await send("key-2"))).toEqual(replayed("answer 1"));
+    expect(upstream.count("complete")).toBe(2);
+  });
+
+  test("lasts for RECOVERY_WINDOW, with pauses that grow, and then leaves it", async () => {
+    answerLate(DAY_MS);
+    expect(await tell(await send("key-1"))).toEqual(UNKNOWN);
+    expect(it.clock.monotonicMs()).toBeGreaterThan(15_000);
+    expect(it.clock.monotonicMs()).toBeLessThanOrEqual(20_000);
+    expect(upstream.count("get")).toBeLessThan(15);
+
+    await restart({ RECOVERY_WINDOW: "2s" });
+    answerLate(DAY_MS);
+    expect(await tell(await send("key-1"))).toEqual(UNKNOWN);
+    expect(it.clock.monotonicMs()).toBeLessThanOrEqual(2_000);
+  });
+
+  test("is made again by a later call, which finds what has come since", async () => {
+    answerLate(60_000);
+    expect(await tell(await send("key-1"))).toEqual(UNKNOWN);
+    it.clock.advanceMs(60_000);
+    expect(await tell(await send("key-1"))).toEqual(recovered("late answer"));
+    expect(await tell(await send("key-1"))).toEqual(replayed("late answer"));
+    expect(upstream.count("complete")).toBe(1);
+  });
+
+  test("of a later call spends the limits, and keeps others with the key waiting", async () => {
+    await restart({ LIMIT_SESSION: "3/1h", RECOVERY_WINDOW: "1s" });
+    upstream.next("complete", LOST);
+    const first = await send("key-1");
+    expect(first.headers.get("ratelimit")).toContain('"session";r=2;');
+    const looked = Promise.withResolvers<undefined>();
+    upstream.always("get", async (usual) => {
+      await looked.promise;
+      return usual();
+    });
+    const looks = upstream.count("get");
+    const second = send("key-1");
+    await expect.poll(() => upstream.count("get")).toBe(looks + 1);
+    expect(await tell(await send("key-1"))).toEqual(problem(409, "request_in_progress"));
+    looked.resolve(undefined);
+    expect((await second).headers.get("ratelimit")).toContain('"session";r=1;');
+  });
+
+  test("takes all that the agent said, and nothing said before or after", async () => {
+    await send("key-0", "before");
+    upstream.next("complete", () => {
+      chat().messages.push(
+        { role: "user", content: "hi" },
+        { role: "assistant", tool_calls: [{ id: "call-1" }] },
+        { role: "tool", content: "internal" },
+        { content: "one" },
+        { role: "assistant", content: "two", name: "helper" },
+        { role: "user", content: "of the widget" },
+        { role: "assistant", content: "to the widget" },
+      );
+      return LOST;
+    });
+    const answer = await send("key-1");
+    expect(await answer.json()).toEqual({
+      messages: [
+        { role: "assistant", content: "one" },
+        { role: "assistant", content: "two", name: "helper" },
+      ],
+    });
+  });
+
+  test.each<[string, (transcript: ScriptedChat["messages"]) => void]>([
+    ["other words are at its place", (all) => all.splice(2, 1, { role: "user", content: "ho" })],
+    ["something was put before it", (all) => all.unshift({ role: "user", content: "hi" })],
+    ["something before it was changed", (all) => all.splice(1, 1, { content: "other" })],
+    ["something before it was taken away", (all) => all.splice(0, 1)],
+    ["it is not a user's", (all) => all.splice(2, 1, { role: "assistant", content: "hi" })],
+    ["no answer follows it", (all) => all.splice(3, 1)],
+    ["an empty answer follows it", (all) => all.splice(3, 1, { role: "assistant", content: "" })],
+    ["another message follows it", (all) => all.splice(3, 0, { role: "user", content: "ho" })],
+    ["a tool call follows it", (all) => all.splice(3, 1, { tool_calls: [{ id: "call-1" }] })],
+  ])("takes no answer where %s", async (_what, change) => {
+    await send("key-0", "before");
+    upstream.next("complete", (usual) => {
+      usual();
+      change(chat().messages);
+      return LOST;
+    });
+    expect(await tell(await send("key-1"))).toEqual(UNKNOWN);
+    expect(await tell(await send("key-1"))).toEqual(UNKNOWN);
+    expect(upstream.count("complete")).toBe(2);
+  });
+
+  test("ends when the client hangs up, and the key's next call looks again", async () => {
+    const client = new AbortController();
+    answerLate(60_000);
+    upstream.always("get", (usual) => {
+      if (upstream.count("get") === 3) client.abort();
+      return usual();
+    });
+    await send("key-1", "hi", { signal: client.signal });
+    expect(upstream.count("get")).toBe(3);
+    chat().messages.push({ role: "assistant", content: "late answer" });
+    expect(await tell(await send("key-1"))).toEqual(recovered("late answer"));
+    expect(upstream.count("complete")).toBe(1);
+  });
+
+  test("ends when the instance drains, and another one looks again", async () => {
+    upstream.next("complete", taken(LOST));
+    upstream.always("get", (usual) => {
+      if (upstream.count("get") === 2) void it.gate.drain();
+      return upstream.count("get") === 1 ? usual() : replyWith(500);
+    });
+    expect(await tell(await send("key-1"))).toEqual(UNKNOWN);
+    expect(upstream.count("get")).toBe(2);
+    upstream.always("get", undefined);
+    it = await createTestApp({ upstream: upstream.answer, beside: it });
+    expect(await tell(await send("key-1"))).toEqual(recovered("answer 1"));
+  });
+
+  test("is never made for what was answered", async () => {
+    await send("key-1");
+    await send("key-2", "more");
+    upstream.next("complete", replyWith(422));
+    await send("key-3", "rejected");
+    // Once, before the first, since nobody knew how the transcript stood.
+    expect(upstream.count("get")).toBe(1);
+  });
+});
+
+describe("how the transcript stands", () => {
+  test("is learnt before the first message with a key, and known from then on", async () => {
+    chat().messages.push({ role: "assistant", content: "Welcome" });
+    await send("key-1");
+    expect(upstream.calls.map(({ operation }) => operation)).toEqual(["get", "complete"]);
+    upstream.next("complete", taken(LOST));
+    expect(await tell(await send("key-2", "more"))).toEqual(recovered("answer 2"));
+    expect(upstream.calls.map(({ operation }) => operation)).toEqual([
+      "get",
+      "complete",
+      "complete",
+      "get",
+      "get",
+    ]);
+  });
+
+  test("is learnt from starting and from reading the chat", async () => {
+    await restart({ UPONAI_AGENT_ID: "agent-1" });
+    await it.ask("POST /chat");
+    upstream.next("complete", taken(LOST));
+    expect(await tell(await send("key-1", "hi", { chatId: "started-1" }))).toEqual(
+      recovered("answer 1"),
+    );
+    await it.ask("GET /chat/chat-1");
+    const looks = upstream.count("get");
+    await send("key-2");
+    expect(upstream.count("get")).toBe(looks);
+  });
+
+  test("unknown, the message is sent all the same, and not looked for", async () => {
+    upstream.always("get", replyWith(500));
+    expect(await tell(await send("key-1"))).toEqual(answered("answer 1"));
+
+    upstream.next("complete", taken(LOST));
+    const looks = upstream.count("get");
+    expect(await tell(await send("key-2", "more"))).toEqual(UNKNOWN);
+    expect(upstream.count("get")).toBe(looks + 1);
+    // Where it stood is not to be learnt afterwards.
+    upstream.always("get", undefined);
+    expect(await tell(await send("key-2", "more"))).toEqual(UNKNOWN);
+    expect(upstream.count("complete")).toBe(2);
+  });
+
+  test("is doubtful while an earlier message may still arrive: then nothing is recovered", async () => {
+    upstream.next("complete", LOST);
+    expect(await tell(await send("key-1", "slow"))).toEqual(UNKNOWN);
+    upstream.next("complete", () => {
+      chat().messages.push({ role: "user", content: "slow" }, { content: "to slow" });
+      chat().messages.push({ role: "user", content: "hi" }, { content: "to hi" });
+      return LOST;
+    });
+    const second = await tell(await send("key-2"));
+    // Whatever is told, it is no other message's answer.
+    expect([UNKNOWN, recovered("to hi")]).toContainEqual(second);
+    expect(await tell(await send("key-1", "slow"))).toEqual(recovered("to slow"));
+    expect(upstream.count("complete")).toBe(2);
+  });
+
+  test("is counted right when the answer repeats the message", async () => {
+    await send("key-0", "before");
+    upstream.next("complete", (usual) => {
+      usual();
+      return replyWith(201, { messages: chat().messages.slice(-2) });
+    });
+    await send("key-1", "hi");
+    upstream.next("complete", taken(LOST));
+    expect(await tell(await send("key-2", "more"))).toEqual(recovered("answer 3"));
+  });
+});
+
+describe("the same words again", () => {
+  test("after an answer are another message, with an answer of its own", async () => {
+    await send("key-1", "yes");
+    upstream.next("complete", taken(LOST));
+    expect(await tell(await send("key-2", "yes"))).toEqual(recovered("answer 2"));
+    expect(await tell(await send("key-1", "yes"))).toEqual(replayed("answer 1"));
+  });
+
+  test.each([true, false])(
+    "while the first's outcome is unknown (arrived: %s) make neither one's answer certain",
+    async (arrived) => {
+      await send("key-0", "before");
+      upstream.always("get", replyWith(500));
+      upstream.next("complete", arrived ? taken(LOST) : LOST);
+      expect((await send("key-1", "yes")).status).toBe(504);
+      upstream.next("complete", taken(LOST));
+      expect((await send("key-2", "yes")).status).toBe(504);
+      upstream.always("get", undefined);
+      const looks = upstream.count("get");
+      expect(await tell(await send("key-1", "yes"))).toEqual(UNKNOWN);
+      expect(await tell(await send("key-2", "yes"))).toEqual(UNKNOWN);
+      // There is nothing to be seen that would tell them apart.
+      expect(upstream.count("get")).toBe(looks);
+      expect(upstream.count("complete")).toBe(3);
+    },
+  );
+
+  test("without a key make the first's answer uncertain too", async () => {
+    upstream.next("complete", LOST);
+    expect(await tell(await send("key-1", "yes"))).toEqual(UNKNOWN);
+    expect(await tell(await sendKeyless("yes"))).toEqual(answered("answer 1"));
+    expect(await tell(await send("key-1", "yes"))).toEqual(UNKNOWN);
+    expect(upstream.count("complete")).toBe(2);
+  });
+
+  test("are answered as ever when UponAI does answer", async () => {
+    upstream.next("complete", LOST);
+    await send("key-1", "yes");
+    expect(await tell(await send("key-2", "yes"))).toEqual(answered("answer 1"));
+    expect(await tell(await send("key-2", "yes"))).toEqual(replayed("answer 1"));
+  });
+
+  test("in another chat are no matter", async () => {
+    upstream.next("complete", LOST);
+    await send("key-1", "yes");
+    upstream.next("complete", taken(LOST));
+    expect(await tell(await send("key-2", "yes", { chatId: "chat-2" }))).toEqual(
+      recovered("answer 1"),
+    );
+  });
+});
+
+describe("a key belongs to", () => {
+  test("its subject", async () => {
+    await restart({ CHAT_ACCESS: "workspace" });
+    await send("key-1");
+    expect(await tell(await send("key-1", "hi", { sub: "bob" }))).toEqual(answered("answer 2"));
+    expect(await tell(await send("key-1", "ho", { sub: "carol" }))).toEqual(answered("answer 3"));
+    expect(await tell(await send("key-1"))).toEqual(replayed("answer 1"));
+  });
+
+  test("its chat", async () => {
+    await send("key-1");
+    const other = await send("key-1", "ho", { chatId: "chat-2" });
+    expect(await tell(other)).toEqual(answered("answer 2"));
+  });
+
+  test("its workspace", async () => {
+    await restart({ WORKSPACES: '{"acme":42,"globex":43}' });
+    await send("key-1", "hi", { claims: { workspace: "acme" } });
+    const other = await send("key-1", "ho", { claims: { workspace: "globex" } });
+    expect(await tell(other)).toEqual(answered("answer 2"));
+  });
+
+  test("its subject, not its session", async () => {
+    await send("key-1", "hi", { claims: { sid: "one" } });
+    expect(await tell(await send("key-1", "hi", { claims: { sid: "two" } }))).toEqual(
+      replayed("answer 1"),
+    );
+  });
+
+  test("exactly one spelling", async () => {
+    await send("key-1");
+    for (const key of ["KEY-1", '"key-1"', "key-1,key-1", "key-10"]) {
+      expect((await tell(await send(key, key))).replayed).toBeNull();
+    }
+  });
+});
+
+describe("the header", () => {
+  test.each(["a", "~", "!", '"8e03978e-40d5-43dd-bc93-6894a57f9324"', "a".repeat(255), "a,b"])(
+    "%j is a key",
+    async (key) => {
+      expect((await send(key)).status).toBe(201);
+      expect((await send(key)).headers.get("idempotency-replayed")).toBe("true");
+    },
+  );
+
+  test.each(["", " ", "a b", "a\tb", "a".repeat(256), "\u00e9", "a\u0080", "a\u007f", "a, b"])(
+    "%j is 400 and reaches nothing",
+    async (key) => {
+      const answer = await send(key);
+      expect(answer.headers.get("ratelimit")).toBeNull();
+      expect(await tell(answer)).toEqual(problem(400, "invalid_request"));
+      expect(upstream.calls).toEqual([]);
+    },
+  );
+
+  test("that comes twice is 400", async () => {
+    const headers = new Headers();
+    headers.append("Idempotency-Key", "key-1");
+    headers.append("Idempotency-Key", "key-2");
+    const both = headers.get("Idempotency-Key") ?? "";
+    expect(await tell(await send(both))).toEqual(problem(400, "invalid_request"));
+  });
+
+  test("goes nowhere: neither upstream nor into the log", async () => {
+    await send("key-canary");
+    await send("key-canary");
+    expect(JSON.stringify([it.sent, it.lines])).not.toContain("key-canary");
+  });
+});
+
+describe("the access line", () => {
+  test("says which answers were replayed and which recovered", async () => {
+    upstream.next("complete", taken(LOST));
+    await send("key-1");
+    await send("key-1");
+    await send("key-2", "more");
+    const told = it.lines
+      .filter(({ message }) => message === "request")
+      .map((line) => ({
+        recovered: line["recovered"],
+        replayed: line["replayed"],
+        upstreamStatus: line["upstreamStatus"],
+      }));
+    expect(told).toEqual([
+      { recovered: true, replayed: undefined, upstreamStatus: undefined },
+      { recovered: undefined, replayed: true, upstreamStatus: undefined },
+      { recovered: undefined, replayed: undefined, upstreamStatus: 201 },
+    ]);
+  });
+});
+
+describe("the order of checks", () => {
+  test("an ended session gets no stored answer", async () => {
+    const claims = { sid: "login-1" };
+    await send("key-1", "hi", { claims });
+    expect((await it.ask("DELETE /session", { claims })).status).toBe(204);
+    expect(await tell(await send("key-1", "hi", { claims }))).toEqual(
+      problem(401, "session_revoked"),
+    );
+  });
+
+  test("a stored answer comes before the limits, these before a key in progress and a busy chat", async () => {
+    await restart({ LIMIT_SESSION: "2/1h" });
+    await send("key-1");
+    const { letGo, begun } = hold();
+    const second = send("key-2", "more");
+    await begun();
+    expect(await tell(await send("key-1"))).toEqual(replayed("answer 1"));
+    expect(await tell(await send("key-1", "ho"))).toEqual(problem(422, "idempotency_key_reused"));
+    expect(await tell(await send("key-2", "more"))).toEqual(problem(429, "rate_limited"));
+    expect(await tell(await send("key-3"))).toEqual(problem(429, "rate_limited"));
+    letGo();
+    await second;
+  });
+
+  test("a key in progress comes before a busy chat", async () => {
+    const { letGo, begun } = hold();
+    const first = send("key-1");
+    await begun();
+    expect(await tell(await send("key-1"))).toEqual(problem(409, "request_in_progress"));
+    letGo();
+    await first;
+  });
+});
+
+describe("when the state fails after UponAI answered", () => {
+  test("the answer is given, logged as not stored, and found again by the transcript", async () => {
+    const { state } = it;
+    let out = true;
+    it = await createTestApp({
+      upstream: upstream.answer,
+      beside: it,
+      services: {
+        state: {
+          ...state,
+          settle: (ticket, settlement) =>
+            out ? Promise.resolve("unavailable") : state.settle(ticket, settlement),
+        },
+      },
+    });
+    expect(await tell(await send("key-1"))).toEqual(answered("answer 1"));
+    expect(it.lines).toContainEqual(
+      expect.objectContaining({ level: "warn", message: "message was not settled" }),
+    );
+    out = false;
+    // What was leased falls free by itself.
+    expect(await tell(await send("key-1"))).toEqual(problem(409, "request_in_progress"));
+    expect(await tell(await send("key-2", "more"))).toEqual(problem(409, "chat_busy"));
+    it.clock.advanceMs(15_000);
+    expect(await tell(await send("key-1"))).toEqual(recovered("answer 1"));
+    expect(upstream.count("complete")).toBe(1);
+  });
+});
+
+describe("a sender that is gone", () => {
+  test("frees its key and chat after 15 s, and its key is answered by the transcript", async () => {
+    const gone = hold();
+    void send("key-1");
+    await gone.begun();
+    it.clock.advanceMs(14_999);
+    expect(await tell(await send("key-1"))).toEqual(problem(409, "request_in_progress"));
+    it.clock.advanceMs(1);
+    chat().messages.push({ role: "user", content: "hi" }, { role: "assistant", content: "found" });
+    expect(await tell(await send("key-1"))).toEqual(recovered("found"));
+    expect(upstream.count("complete")).toBe(1);
+  });
+
+  test("that comes back late still has the first word on its own message", async () => {
+    const late = hold();
+    const first = send("key-1");
+    await late.begun();
+    it.clock.advanceMs(15_000);
+    expect(await tell(await send("key-1"))).toEqual(UNKNOWN);
+    late.letGo();
+    expect(await tell(await first)).toEqual(answered("answer 1"));
+    expect(await tell(await send("key-1"))).toEqual(replayed("answer 1"));
+    expect(upstream.count("complete")).toBe(1);
+  });
+
+  test("is no client that hung up: its message is answered and kept", async () => {
+    const client = new AbortController();
+    const { letGo, begun } = hold();
+    const first = send("key-1", "hi", { signal: client.signal });
+    await begun();
+    client.abort();
+    letGo();
+    await first;
+    expect(await tell(await send("key-1"))).toEqual(replayed("answer 1"));
+    expect(upstream.count("complete")).toBe(1);
+  });
+});
+
+test("a defect leaves the outcome unknown, never another message", async () => {
+  upstream.next("complete", (usual) => {
+    usual();
+    throw new TypeError("a defect");
+  });
+  expect(await tell(await send("key-1"))).toEqual(problem(500, "internal_error"));
+  expect(await tell(await send("key-1"))).toEqual(recovered("answer 1"));
+  expect(upstream.count("complete")).toBe(1);
+});

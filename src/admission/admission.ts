@@ -66,7 +66,7 @@ export interface Ticket {
   readonly role: "sender" | "seeker" | "reader";
   /** Whether the chat is claimed by its subject, and nobody has looked whether it may be. */
   readonly newlyClaimed: boolean;
-  /** Number of the chat's last admitted message. */
+  /** Number of the chat's last admitted message; none for a reader whose look would prove nothing. */
   readonly sends: number;
   /** How the transcript stood before the message; undefined where nobody knows. */
   readonly mark: TranscriptMark | undefined;

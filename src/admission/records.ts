@@ -8,6 +8,9 @@ import { NO_MARK } from "./transcript-mark.ts";
 /** Several messages with the same words have an unknown outcome, or one has and more followed. */
 export const CONTESTED = "*";
 
+/** In place of the number of a chat's last message, for a reader who must not note what it sees. */
+export const NO_SEND = -1;
+
 /** What stands for a message where there is doubt about it. */
 export function markerOf({ keyDigest, token }: MessageRef): string {
   return keyDigest ?? token;

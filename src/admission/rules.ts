@@ -22,6 +22,7 @@ import {
   holdsLock,
   isLeased,
   markerOf,
+  NO_SEND,
   parseRecord,
   parseTally,
   type PendingRecord,
@@ -180,9 +181,9 @@ function seek(space: KeySpace, nowUs: number, chat: Chat, record: PendingRecord)
 /** How the transcript stands as far as it is known, for one who only reads. */
 function describeTally(space: KeySpace, nowUs: number, { keys }: Chat): string {
   const { sends, mark, doubtfulUntilUs } = parseTally(space.read(keys.tally)?.text);
-  // Being asked about while a message is under way, it is not known either.
+  // What is read while a message is under way may be older than the message, and proves nothing.
   const known = mark !== "*" && doubtfulUntilUs <= nowUs;
-  return `${sends} ${known ? mark : NO_MARK} 0`;
+  return known ? `${sends} ${mark} 0` : `${NO_SEND} ${NO_MARK} 0`;
 }
 
 /** Locks the chat, takes the key, and notes that the transcript is about to change. */

@@ -12,6 +12,7 @@ import {
   LOCK_KEPT_US,
   LOCK_LEASE_US,
 } from "./admission.ts";
+import { NO_SEND } from "./records.ts";
 import { NOW, RECORDS, type RedisScript } from "./script.ts";
 import { settleScripts } from "./settle-scripts.ts";
 
@@ -118,7 +119,7 @@ end
 local sends, mark, doubtful = read_tally(tally)
 local claimed = claims and '1' or '0'
 if token == '' then
-  if mark == '*' or doubtful > now then mark = '-' end
+  if mark == '*' or doubtful > now then sends, mark = ${NO_SEND}, '-' end
   return spend(1, table.concat({claimed, sends, mark, '0'}, ' '))
 end
 write(KEYS[at + 3], ${LOCK_KEPT_US}, token, whole(lease_us))

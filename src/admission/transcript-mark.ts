@@ -6,7 +6,7 @@
 export interface TranscriptMark {
   /** Messages in the transcript. */
   readonly count: number;
-  /** Digest of the last of them, `none` when there is none; neither space nor colon. */
+  /** Digest of all of them, `none` when there is none; neither space nor colon. */
   readonly anchor: string;
 }
 

@@ -23,7 +23,7 @@ import {
   traceOf,
 } from "./chat-parts.ts";
 import { readOwnerStamp } from "./owner-stamp.ts";
-import { markTranscript } from "./transcript.ts";
+import { learnMark } from "./transcript.ts";
 
 export type Granted = Extract<AdmitOutcome, { kind: "admitted" | "unresolved" | "replayed" }>;
 
@@ -129,7 +129,7 @@ async function isStamped(
   const { metadata, messages } = outcome.answer;
   const { subject, subjectKey } = session;
   if (readOwnerStamp(hashing, metadata, { workspace, subject }) !== "own") return false;
-  const mark = messages == null ? undefined : markTranscript(hashing, messages);
+  const mark = learnMark(hashing, messages);
   return (
     (await state.own({ workspaceId: workspace.id, subjectKey, chatId, mark, stamped: true })) ===
     "owned"

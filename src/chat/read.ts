@@ -5,7 +5,7 @@ import { answerJson, type Exchange } from "../exchange.ts";
 import { admitToRead, confirmClaim, notFound } from "./admit-chat.ts";
 import { type ChatCaller, type ChatParts, describeFailure, traceOf } from "./chat-parts.ts";
 import { presentChat } from "./present-chat.ts";
-import { markTranscript } from "./transcript.ts";
+import { learnMark } from "./transcript.ts";
 
 /** @throws Problem for every refusal and failure */
 export async function readChat(
@@ -28,8 +28,7 @@ export async function readChat(
     await settleRead(parts, ticket, { fate: "not_taken", mark: undefined });
     throw notFound(parts, exchange, startedMs);
   }
-  const { messages } = outcome.answer;
-  const mark = messages == null ? undefined : markTranscript(hashing, messages);
+  const mark = learnMark(hashing, outcome.answer.messages);
   await settleRead(parts, ticket, { fate: "not_taken", mark, claim: finding.claim });
   return answerJson(exchange, 200, JSON.stringify(presentChat(outcome.answer, exposeToolCalls)));
 }

@@ -20,7 +20,7 @@ import { type ChatCaller, type ChatParts, describeFailure, traceOf } from "./cha
 import { presentMessages } from "./present-messages.ts";
 import { recoverAnswer, type SearchResult } from "./recover-answer.ts";
 import { formatReply, parseReply, type Reply } from "./stored-answer.ts";
-import { advanceMark, markTranscript } from "./transcript.ts";
+import { advanceMark, learnMark } from "./transcript.ts";
 import { whileLeased } from "./while-leased.ts";
 
 export interface Message extends ChatCaller {
@@ -139,9 +139,9 @@ async function prepare(
     return { kind: "stopped", sent: notTaken(foreign, { mark, claim: undefined }) };
   }
   const { claim } = finding;
-  const { messages } = seen.answer;
-  if (!mustCount || messages == null) return { kind: "ready", mark, claim };
-  const learnt = markTranscript(parts.hashing, messages);
+  if (!mustCount) return { kind: "ready", mark, claim };
+  const learnt = learnMark(parts.hashing, seen.answer.messages);
+  if (learnt === undefined) return { kind: "ready", mark, claim };
   // Not waited for: it only matters if this instance does not live to settle.
   void parts.state.renew(ticket, learnt);
   return { kind: "ready", mark: learnt, claim };

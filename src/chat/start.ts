@@ -7,7 +7,7 @@ import { type Caller, type ChatParts, describeFailure, traceOf } from "./chat-pa
 import { createOwnerStamp, OWNER_STAMP } from "./owner-stamp.ts";
 import { presentStartedChat } from "./present-chat.ts";
 import type { StartBody } from "./start-body.ts";
-import { markTranscript } from "./transcript.ts";
+import { learnMark } from "./transcript.ts";
 
 /** @throws Problem for every refusal and failure; `not_found` where the workspace has no agent */
 export async function startChat(
@@ -32,7 +32,7 @@ export async function startChat(
   if (chatId === undefined) throw new Problem("upstream_malformed");
 
   const { subjectKey } = session;
-  const mark = chat.messages == null ? undefined : markTranscript(hashing, chat.messages);
+  const mark = learnMark(hashing, chat.messages);
   const owned = await state.own({
     workspaceId: workspace.id,
     subjectKey,

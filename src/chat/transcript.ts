@@ -21,32 +21,60 @@ export type Finding =
 /** 66 bits: enough to notice that a transcript is not the one that was counted. */
 const ANCHOR_CHARS = 11;
 
+/** The anchor of a transcript without messages. */
+const NOTHING = "none";
+
 export function markTranscript(
   hashing: Hashing,
   messages: readonly UpstreamMessage[],
 ): TranscriptMark {
-  return { count: messages.length, anchor: digestLast(hashing, messages.at(-1)) };
+  return { count: messages.length, anchor: digestAll(hashing, NOTHING, messages) };
+}
+
+/**
+ * The mark of a transcript that was read while earlier messages may still be under way: undefined
+ * where one has no answer yet. That answer could come after the next message, and look like its.
+ */
+export function learnMark(
+  hashing: Hashing,
+  messages: readonly UpstreamMessage[] | null | undefined,
+): TranscriptMark | undefined {
+  return messages == null || hasUnanswered(messages)
+    ? undefined
+    : markTranscript(hashing, messages);
+}
+
+function hasUnanswered(messages: readonly UpstreamMessage[]): boolean {
+  let asked = false;
+  let open = false;
+  for (const message of messages) {
+    if (message.role === "user") {
+      if (open) return true;
+      asked = true;
+    }
+    // What an agent says unasked, such as its greeting, is no answer that is due.
+    open = asked && !endsAnswer(message);
+  }
+  return open;
 }
 
 /** The mark after a message with this content was answered. */
 export function advanceMark(
   hashing: Hashing,
-  { count }: TranscriptMark,
+  { count, anchor }: TranscriptMark,
   content: string,
   answer: readonly UpstreamMessage[],
 ): TranscriptMark {
   const [first] = answer;
   // The reference does not say so, but an answer could begin with the message that it answers.
   const echoed = first?.role === "user" && first.content === content;
-  return {
-    count: count + answer.length + (echoed ? 0 : 1),
-    anchor: digestLast(hashing, answer.at(-1) ?? { role: "user", content }),
-  };
+  const added = echoed ? answer : [{ role: "user", content }, ...answer];
+  return { count: count + added.length, anchor: digestAll(hashing, anchor, added) };
 }
 
 /**
  * Looks for the answer to the message that was sent when the transcript stood at `mark`. The message
- * must be right there, after the very message that was the last then, and in the same words.
+ * must be right there, after the very messages that were there then, and in the same words.
  */
 export function findAnswer(
   hashing: Hashing,
@@ -55,28 +83,38 @@ export function findAnswer(
   content: string,
 ): Finding {
   const before = transcript.slice(0, count);
-  if (before.length < count || digestLast(hashing, before.at(-1)) !== anchor) {
+  if (before.length < count || digestAll(hashing, NOTHING, before) !== anchor) {
     return { kind: "elsewhere" };
   }
   const [sent, ...following] = transcript.slice(count);
   if (sent === undefined) return { kind: "not_yet" };
   if (sent.role !== "user" || sent.content !== content) return { kind: "elsewhere" };
-  const nextAt = following.findIndex(({ role }) => role === "user");
-  const answer = nextAt === -1 ? following : following.slice(0, nextAt);
-  if (isComplete(answer)) return { kind: "answer", messages: answer, closed: nextAt !== -1 };
-  return { kind: nextAt === -1 ? "not_yet" : "elsewhere" };
+  const answer = untilNextUser(following);
+  const closed = answer.length < following.length;
+  const last = answer.at(-1);
+  if (last !== undefined && endsAnswer(last)) return { kind: "answer", messages: answer, closed };
+  return { kind: closed ? "elsewhere" : "not_yet" };
+}
+
+function untilNextUser(messages: readonly UpstreamMessage[]): readonly UpstreamMessage[] {
+  const nextAt = messages.findIndex(({ role }) => role === "user");
+  return nextAt === -1 ? messages : messages.slice(0, nextAt);
 }
 
 /** An answer ends in words; an agent that calls a tool goes on afterwards. */
-function isComplete(answer: readonly UpstreamMessage[]): boolean {
-  const last = answer.at(-1);
-  if (last === undefined || (last.role ?? "assistant") !== "assistant") return false;
-  return Boolean(last.content) && (last.tool_calls ?? []).length === 0;
+function endsAnswer({ role, content, tool_calls: toolCalls }: UpstreamMessage): boolean {
+  return (
+    (role ?? "assistant") === "assistant" && Boolean(content) && (toolCalls ?? []).length === 0
+  );
 }
 
-function digestLast(hashing: Hashing, message: UpstreamMessage | undefined): string {
-  if (message === undefined) return "none";
-  const { role, content } = message;
-  const text = JSON.stringify([role ?? "assistant", content ?? ""]);
-  return hashing.digest(text).slice(0, ANCHOR_CHARS);
+/**
+ * A chain over all messages. The last one alone would not do: an agent that says the same again, and
+ * an answer that listed fewer messages than the transcript has, and the mark fits in a wrong place.
+ */
+function digestAll(hashing: Hashing, from: string, messages: readonly UpstreamMessage[]): string {
+  return messages.reduce((anchor, { role, content }) => {
+    const text = JSON.stringify([anchor, role ?? "assistant", content ?? ""]);
+    return hashing.digest(text).slice(0, ANCHOR_CHARS);
+  }, from);
 }

@@ -5,7 +5,7 @@ import { createRedisState } from "../admission/redis-state.ts";
 import { type Config, parseConfig } from "../config/config.ts";
 import { parseDuration } from "../config/units.ts";
 import { createHashing } from "../platform/hashing.ts";
-import { systemClock } from "../platform/node/clock.ts";
+import { systemClock } from "../platform/clock.ts";
 import { resolveSecretFiles } from "../platform/node/environment.ts";
 import { createNodeRedis } from "../platform/node/redis.ts";
 import { createSubjectKey } from "../session/authenticate.ts";

@@ -226,3 +226,26 @@ describe("misspelt variables", () => {
     expect(warningsOf({ ...others, SESSION_SECRET_FILE: "/run/secrets/x" })).toEqual([]);
   });
 });
+
+/** The state on a platform that has Durable Objects, or what is wrong with it. */
+function stateOf(more: Environment) {
+  const result = parseConfig({ ...GOOD, NODE_ENV: "production", ...more }, "durable-object");
+  return result.kind === "config" ? result.config.state : result.problems;
+}
+
+describe("a platform whose own state is in Durable Objects", () => {
+  test("keeps it there by default, in production too, or in Redis", () => {
+    expect(stateOf({})).toEqual({ kind: "durable-object", timeoutMs: 500 });
+    expect(stateOf({ STATE: "durable-object", REDIS_TIMEOUT: "2s" })).toEqual({
+      kind: "durable-object",
+      timeoutMs: 2_000,
+    });
+    expect(stateOf({ REDIS_URL: "redis://127.0.0.1" })).toMatchObject({ kind: "redis" });
+  });
+
+  test("has no memory that its instances share, and others have no Durable Objects", () => {
+    expect(stateOf({ STATE: "memory" })).toMatchObject([{ variable: "STATE" }]);
+    const elsewhere = problemsOf({ ...GOOD, STATE: "durable-object" });
+    expect(elsewhere).toMatchObject([{ variable: "STATE" }]);
+  });
+});

@@ -63,6 +63,7 @@ export interface Config {
   readonly trustedProxies: number;
   readonly state:
     | { readonly kind: "memory" }
+    | { readonly kind: "durable-object"; readonly timeoutMs: number }
     | {
         readonly kind: "redis";
         readonly url: string;
@@ -99,14 +100,21 @@ export type ConfigResult =
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
+/** Where the state of each platform lives when no other service keeps it. */
+export type EmbeddedState = "memory" | "durable-object";
+
 /**
  * Reads the configuration.
  *
  * @param environment variables by name; an empty value counts as unset. `NAME_FILE` must have been
  *   resolved to `NAME` before (only Node has files).
+ * @param embedded the platform's own state: Node's memory, or Workers' Durable Objects
  * @returns the frozen configuration with warnings, or all problems at once
  */
-export function parseConfig(environment: Environment): ConfigResult {
+export function parseConfig(
+  environment: Environment,
+  embedded: EmbeddedState = "memory",
+): ConfigResult {
   const problems: ConfigProblem[] = [];
   const report = (variable: VariableName, problem: string) => {
     problems.push({ variable, problem, example: variables[variable].example });
@@ -119,7 +127,7 @@ export function parseConfig(environment: Environment): ConfigResult {
   };
   const config = assemble(
     values,
-    environment["NODE_ENV"]?.toLowerCase() === "production",
+    { production: environment["NODE_ENV"]?.toLowerCase() === "production", embedded },
     reportOther,
   );
   if (problems.length > 0 || config === undefined) return { kind: "problems", problems };
@@ -151,7 +159,13 @@ function readValues(environment: Environment, report: Report): VariableValues {
   return values as VariableValues; // oxlint-disable-line typescript/no-unsafe-type-assertion
 }
 
-function assemble(values: VariableValues, production: boolean, report: Report): Config | undefined {
+interface Platform {
+  readonly production: boolean;
+  readonly embedded: EmbeddedState;
+}
+
+function assemble(values: VariableValues, platform: Platform, report: Report): Config | undefined {
+  const { production } = platform;
   const before = { faults: 0 };
   const counted: Report = (variable, problem) => {
     before.faults += 1;
@@ -159,7 +173,7 @@ function assemble(values: VariableValues, production: boolean, report: Report): 
   };
   const key = resolveSessionKey(values, counted);
   const workspaces = resolveWorkspaces(values, counted);
-  const state = resolveState(values, production, counted);
+  const state = resolveState(values, platform, counted);
   for (const name of ["SESSION_ISSUER", "SESSION_AUDIENCE"] as const) {
     if (values[name] === undefined) counted(name, "is required");
   }
@@ -278,10 +292,11 @@ function resolveWorkspaces(values: VariableValues, report: Report): WorkspacesCo
 
 function resolveState(
   values: VariableValues,
-  production: boolean,
+  { production, embedded }: Platform,
   report: Report,
 ): Config["state"] | undefined {
-  const kind = values.STATE ?? (values.REDIS_URL === undefined ? "memory" : "redis");
+  const kind = values.STATE ?? (values.REDIS_URL === undefined ? embedded : "redis");
+  const timeoutMs = values.REDIS_TIMEOUT ?? 500;
   if (kind === "redis") {
     if (values.REDIS_URL === undefined) {
       report("REDIS_URL", "is required with STATE=redis");
@@ -291,9 +306,15 @@ function resolveState(
       kind,
       url: values.REDIS_URL,
       prefix: values.REDIS_PREFIX ?? "bff:",
-      timeoutMs: values.REDIS_TIMEOUT ?? 500,
+      timeoutMs,
     };
   }
+  if (kind !== embedded) {
+    const where = embedded === "memory" ? "there are none outside Workers" : "Workers share none";
+    report("STATE", `cannot be ${kind} here: ${where}`);
+    return undefined;
+  }
+  if (kind === "durable-object") return { kind, timeoutMs };
   if (production && values.STATE === undefined) {
     report("REDIS_URL", "is required in production (or STATE=memory for one instance alone)");
     return undefined;

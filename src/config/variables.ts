@@ -318,10 +318,11 @@ export const variables = {
     secret: true,
   }),
   STATE: define({
-    schema: z.enum(["redis", "memory"]),
-    about: "Where the state lives. `memory` says that one instance alone is meant.",
+    schema: z.enum(["redis", "memory", "durable-object"]),
+    about:
+      "Where the state lives. `memory` says that one instance alone is meant; `durable-object` is for Cloudflare Workers alone.",
     example: "redis",
-    standard: "redis when REDIS_URL is set, else memory",
+    standard: "redis when REDIS_URL is set, else memory (on Workers durable-object)",
   }),
   REDIS_PREFIX: define({
     // Braces would move the hash tag, and with it the keys of one admission, to other slots.

@@ -397,3 +397,40 @@ describe("an issuer that hangs", () => {
     expect(await ask("k1")).toBe("key");
   });
 });
+
+describe("where a fetch belongs to the request that began it", () => {
+  const background = vi.fn<(work: Promise<void>) => void>();
+
+  beforeEach(() => {
+    background.mockReset();
+    const clock = { epochMs: () => Number.NaN, monotonicMs: () => nowMs };
+    source = createRemoteKeySource({ url: URL_OF_KEYS, fetch, clock, log: { log }, background });
+  });
+
+  test("others get its keys, not its promise, and it outlives its own answer", async () => {
+    const gate = Promise.withResolvers<Response>();
+    answer(() => gate.promise);
+    const asked = Promise.all(Array.from({ length: 100 }, () => ask("k1")));
+    await vi.waitFor(() => expect(background).toHaveBeenCalledTimes(1));
+    gate.resolve(new Response(setOf("k1")));
+    expect(new Set(await asked)).toEqual(new Set(["key"]));
+    expect(fetch).toHaveBeenCalledTimes(1);
+  });
+
+  test("one that ended with its request keeps nobody from fetching anew", async () => {
+    vi.useFakeTimers();
+    try {
+      answer(() => new Promise(() => undefined));
+      void ask("k1");
+      const waiting = ask("k1");
+      await vi.advanceTimersByTimeAsync(11_100);
+      expect(await waiting).toBe(UNAVAILABLE);
+      nowMs = 11_100;
+      answer(answering(setOf("k1")));
+      expect(await ask("k1")).toBe("key");
+      expect(fetch).toHaveBeenCalledTimes(2);
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+});

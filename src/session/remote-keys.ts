@@ -26,6 +26,10 @@ const FIRST_FETCH_PAUSE_MS = 1_000;
 export const KEYS_AGE_MAX_MS = 600_000;
 /** Longest fetch; some request is waiting for it. */
 const FETCH_TIMEOUT_MS = 5_000;
+/** Longer than its two waits, for the head and for the body: a fetch that ended with its request. */
+const FETCH_LOST_MS = 2 * FETCH_TIMEOUT_MS + 1_000;
+/** How often a request looks whether another's fetch is done. */
+const POLL_EVERY_MS = 20;
 /** Largest key set; real ones are a few KiB. */
 const KEYS_BYTES_MAX = 262_144;
 
@@ -34,9 +38,15 @@ export interface RemoteKeysOptions {
   readonly fetch: typeof fetch;
   readonly clock: Clock;
   readonly log: Logger;
+  /**
+   * Given where a fetch belongs to the request that began it (Workers): keeps it going when that
+   * request is answered. Other requests then share what it learns, never the fetch itself.
+   */
+  readonly background?: (work: Promise<void>) => void;
 }
 
-export function createRemoteKeySource({ url, fetch, clock, log }: RemoteKeysOptions): KeySource {
+export function createRemoteKeySource(options: RemoteKeysOptions): KeySource {
+  const { url, fetch, clock, log, background } = options;
   let keys: JWTVerifyGetKey | undefined;
   let fetchedAtMs = -Infinity;
   let triedAtMs = -Infinity;
@@ -49,12 +59,16 @@ export function createRemoteKeySource({ url, fetch, clock, log }: RemoteKeysOpti
 
   /** One fetch at a time; those who come meanwhile wait for the same one. */
   const refresh = (): Promise<void> => {
-    if (pending !== undefined) return pending;
+    const isLost = background !== undefined && clock.monotonicMs() - triedAtMs > FETCH_LOST_MS;
+    if (pending !== undefined && !isLost) {
+      return background === undefined ? pending : pollUntil(() => pending === undefined);
+    }
     if (!mayRefresh()) return Promise.resolve();
     triedAtMs = clock.monotonicMs();
     pending = fetchKeys().finally(() => {
       pending = undefined;
     });
+    background?.(pending);
     return pending;
   };
 
@@ -94,6 +108,13 @@ export function createRemoteKeySource({ url, fetch, clock, log }: RemoteKeysOpti
       return keys !== undefined;
     },
   };
+}
+
+/** Waits by timers of the caller's own request, as long as a fetch can take. */
+async function pollUntil(isDone: () => boolean): Promise<void> {
+  for (let waitedMs = 0; waitedMs < FETCH_LOST_MS && !isDone(); waitedMs += POLL_EVERY_MS) {
+    await new Promise((resolve) => setTimeout(resolve, POLL_EVERY_MS));
+  }
 }
 
 /** Fetches a key set; undefined for any failure. Redirects count as one: the URL is the trust. */

@@ -4,6 +4,7 @@ import { Redis, ReplyError } from "ioredis";
 import type { RedisConnection } from "../../admission/redis-state.ts";
 import { redisScripts } from "../../admission/scripts.ts";
 import type { Logger } from "../../logger.ts";
+import { readErrorCode } from "../redis-error-code.ts";
 
 export interface NodeRedis extends RedisConnection {
   /** Resolves once it is connected; with a word for what failed when that takes longer. */
@@ -106,15 +107,4 @@ export function createNodeRedis(url: string, timeoutMs: number, log: Logger): No
       redis.disconnect();
     },
   };
-}
-
-/**
- * A word that names a failure without anything secret in it: a system error's code, or the error
- * code that starts a Redis error reply (`WRONGPASS`, `NOAUTH`, `READONLY`).
- */
-function readErrorCode(error: unknown): string {
-  if (!(error instanceof Error)) return "unknown";
-  if ("code" in error && typeof error.code === "string") return error.code;
-  if (error instanceof ReplyError) return /^[A-Z]+/.exec(error.message)?.[0] ?? "reply";
-  return error.name;
 }

@@ -17,7 +17,7 @@ import {
 } from "../../session/key-source.ts";
 import { createRemoteKeySource } from "../../session/remote-keys.ts";
 import { createHashing } from "../hashing.ts";
-import { systemClock } from "./clock.ts";
+import { systemClock } from "../clock.ts";
 import { createNodeRedis } from "./redis.ts";
 import { nodeRequestSource } from "./request-source.ts";
 import { createNodeUpstream } from "./upstream.ts";
@@ -87,7 +87,7 @@ async function createState(
   log: Logger,
 ): Promise<{ state: AdmissionState; close: () => void }> {
   const { ownerTtlMs } = config.chats;
-  if (config.state.kind === "memory") {
+  if (config.state.kind !== "redis") {
     return { state: createMemoryState(systemClock, ownerTtlMs), close: () => undefined };
   }
   const { url, prefix, timeoutMs } = config.state;

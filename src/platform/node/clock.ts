@@ -1,7 +1,0 @@
-/** Owns the time of the machine, as the product sees it. */
-import type { Clock } from "../../clock.ts";
-
-export const systemClock: Clock = {
-  epochMs: () => Date.now(),
-  monotonicMs: () => performance.now(),
-};

@@ -15,6 +15,7 @@ const pages = [
   "docs/sessions.md",
   "docs/state-keys.md",
   "docs/performance.md",
+  "docs/workers.md",
 ];
 
 function read(path: string): string {

@@ -1,0 +1,85 @@
+/** Whose a chat is, and what can be done with it besides sending. */
+import { describe, expect, test } from "vitest";
+
+import { bearer, type Fixture, readCode } from "./runtime.ts";
+
+interface ChatBody {
+  readonly chatId: string;
+  readonly messages: readonly { readonly role: string; readonly content: string }[];
+}
+
+export function describeChats(use: () => Fixture): void {
+  const start = async (claims: Record<string, unknown>, body?: unknown) =>
+    use().ask("/chat", {
+      method: "POST",
+      headers: { ...(await bearer(claims)), "Content-Type": "application/json" },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    });
+  const act = async (claims: Record<string, unknown>, method: string, path: string) =>
+    use().ask(path, { method, headers: await bearer(claims) });
+
+  describe("a chat", () => {
+    test("is started, talked in, read and ended by its owner, and by nobody else", async () => {
+      const owner = { sub: "starter", workspace: "staffed" };
+      const other = { sub: "stranger", workspace: "staffed" };
+      const started = await start(owner, { metadata: { page: "/pricing" } });
+      expect(started.status).toBe(201);
+      const { chatId } = (await started.json()) as ChatBody;
+      expect(started.headers.get("location")).toBe(`/chat/${chatId}`);
+      expect((await use().send({ claims: owner, chatId, content: "hello" })).status).toBe(201);
+
+      const read = await act(owner, "GET", `/chat/${chatId}`);
+      expect(read.status).toBe(200);
+      const chat = (await read.json()) as ChatBody;
+      expect(Object.keys(chat).toSorted()).toEqual([
+        "chatId",
+        "endedAt",
+        "messages",
+        "startedAt",
+        "status",
+      ]);
+      expect(chat.messages.map(({ content }) => content)).toContain("hello");
+
+      for (const denied of [
+        await use().send({ claims: other, chatId }),
+        await act(other, "GET", `/chat/${chatId}`),
+        await act(other, "POST", `/chat/${chatId}/end`),
+      ]) {
+        expect(denied.status).toBe(404);
+        expect(await readCode(denied)).toBe("chat_not_found");
+      }
+      expect((await act(owner, "POST", `/chat/${chatId}/end`)).status).toBe(204);
+      expect((await act(owner, "POST", `/chat/${chatId}/end`)).status).toBe(204);
+      const late = await use().send({ claims: owner, chatId });
+      expect([late.status, await readCode(late)]).toEqual([409, "chat_ended"]);
+    });
+
+    test("cannot be started where the workspace has no agent, nor with members of ours", async () => {
+      expect((await start({ sub: "nobody" })).status).toBe(404);
+      const staffed = { sub: "curious", workspace: "staffed" };
+      expect((await start(staffed, { workspaceId: 43 })).status).toBe(400);
+      expect((await start(staffed, { agentId: "other" })).status).toBe(400);
+      expect((await start(staffed)).status).toBe(201);
+    });
+
+    test("is its first user's; to others it is as if there were none", async () => {
+      const chatId = use().createChat();
+      expect((await use().send({ sub: "first", chatId })).status).toBe(201);
+      const before = use().emulator.requests().length;
+      const denied = await use().send({ sub: "second", chatId });
+      expect(denied.status).toBe(404);
+      expect(use().emulator.requests()).toHaveLength(before);
+      const missing = await use().send({ sub: "second-again", chatId: "there-is-none" });
+      const [one, two] = [await denied.json(), await missing.json()] as Record<string, unknown>[];
+      expect({ ...one, instance: "" }).toEqual({ ...two, instance: "" });
+      expect([...denied.headers.keys()]).toEqual([...missing.headers.keys()]);
+    });
+
+    test("is open to a session whose token lists it, and that one is confined to it", async () => {
+      const [mine, foreign] = [use().createChat(), use().createChat()];
+      const claims = { chats: [mine] };
+      expect((await use().send({ sub: "listed", claims, chatId: mine })).status).toBe(201);
+      expect((await use().send({ sub: "listed", claims, chatId: foreign })).status).toBe(404);
+    });
+  });
+}

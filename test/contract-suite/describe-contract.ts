@@ -1,0 +1,45 @@
+/** The contract over HTTP: one suite for every runtime and every place where the state can be. */
+import { afterAll, beforeAll } from "vitest";
+
+import { describeChats } from "./chats.ts";
+import { describeExactlyOnce } from "./exactly-once.ts";
+import { describeLimits } from "./limits.ts";
+import { describeRoutes } from "./routes.ts";
+import { type Fixture, type Runtime, startFixture } from "./runtime.ts";
+import { describeSending } from "./sending.ts";
+import { describeSessions } from "./sessions.ts";
+import { describeUpstream } from "./upstream.ts";
+
+/** @param prepare starts what the service needs beside it; gives its variables, and how to end it */
+export function describeContract(
+  runtime: Runtime,
+  prepare: () => Promise<Preparation> = () => Promise.resolve({ environment: {} }),
+): void {
+  let fixture: Fixture | undefined;
+  let preparation: Preparation | undefined;
+  beforeAll(async () => {
+    preparation = await prepare();
+    fixture = await startFixture(runtime, preparation.environment);
+  });
+  afterAll(async () => {
+    await fixture?.stop();
+    await preparation?.stop?.();
+  });
+  const use = (): Fixture => {
+    if (fixture === undefined) throw new Error("the service did not start");
+    return fixture;
+  };
+
+  describeRoutes(use);
+  describeSessions(use);
+  describeSending(use);
+  describeChats(use);
+  describeExactlyOnce(use);
+  describeLimits(use);
+  describeUpstream(use, runtime);
+}
+
+export interface Preparation {
+  readonly environment: Record<string, string>;
+  readonly stop?: () => Promise<void>;
+}

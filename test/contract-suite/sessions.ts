@@ -1,0 +1,129 @@
+/** Who is served: tokens, cookies, logging out, foreign sites. */
+import { describe, expect, test } from "vitest";
+
+import { ALLOWED_ORIGIN, bearer, COOKIE_NAME, type Fixture, readCode } from "./runtime.ts";
+
+const SAME_ORIGIN = { "Sec-Fetch-Site": "same-origin" };
+
+export function describeSessions(use: () => Fixture): void {
+  /** Swaps a token for a cookie, and gives the `Cookie` header that a browser would send. */
+  const logIn = async (claims: Record<string, unknown>) => {
+    const answer = await use().ask("/session", { method: "POST", headers: await bearer(claims) });
+    expect(answer.status).toBe(201);
+    const setCookie = answer.headers.get("set-cookie") ?? "";
+    return { setCookie, headers: { Cookie: setCookie.slice(0, setCookie.indexOf(";")) } };
+  };
+
+  describe("a session", () => {
+    test("is told who it is", async () => {
+      const expiresAt = Math.floor(Date.now() / 1_000) + 600;
+      const headers = await bearer({ sub: "who", exp: expiresAt });
+      expect(await (await use().ask("/session", { headers })).json()).toEqual({
+        subject: "who",
+        workspace: 42,
+        expiresAt: new Date(expiresAt * 1_000).toISOString(),
+        via: "bearer",
+      });
+    });
+
+    test.each([
+      ["missing", {}, "session_missing"],
+      ["no token", { Authorization: "Bearer a.b.c" }, "session_invalid"],
+      ["of another scheme", { Authorization: "Basic YTpi" }, "session_missing"],
+      ["expired", { exp: 1_700_000_000 }, "session_expired"],
+      ["of another issuer", { iss: "https://other.test/" }, "session_invalid"],
+      ["for another audience", { aud: "other" }, "session_invalid"],
+      ["without a subject", { sub: "" }, "session_invalid"],
+      ["without an end", { exp: undefined }, "session_invalid"],
+      ["of tomorrow", { nbf: Date.now() / 1_000 + 86_400 }, "session_invalid"],
+    ])("that is %s is refused, and reaches nothing", async (_name, given, code) => {
+      const before = use().emulator.requests().length;
+      const plain = "Authorization" in given || Object.keys(given).length === 0;
+      const headers = plain ? given : await bearer(given);
+      const answer = await use().ask("/chat/chat-1/send", {
+        method: "POST",
+        headers: { "Content-Type": "application/json", ...headers },
+        body: '{"content":"hi"}',
+      });
+      expect(answer.status).toBe(401);
+      expect(answer.headers.get("www-authenticate")).toMatch(/^Bearer/);
+      expect(answer.headers.get("ratelimit")).toBeNull();
+      expect(await readCode(answer)).toBe(code);
+      expect(use().emulator.requests()).toHaveLength(before);
+    });
+  });
+
+  describe("a cookie", () => {
+    test("is had for a token, sends messages, and comes with every protection", async () => {
+      const { setCookie, headers } = await logIn({ sub: "cookie-user", sid: "c-1" });
+      expect(setCookie).toMatch(
+        /^__Host-uponai_session=[\w-]+\.\.[\w-]+\.[\w-]+\.[\w-]+; Max-Age=\d+; Path=\/; HttpOnly; Secure; SameSite=Strict$/,
+      );
+      const who = await use().ask("/session", { headers });
+      expect(await who.json()).toMatchObject({ subject: "cookie-user", via: "cookie" });
+      const sent = await use().send({ headers: { ...headers, ...SAME_ORIGIN } });
+      expect(sent.status).toBe(201);
+      const upstream = use().emulator.requests().at(-1);
+      expect(upstream?.headers).not.toHaveProperty("cookie");
+      expect(upstream?.headers).not.toHaveProperty("sec-fetch-site");
+    });
+
+    test("of another make, twice, or empty is 401", async () => {
+      const { headers } = await logIn({ sub: "cookie-user-2", sid: "c-2" });
+      for (const cookie of [
+        `${COOKIE_NAME}=x`,
+        `${COOKIE_NAME}=`,
+        `${headers.Cookie}; ${headers.Cookie}`,
+        headers.Cookie.slice(0, -20),
+      ]) {
+        const answer = await use().send({ headers: { Cookie: cookie, ...SAME_ORIGIN } });
+        expect(answer.status).toBe(401);
+        expect(await readCode(answer)).toBe("session_invalid");
+      }
+    });
+
+    test.each([
+      ["cross-site", "https://evil.example", 403],
+      ["same-site", undefined, 403],
+      ["none", undefined, 403],
+      [undefined, undefined, 403],
+      [undefined, "https://evil.example", 403],
+      ["same-origin", undefined, 201],
+      ["cross-site", ALLOWED_ORIGIN, 201],
+    ])("with Sec-Fetch-Site %s and Origin %s is answered %i", async (site, origin, status) => {
+      const { headers } = await logIn({ sub: "guarded", sid: "c-3" });
+      const before = use().emulator.requests().length;
+      const answer = await use().send({
+        headers: {
+          ...headers,
+          ...(site === undefined ? {} : { "Sec-Fetch-Site": site }),
+          ...(origin === undefined ? {} : { Origin: origin }),
+        },
+      });
+      expect(answer.status).toBe(status);
+      if (status === 201) return;
+      expect(await readCode(answer)).toBe("cross_site_request");
+      expect(use().emulator.requests()).toHaveLength(before);
+    });
+  });
+
+  test("logging out ends a session as cookie and as token, at once, and no other", async () => {
+    const login = { sub: "leaver", sid: "l-1" };
+    const { headers } = await logIn(login);
+    const answer = await use().ask("/session", {
+      method: "DELETE",
+      headers: { ...headers, ...SAME_ORIGIN },
+    });
+    expect(answer.status).toBe(204);
+    expect(answer.headers.get("set-cookie")).toContain(`${COOKIE_NAME}=; Max-Age=0;`);
+    for (const refused of [
+      await use().send({ headers: { ...headers, ...SAME_ORIGIN } }),
+      await use().send({ claims: login }),
+      await use().ask("/session", { headers }),
+    ]) {
+      expect(refused.status).toBe(401);
+      expect(await readCode(refused)).toBe("session_revoked");
+    }
+    expect((await use().send({ claims: { ...login, sid: "l-2" } })).status).toBe(201);
+  });
+}

@@ -1,0 +1,102 @@
+/** What UponAI and the way there can do to a message, and what its sender is told. */
+import { describe, expect, test } from "vitest";
+
+import type { Fault } from "../../src/emulator/faults.ts";
+import { findFreePort } from "../support/ports.ts";
+import { type Fixture, readCode, type Runtime, startFixture } from "./runtime.ts";
+
+interface Case {
+  readonly name: string;
+  readonly fault: Fault;
+  readonly status: number;
+  readonly code: string;
+  readonly retryAfter?: string;
+}
+
+const status = (code: number, more: { retryAfter?: string } = {}): Fault => ({
+  kind: "status",
+  status: code,
+  ...more,
+});
+
+const cases: readonly Case[] = [
+  { name: "400", fault: status(400), status: 422, code: "message_rejected" },
+  { name: "401", fault: status(401), status: 502, code: "upstream_auth_failed" },
+  { name: "403", fault: status(403), status: 502, code: "upstream_auth_failed" },
+  { name: "404", fault: status(404), status: 404, code: "chat_not_found" },
+  { name: "410", fault: status(410), status: 409, code: "chat_ended" },
+  {
+    name: "429 with Retry-After",
+    fault: status(429, { retryAfter: "7" }),
+    status: 503,
+    code: "upstream_busy",
+    retryAfter: "7",
+  },
+  { name: "500", fault: status(500), status: 502, code: "upstream_error" },
+  { name: "503", fault: status(503), status: 502, code: "upstream_error" },
+  { name: "202", fault: status(202), status: 502, code: "upstream_malformed" },
+  { name: "204", fault: status(204), status: 502, code: "upstream_malformed" },
+  { name: "a redirect", fault: { kind: "redirect" }, status: 502, code: "upstream_malformed" },
+  { name: "no JSON", fault: { kind: "garbage" }, status: 502, code: "upstream_malformed" },
+  { name: "a huge answer", fault: { kind: "huge" }, status: 502, code: "upstream_malformed" },
+  {
+    name: "a compressed bomb",
+    fault: { kind: "gzip", bytes: 20_000_000 },
+    status: 502,
+    code: "upstream_malformed",
+  },
+  { name: "a reset", fault: { kind: "reset-before" }, status: 504, code: "outcome_unknown" },
+  { name: "silence", fault: { delayMs: 10_000 }, status: 504, code: "upstream_timeout" },
+  {
+    name: "a slow drip",
+    fault: { kind: "drip", everyMs: 200 },
+    status: 504,
+    code: "upstream_timeout",
+  },
+];
+
+export function describeUpstream(use: () => Fixture, runtime: Runtime): void {
+  describe("UponAI answers", () => {
+    test.each(cases)("$name", async ({ name, fault, status: expected, code, retryAfter }) => {
+      const { send, createChat, emulator } = use();
+      const chatId = createChat();
+      emulator.addFault(fault, { chatId });
+      const before = emulator.requests().length;
+      const answer = await send({ sub: `faulted by ${name}`, chatId });
+      const text = await answer.text();
+      expect(JSON.parse(text)).toMatchObject({ status: expected, code });
+      expect(answer.status).toBe(expected);
+      expect(answer.headers.get("retry-after")).toBe(retryAfter ?? null);
+      expect(answer.headers.get("ratelimit")).toContain('"workspace";r=');
+      // Nothing of the upstream comes through, and the message went there once.
+      expect(text).not.toContain("fault\\");
+      expect(answer.headers.get("location")).toBeNull();
+      expect(emulator.requests()).toHaveLength(before + 1);
+      // The chat is free again.
+      expect((await send({ sub: `faulted by ${name}`, chatId })).status).toBe(201);
+    });
+
+    test("a gzip answer that nobody asked for is read all the same", async () => {
+      const chatId = use().createChat();
+      use().emulator.addFault({ kind: "gzip" }, { chatId });
+      const answer = await use().send({ chatId });
+      expect(await answer.json()).toEqual({
+        messages: [{ role: "assistant", content: "You said: hi" }],
+      });
+    });
+  });
+
+  test("a port where nobody listens is unreachable where that can be told, else of unknown outcome", async () => {
+    const alone = await startFixture(runtime, {
+      UPONAI_BASE_URL: `http://127.0.0.1:${await findFreePort()}`,
+    });
+    try {
+      const answer = await alone.send();
+      expect([answer.status, await readCode(answer)]).toEqual(
+        runtime.tellsUnsent ? [502, "upstream_unreachable"] : [504, "outcome_unknown"],
+      );
+    } finally {
+      await alone.stop();
+    }
+  });
+}

@@ -1,0 +1,27 @@
+/** The contract over HTTP, on the built service for Node. */
+import { describe } from "vitest";
+
+import { describeContract } from "../contract-suite/describe-contract.ts";
+import type { Runtime } from "../contract-suite/runtime.ts";
+import { startBff } from "../support/bff-process.ts";
+import { startRedis } from "../support/redis-server.ts";
+
+const node: Runtime = {
+  start: async (environment) => {
+    const bff = await startBff({ TRUST_PROXY: "1", ...environment });
+    return { url: bff.url, lines: () => bff.lines, stop: () => bff.stop() };
+  },
+  addressHeaders: (address) => ({ "X-Forwarded-For": address }),
+  tellsUnsent: true,
+};
+
+describe("Node with its own memory", () => {
+  describeContract(node);
+});
+
+describe("Node with Redis", () => {
+  describeContract(node, async () => {
+    const redis = await startRedis();
+    return { environment: { REDIS_URL: redis.url }, stop: () => redis.kill() };
+  });
+});

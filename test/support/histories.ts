@@ -1,0 +1,176 @@
+/** Random histories of what can be asked of a state, for every implementation to be held against. */
+import * as fc from "fast-check";
+
+import type { ChatAccess, Settlement } from "../../src/admission/admission.ts";
+import { compilePolicy } from "../../src/admission/limit-policy.ts";
+import type { TranscriptMark } from "../../src/admission/transcript-mark.ts";
+import type { ChatId, WorkspaceId } from "../../src/branded.ts";
+
+export type Step =
+  | { readonly do: "wait"; readonly us: number }
+  | {
+      readonly do: "admit";
+      readonly subject: number;
+      readonly address: number;
+      readonly chat: number;
+      readonly access: ChatAccess | undefined;
+      readonly message: { readonly words: number; readonly key: number | undefined } | undefined;
+    }
+  | { readonly do: "settle"; readonly ticket: number; readonly settlement: Settlement }
+  | { readonly do: "renew"; readonly ticket: number; readonly mark: TranscriptMark | undefined }
+  | {
+      readonly do: "own";
+      readonly subject: number;
+      readonly chat: number;
+      readonly stamped: boolean;
+    }
+  | { readonly do: "wrong_credentials"; readonly address: number }
+  | { readonly do: "check"; readonly subject: number; readonly issuedAgoMs: number }
+  | { readonly do: "revoke"; readonly subject: number; readonly forMs: number }
+  | { readonly do: "cut_off"; readonly subject: number | undefined };
+
+const few = fc.nat(2);
+/** Mostly the same one: what happens to one chat is what the rules are about. */
+const mostlyOne = fc.oneof({ weight: 4, arbitrary: fc.constant(0) }, fc.nat(2));
+const mark = fc.option(fc.record({ count: fc.nat(9), anchor: fc.constantFrom("one", "two") }), {
+  nil: undefined,
+});
+const access: fc.Arbitrary<ChatAccess | undefined> = fc.oneof(
+  { weight: 6, arbitrary: fc.constant("first-use" as const) },
+  { weight: 4, arbitrary: fc.constantFrom("open", "open-claiming", "started", undefined) },
+);
+const claim = fc.constantFrom(undefined, "first-use" as const, "started" as const);
+const settlement: fc.Arbitrary<Settlement> = fc.oneof(
+  fc.record({
+    fate: fc.constant("answered" as const),
+    answer: fc.constant("201 {}\n"),
+    mark,
+    claim,
+  }),
+  fc.record({
+    fate: fc.constant("recovered" as const),
+    answer: fc.constant("201 [ ]"),
+    mark: fc.constant({ count: 3, anchor: "three" }),
+    claim,
+  }),
+  fc.record({ fate: fc.constant("not_taken" as const), mark, absent: fc.boolean(), claim }),
+  fc.record({
+    fate: fc.constant("unknown" as const),
+    code: fc.constant("outcome_unknown"),
+    markBefore: mark,
+    claim,
+  }),
+);
+/** One thing asked, or a while in which nothing is. */
+export const step: fc.Arbitrary<Step> = fc.oneof(
+  { weight: 2, arbitrary: fc.record({ do: fc.constant("wait" as const), us: fc.nat(40_000_000) }) },
+  {
+    weight: 6,
+    arbitrary: fc.record({
+      do: fc.constant("admit" as const),
+      subject: mostlyOne,
+      address: few,
+      chat: mostlyOne,
+      access,
+      message: fc.option(
+        fc.record({ words: fc.nat(1), key: fc.option(fc.nat(1), { nil: undefined }) }),
+        { nil: undefined, freq: 8 },
+      ),
+    }),
+  },
+  {
+    weight: 5,
+    arbitrary: fc.record({ do: fc.constant("settle" as const), ticket: mostlyOne, settlement }),
+  },
+  { weight: 2, arbitrary: fc.record({ do: fc.constant("renew" as const), ticket: few, mark }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      do: fc.constant("own" as const),
+      subject: few,
+      chat: mostlyOne,
+      stamped: fc.boolean(),
+    }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({ do: fc.constant("wrong_credentials" as const), address: few }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      do: fc.constant("check" as const),
+      subject: few,
+      issuedAgoMs: fc.nat(120_000),
+    }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      do: fc.constant("revoke" as const),
+      subject: fc.integer({ min: 1, max: 2 }),
+      forMs: fc.integer({ min: 1, max: 60_000 }),
+    }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      do: fc.constant("cut_off" as const),
+      // Rarely everybody: what is refused at once tests nothing else.
+      subject: fc.option(fc.integer({ min: 1, max: 2 }), { nil: undefined, freq: 8 }),
+    }),
+  },
+);
+
+const setting = fc.oneof(
+  { weight: 4, arbitrary: fc.constant("off" as const) },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      quota: fc.integer({ min: 1, max: 7 }),
+      windowSeconds: fc.integer({ min: 1, max: 120 }),
+      burst: fc.integer({ min: 1, max: 9 }),
+    }),
+  },
+);
+export const settings = fc.record({
+  session: setting,
+  sessionDaily: setting,
+  workspace: setting,
+  ip: setting,
+});
+
+const compiled = compilePolicy("auth-failures", { quota: 3, windowSeconds: 60, burst: 2 });
+if (compiled === undefined) throw new Error("the policy is on");
+export const authPolicy = compiled;
+
+/** The use that a step makes of a chat; keys belong to their subject and chat. */
+export function describeUse(
+  { access, message, subject, chat }: Step & { do: "admit" },
+  index: number,
+) {
+  if (access === undefined) return undefined;
+  const chatId = `c${chat}` as ChatId;
+  if (message === undefined) return { chatId, access };
+  const keyDigest = message.key === undefined ? undefined : `k${message.key}-${subject}-${chat}`;
+  const fingerprint = `f${message.words}`;
+  return { chatId, access, message: { token: `token${index}`, fingerprint, keyDigest } };
+}
+
+export function sessionOf(subject: number, issuedAtMs: number) {
+  const subjectKey = `s${subject}`;
+  return { workspaceId: 42 as WorkspaceId, subjectKey, sessionKey: `of-${subjectKey}`, issuedAtMs };
+}
+
+/** Every verdict that a history must have brought about, so that no rule is left out by chance. */
+export const ALL_VERDICTS = [
+  "admitted",
+  "chat_busy",
+  "denied",
+  "key_in_progress",
+  "key_reused",
+  "limited",
+  "replayed",
+  "revoked",
+  "unresolved",
+] as const;

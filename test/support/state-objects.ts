@@ -1,0 +1,41 @@
+/** Runs the state's objects in workerd, and talks to them as the Worker does. */
+import { createTestHarness } from "wrangler";
+
+import type { ShiftedStateObject } from "../workers/shifted-state-object.ts";
+
+type Method = "call" | "withdraw" | "replay" | "end" | "runAlarmAt" | "countEntries";
+
+export interface RunningObjects {
+  /** An object of its own for each name; each has a clock of its own. */
+  get(name: string): Pick<ShiftedStateObject, Method>;
+  close(): Promise<void>;
+}
+
+process.env["CLOUDFLARE_CF_FETCH_ENABLED"] = "false";
+process.env["WRANGLER_SEND_METRICS"] = "false";
+
+const CLASS = "ShiftedStateObject";
+
+export async function startStateObjects(): Promise<RunningObjects> {
+  const harness = createTestHarness({
+    root: new URL("../..", import.meta.url).pathname,
+    workers: [
+      {
+        config: {
+          name: "state-objects",
+          main: "test/workers/shifted-state-object.ts",
+          compatibility_date: "2026-10-20",
+          durable_objects: { bindings: [{ name: "OBJECTS", class_name: CLASS }] },
+          migrations: [{ tag: "v1", new_sqlite_classes: [CLASS] }],
+        },
+      },
+    ],
+  });
+  await harness.listen();
+  const worker = harness.getWorker<{ OBJECTS: { getByName: RunningObjects["get"] } }>();
+  const { OBJECTS: objects } = await worker.getEnv();
+  return {
+    get: (name) => objects.getByName(name),
+    close: () => harness.close(),
+  };
+}

@@ -1,0 +1,91 @@
+/** Starts the built Worker in workerd, Cloudflare's own runtime, with nothing before or around it. */
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import type { Readable } from "node:stream";
+
+import { expectNoCanary } from "./canary.ts";
+
+export interface RunningWorker {
+  readonly url: string;
+  /** Every line of its log so far. */
+  lines(): readonly string[];
+  stop(): Promise<void>;
+}
+
+/** The package gives the path of its program. */
+const { default: workerd } = createRequire(import.meta.url)("workerd") as { default: string };
+
+const root = new URL("../../", import.meta.url);
+
+/** @param environment variables and secrets alike */
+export async function startWorker(environment: Record<string, string>): Promise<RunningWorker> {
+  const folder = await mkdtemp(join(tmpdir(), "uponai-bff-worker-"));
+  await copyFile(new URL("dist/worker/worker.js", root), join(folder, "worker.js"));
+  await writeFile(join(folder, "config.capnp"), await describeWorker(Object.keys(environment)));
+  await mkdir(join(folder, "state"));
+  const child = spawn(workerd, ["serve", "config.capnp", "--control-fd=3"], {
+    cwd: folder,
+    env: environment,
+    stdio: ["ignore", "pipe", "pipe", "pipe"],
+  });
+  const lines: string[] = [];
+  const faults: string[] = [];
+  // All three were asked for as pipes.
+  const [, stdout, stderr, control] = child.stdio as readonly unknown[] as readonly Readable[];
+  if (stdout === undefined || stderr === undefined || control === undefined) {
+    throw new Error("workerd has no pipes");
+  }
+  createInterface({ input: stdout }).on("line", (line) => lines.push(readMessage(line)));
+  createInterface({ input: stderr }).on("line", (line) => faults.push(line));
+  const exited = once(child, "exit");
+  const told = once(createInterface({ input: control }), "line");
+  const listening = await Promise.race([told, exited.then(() => undefined)]);
+  if (listening === undefined) throw new Error(`workerd did not start:\n${faults.join("\n")}`);
+  const { port } = JSON.parse(String(listening[0])) as { port: number };
+  return {
+    url: `http://127.0.0.1:${port}`,
+    lines: () => lines,
+    stop: async () => {
+      child.kill("SIGTERM");
+      await exited;
+      await rm(folder, { recursive: true });
+      expectNoCanary([...lines, ...faults].join("\n"));
+    },
+  };
+}
+
+/** workerd wraps what the Worker writes to the console. */
+function readMessage(line: string): string {
+  return (JSON.parse(line) as { message: string }).message;
+}
+
+/** What wrangler.toml says of the runtime and of the state, in workerd's own words. */
+async function describeWorker(variables: readonly string[]): Promise<string> {
+  const toml = await readFile(new URL("wrangler.toml", root), "utf8");
+  const read = (name: string) => new RegExp(`^${name} = (.+)$`, "m").exec(toml)?.[1] ?? "";
+  const bindings = variables.map((name) => `(name = "${name}", fromEnvironment = "${name}"),`);
+  return `using Workerd = import "/workerd/workerd.capnp";
+const config :Workerd.Config = (
+  services = [
+    (name = "bff", worker = .bff),
+    (name = "disk", disk = (path = "state", writable = true)),
+    (name = "internet", network = (allow = ["public", "private"])),
+  ],
+  sockets = [(name = "http", address = "127.0.0.1:0", http = (), service = "bff")],
+  structuredLogging = true,
+);
+const bff :Workerd.Worker = (
+  modules = [(name = "worker.js", esModule = embed "worker.js")],
+  compatibilityDate = ${read("compatibility_date")},
+  compatibilityFlags = ${read("compatibility_flags")},
+  bindings = [${bindings.join(" ")} (name = "STATE_OBJECT", durableObjectNamespace = ${read("class_name")})],
+  durableObjectNamespaces = [(className = ${read("class_name")}, uniqueKey = "state", enableSql = true)],
+  durableObjectStorage = (localDisk = "disk"),
+);
+`;
+}

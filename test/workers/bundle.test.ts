@@ -1,0 +1,29 @@
+/** What is deployed: how large it is, and what must not be in it. */
+import { readFileSync } from "node:fs";
+import { gzipSync } from "node:zlib";
+
+import { expect, test } from "vitest";
+
+const output = new URL("../../dist/worker/", import.meta.url);
+const bundle = readFileSync(new URL("worker.js", output));
+const metafile = JSON.parse(readFileSync(new URL("metafile.json", output), "utf8")) as {
+  readonly inputs: Readonly<Record<string, unknown>>;
+};
+
+/** The platform allows megabytes; every one of them would be a slower cold start. */
+const GZIP_BYTES_MAX = 250 * 1_024;
+
+test("the bundle is under 250 KiB compressed", () => {
+  expect(gzipSync(bundle).byteLength).toBeLessThan(GZIP_BYTES_MAX);
+});
+
+test("the bundle holds nothing that only Node needs, and nothing of the tests and the demo", () => {
+  const inputs = Object.keys(metafile.inputs);
+  expect(inputs).toContain("src/app.ts");
+  const strangers = inputs.filter((input) =>
+    /node_modules\/(?:undici|pino|thread-stream|sonic-boom|@hono\/node-server)\/|^src\/(?:platform\/node|emulator|demo|cli)|^test\//.test(
+      input,
+    ),
+  );
+  expect(strangers).toEqual([]);
+});

@@ -1,0 +1,192 @@
+/** What is special about Workers: isolates, requests that own their sockets, no start to fail. */
+import { createServer } from "node:http";
+import { connect } from "node:net";
+
+import { Redis } from "ioredis";
+import { exportJWK, generateKeyPair, SignJWT } from "jose";
+import { afterEach, describe, expect, test } from "vitest";
+
+import {
+  bearer,
+  type Fixture,
+  readCode,
+  type Runtime,
+  startFixture,
+} from "../contract-suite/runtime.ts";
+import { AUDIENCE, ISSUER } from "../support/session-tokens.ts";
+import { findFreePort } from "../support/ports.ts";
+import { startRedis } from "../support/redis-server.ts";
+import { startWorker } from "../support/worker-process.ts";
+
+const workers: Runtime = {
+  start: startWorker,
+  addressHeaders: (address) => ({ "CF-Connecting-IP": address }),
+  tellsUnsent: false,
+};
+
+const ends: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const end of ends.splice(0).toReversed()) await end();
+});
+
+async function start(environment: Record<string, string>): Promise<Fixture> {
+  const fixture = await startFixture(workers, environment);
+  ends.push(() => fixture.stop());
+  return fixture;
+}
+
+describe("Redis", () => {
+  test("has one connection per request, and none when all are answered", async () => {
+    const redis = await startRedis();
+    ends.push(() => redis.kill());
+    const { send } = await start({ REDIS_URL: redis.url });
+    const before = await readInfo(redis.port, "total_connections_received");
+    const answers = await Promise.all(
+      Array.from({ length: 30 }, (_, index) => send({ sub: `user-${index}` })),
+    );
+    expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([201]));
+    // The one that asks is counted too.
+    expect((await readInfo(redis.port, "total_connections_received")) - before).toBe(31);
+    await expect.poll(() => readInfo(redis.port, "connected_clients"), { timeout: 5_000 }).toBe(1);
+  });
+
+  test("that ends connections while a message is under way is connected to anew", async () => {
+    const redis = await startRedis();
+    ends.push(() => redis.kill());
+    const { send, createChat, emulator, service } = await start({ REDIS_URL: redis.url });
+    const chatId = createChat();
+    const content = '!fault {"delayMs":500}';
+    const sending = send({ chatId, content });
+    await expect
+      .poll(() => emulator.messages({ chatId }).length, { interval: 10, timeout: 5_000 })
+      .toBe(1);
+    const operator = new Redis(redis.port, "127.0.0.1");
+    expect(await operator.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")).toBe(1);
+    operator.disconnect();
+    expect((await sending).status).toBe(201);
+    expect((await send({ chatId })).status).toBe(201);
+    expect(service.lines().join("\n")).not.toContain("was not settled");
+  });
+
+  test("that hangs is 503 within its time limit, spends nothing, and is told once", async () => {
+    const redis = await startRedis();
+    ends.push(() => redis.kill());
+    const { send, service, emulator } = await start({ REDIS_URL: redis.url });
+    expect((await send({ sub: "patient" })).status).toBe(201);
+    redis.pause();
+    const startedMs = performance.now();
+    const answers = await Promise.all(Array.from({ length: 5 }, () => send({ sub: "patient" })));
+    expect(performance.now() - startedMs).toBeLessThan(2_000);
+    for (const answer of answers) {
+      expect(answer.status).toBe(503);
+      expect(await readCode(answer)).toBe("state_unavailable");
+    }
+    expect(emulator.requests()).toHaveLength(1);
+    redis.resume();
+    const again = await send({ sub: "patient" });
+    expect(again.status).toBe(201);
+    expect(again.headers.get("ratelimit")).toContain('"session";r=18');
+    const told = service.lines().filter((line) => line.includes("state is unreachable"));
+    expect(told.length).toBeLessThanOrEqual(1);
+  });
+
+  test("that is down is 503 and back as soon as it is", async () => {
+    const redis = await startRedis();
+    ends.push(() => redis.kill());
+    const { send, ask, service } = await start({ REDIS_URL: redis.url });
+    await redis.kill();
+    expect(await readCode(await send())).toBe("state_unavailable");
+    expect(await readCode(await ask("/readyz"))).toBe("state_unavailable");
+    const told = service.lines().filter((line) => line.includes("state is unreachable"));
+    expect(told).toHaveLength(1);
+    await redis.start();
+    expect((await send()).status).toBe(201);
+    expect((await ask("/readyz")).status).toBe(200);
+  });
+});
+
+test("a connection that is reset does not stop its message: its answer is kept for its key", async () => {
+  const { send, createChat, emulator, service } = await start({});
+  const chatId = createChat();
+  const content = '!fault {"delayMs":1000}\nreset';
+  const body = JSON.stringify({ content });
+  const { Authorization } = await bearer({ sub: "reset" });
+  const socket = connect(Number(new URL(service.url).port), "127.0.0.1");
+  const head = [
+    `POST /chat/${chatId}/send HTTP/1.1`,
+    "Host: bff.test",
+    `Authorization: ${Authorization}`,
+    "Content-Type: application/json",
+    "Idempotency-Key: reset-1",
+    `Content-Length: ${body.length}`,
+  ];
+  socket.write(`${head.join("\r\n")}\r\n\r\n${body}`);
+  const messages = () => emulator.messages({ chatId });
+  await expect.poll(() => messages().length, { interval: 10, timeout: 5_000 }).toBe(1);
+  // Not a mere end of sending, which a client may do that still waits for its answer.
+  socket.resetAndDestroy();
+  await expect.poll(() => messages()[0]?.taken, { interval: 50, timeout: 5_000 }).toBe(1);
+  const headers = { "Idempotency-Key": "reset-1" };
+  const again = () => send({ sub: "reset", chatId, content, headers });
+  await expect
+    .poll(async () => (await again()).headers.get("idempotency-replayed"), { timeout: 5_000 })
+    .toBe("true");
+  expect(messages()).toMatchObject([{ arrived: 1, taken: 1 }]);
+});
+
+test("session keys are fetched once by an isolate, however many requests wait for them", async () => {
+  const { privateKey, publicKey } = await generateKeyPair("ES256");
+  const jwk = { ...(await exportJWK(publicKey)), kid: "k1", alg: "ES256" };
+  let fetched = 0;
+  const issuer = createServer((_request, response) => {
+    fetched += 1;
+    setTimeout(() => response.end(JSON.stringify({ keys: [jwk] })), 300);
+  });
+  const port = await findFreePort();
+  issuer.listen(port, "127.0.0.1");
+  ends.push(() => issuer.close());
+  const { send } = await start({
+    SESSION_SECRET: "",
+    SESSION_JWKS_URL: `http://127.0.0.1:${port}/jwks.json`,
+  });
+  const token = await new SignJWT({ workspace: "acme" })
+    .setProtectedHeader({ alg: "ES256", kid: "k1" })
+    .setIssuer(ISSUER)
+    .setAudience(AUDIENCE)
+    .setSubject("many")
+    .setExpirationTime("5m")
+    .sign(privateKey);
+  const headers = { Authorization: `Bearer ${token}` };
+  const answers = await Promise.all(Array.from({ length: 10 }, () => send({ headers })));
+  expect(answers.map(({ status }) => status)).toEqual(Array.from({ length: 10 }, () => 201));
+  expect(fetched).toBe(1);
+});
+
+test("a wrong configuration is answered 500 and told in the log, without the value of a secret", async () => {
+  const { ask, service } = await start({ SESSION_SECRET: "canary-short", LIMIT_IP: "often" });
+  const answer = await ask("/healthz");
+  expect(answer.status).toBe(500);
+  expect(answer.headers.get("cache-control")).toBe("no-store");
+  expect(await readCode(answer)).toBe("internal_error");
+  const told = service.lines().map((line) => JSON.parse(line) as Record<string, unknown>);
+  expect(told.map(({ level, variable }) => [level, variable])).toEqual(
+    expect.arrayContaining([
+      ["fatal", "SESSION_SECRET"],
+      ["fatal", "LIMIT_IP"],
+    ]),
+  );
+});
+
+test("the state cannot be in memory, which no two isolates share", async () => {
+  const { ask, service } = await start({ STATE: "memory" });
+  expect((await ask("/healthz")).status).toBe(500);
+  expect(service.lines().join("\n")).toContain("STATE cannot be memory here");
+});
+
+/** One number of Redis's `INFO`. */
+async function readInfo(port: number, name: string): Promise<number> {
+  const redis = new Redis(port, "127.0.0.1");
+  const info = await redis.info();
+  redis.disconnect();
+  return Number(new RegExp(`${name}:(\\d+)`).exec(info)?.[1]);
+}

@@ -1,0 +1,197 @@
+/** The state's object decides as the in-process state does, and keeps what it decided. */
+import * as fc from "fast-check";
+import { afterAll, beforeAll, expect, test } from "vitest";
+
+import type {
+  AdmissionState,
+  AdmitOutcome,
+  AdmitRequest,
+  Ticket,
+} from "../../src/admission/admission.ts";
+import { compilePolicies, type LimitPolicies } from "../../src/admission/limit-policy.ts";
+import { createMemoryState } from "../../src/admission/memory-state.ts";
+import type { ChatId } from "../../src/branded.ts";
+import { SWEEP_EVERY_MS } from "../../src/platform/worker/sweep.ts";
+import {
+  ALL_VERDICTS,
+  authPolicy,
+  describeUse,
+  sessionOf,
+  settings,
+  type Step,
+  step,
+} from "../support/histories.ts";
+import { createMovableClock, OWNER_TTL_MS } from "../support/state-fixtures.ts";
+import { type RunningObjects, startStateObjects } from "../support/state-objects.ts";
+import type { ReplayedCall } from "./shifted-state-object.ts";
+
+let objects: RunningObjects;
+
+beforeAll(async () => {
+  objects = await startStateObjects();
+});
+afterAll(() => objects.close());
+
+const START_MS = Date.UTC(2026, 0, 1);
+const START_US = START_MS * 1_000;
+
+test("random histories are decided alike by the in-process state and by the object", async () => {
+  const verdicts = new Set<AdmitOutcome["kind"]>();
+  let runs = 0;
+  await fc.assert(
+    fc.asyncProperty(
+      settings,
+      fc.array(step, { minLength: 1, maxLength: 60, size: "max" }),
+      async (limits, steps) => {
+        runs += 1;
+        const clock = createMovableClock(START_MS);
+        const memory = createMemoryState(clock, OWNER_TTL_MS);
+        const tickets: Ticket[] = [];
+        const calls: ReplayedCall[] = [];
+        const expected: unknown[] = [];
+        for (const [index, taken] of steps.entries()) {
+          if (taken.do === "wait") {
+            clock.advanceMs(taken.us / 1_000);
+            continue;
+          }
+          const call = describeCall(taken, index, compilePolicies(limits), tickets);
+          if (call === undefined) continue;
+          calls.push({ ...call, atUs: Math.round(clock.epochMs() * 1_000) });
+          const result = await ask(memory, call);
+          expected.push(result);
+          if (call.method !== "admit") continue;
+          const outcome = result as AdmitOutcome;
+          verdicts.add(outcome.kind);
+          if ("ticket" in outcome) tickets.unshift(outcome.ticket);
+        }
+        // Cloned: the generator's objects have no prototype, which the way there does not carry.
+        const plain = structuredClone(calls);
+        const replayed = await objects.get(`history ${runs}`).replay(plain, OWNER_TTL_MS);
+        expect(replayed).toEqual(expected);
+      },
+    ),
+    { numRuns: 500 },
+  );
+  expect([...verdicts].toSorted()).toEqual(ALL_VERDICTS);
+}, 120_000);
+
+type Call = Omit<ReplayedCall, "atUs">;
+
+function ask(state: AdmissionState, { method, args }: Call): Promise<unknown> {
+  return Reflect.apply(state[method], state, args) as Promise<unknown>;
+}
+
+/** What a step asks of a state; undefined where its ticket was never had. */
+function describeCall(
+  taken: Exclude<Step, { do: "wait" }>,
+  index: number,
+  policies: LimitPolicies,
+  tickets: readonly Ticket[],
+): Call | undefined {
+  switch (taken.do) {
+    case "admit": {
+      const session = sessionOf(taken.subject, START_MS);
+      const chat = describeUse(taken, index);
+      const request = { ...session, addressKey: `a${taken.address}`, policies, chat };
+      return { method: "admit", args: [request] };
+    }
+    case "settle":
+    case "renew": {
+      const ticket = tickets[taken.ticket];
+      if (ticket === undefined) return undefined;
+      return {
+        method: taken.do,
+        args: [ticket, taken.do === "settle" ? taken.settlement : taken.mark],
+      };
+    }
+    case "own": {
+      const { subjectKey, workspaceId } = sessionOf(taken.subject, START_MS);
+      const chatId = `c${taken.chat}`;
+      return {
+        method: "own",
+        args: [{ workspaceId, subjectKey, chatId, mark: undefined, stamped: taken.stamped }],
+      };
+    }
+    case "wrong_credentials":
+      return { method: "countAuthFailure", args: [`a${taken.address}`, authPolicy] };
+    case "check":
+      return {
+        method: "checkSession",
+        args: [sessionOf(taken.subject, START_MS - taken.issuedAgoMs)],
+      };
+    case "revoke":
+      return { method: "revokeSession", args: [sessionOf(taken.subject, START_MS), taken.forMs] };
+    case "cut_off": {
+      const subjectKey = taken.subject === undefined ? undefined : `s${taken.subject}`;
+      return { method: "cutOff", args: [{ workspaceId: 42, subjectKey, forMs: 86_400_000 }] };
+    }
+  }
+}
+
+function admission(token: string): AdmitRequest {
+  return {
+    ...sessionOf(1, START_MS),
+    addressKey: "a1",
+    policies: compilePolicies({
+      session: { quota: 2, windowSeconds: 60, burst: 2 },
+      sessionDaily: "off",
+      workspace: { quota: 9, windowSeconds: 60, burst: 9 },
+      ip: "off",
+    }),
+    chat: {
+      chatId: "c1" as ChatId,
+      access: "open",
+      message: { token, fingerprint: `f-${token}`, keyDigest: `k-${token}` },
+    },
+  };
+}
+
+test("a call past its deadline does nothing", async () => {
+  const object = objects.get("late");
+  const options = { deadlineMs: -1, ownerTtlMs: OWNER_TTL_MS };
+  expect(await object.call("admit", [admission("one")], options)).toBeUndefined();
+  expect(await object.countEntries()).toBeUndefined();
+});
+
+test("an admission that was not heard in time is taken back: limits, chat and key", async () => {
+  const object = objects.get("withdrawn");
+  const admit = (token: string): Promise<unknown[]> =>
+    object.replay([{ atUs: START_US, method: "admit", args: [admission(token)] }], OWNER_TTL_MS);
+  const [first] = (await admit("one")) as AdmitOutcome[];
+  if (first?.kind !== "admitted") throw new Error("the first is admitted");
+  await object.withdraw(admission("one"), first, OWNER_TTL_MS);
+  const [again] = (await admit("one")) as AdmitOutcome[];
+  expect(again).toMatchObject({ kind: "admitted", limits: first.limits });
+  expect(await admit("two")).toMatchObject([{ kind: "chat_busy" }]);
+});
+
+test("what it decided outlives the object in memory", async () => {
+  const admit = (token: string) =>
+    objects
+      .get("ended")
+      .replay([{ atUs: START_US, method: "admit", args: [admission(token)] }], OWNER_TTL_MS);
+  expect(await admit("one")).toMatchObject([{ kind: "admitted" }]);
+  // The call itself fails by that.
+  await objects
+    .get("ended")
+    .end()
+    .catch(() => undefined);
+  expect(await admit("two")).toMatchObject([{ kind: "chat_busy" }]);
+});
+
+test("the sweep deletes what has expired and nothing else, and an empty object keeps no table", async () => {
+  const object = objects.get("swept");
+  const at = (ms: number, call: Call) =>
+    object.replay([{ ...call, atUs: START_US + ms * 1_000 }], OWNER_TTL_MS);
+  const session = sessionOf(1, START_MS);
+  await at(0, { method: "countAuthFailure", args: ["a1", authPolicy] });
+  await at(0, { method: "revokeSession", args: [session, 2 * SWEEP_EVERY_MS] });
+  expect(await object.countEntries()).toBe(2);
+  await object.runAlarmAt(START_US + SWEEP_EVERY_MS * 1_000);
+  expect(await object.countEntries()).toBe(1);
+  const check: Call = { method: "checkSession", args: [session] };
+  expect(await at(SWEEP_EVERY_MS, check)).toEqual(["revoked"]);
+  await object.runAlarmAt(START_US + 3 * SWEEP_EVERY_MS * 1_000);
+  expect(await object.countEntries()).toBeUndefined();
+  expect(await at(3 * SWEEP_EVERY_MS, check)).toEqual(["valid"]);
+});

@@ -30,6 +30,7 @@ import { createAuthenticator } from "./session/authenticate.ts";
 import { createSessionCookies } from "./session/session-cookie.ts";
 import type { Session } from "./session/session.ts";
 import { endSession, exchangeSession, readSession } from "./session-routes.ts";
+import { createCircuitBreaker } from "./upstream/circuit-breaker.ts";
 import { createUponaiClient } from "./upstream/uponai-client.ts";
 import { createWorkspaceResolver, type Workspace } from "./workspace.ts";
 
@@ -56,7 +57,12 @@ export function createApp(config: Config, services: Services): App {
   const messageSchema = createMessageSchema(config.contentCharsMax);
   const chatParts = {
     ...services,
-    upstream: createUponaiClient(services.transport, clock, config.upstream.timeoutMs),
+    upstream: createUponaiClient(
+      services.transport,
+      clock,
+      config.upstream.timeoutMs,
+      createCircuitBreaker(clock),
+    ),
     notFoundPace: createNotFoundPace(),
     chatAccess: config.chats.access,
     recoveryWindowMs: config.upstream.recoveryWindowMs,

@@ -36,6 +36,7 @@ const STATUSES: Record<ProblemCode, number> = {
   upstream_malformed: 502,
   upstream_auth_failed: 502,
   upstream_busy: 503,
+  upstream_unavailable: 503,
   overloaded: 503,
   state_unavailable: 503,
   auth_unavailable: 503,

@@ -137,6 +137,12 @@ const catalogue = {
     title: "The chat service is busy",
     detail: "Wait for the number of seconds in the Retry-After header, then try again.",
   },
+  upstream_unavailable: {
+    status: 503,
+    title: "The chat service is out",
+    detail:
+      "Wait for the number of seconds in the Retry-After header, then try again; the message was not sent.",
+  },
   overloaded: {
     status: 503,
     title: "This service is at its capacity",

@@ -40,6 +40,20 @@ export function classifyReply(reply: UpstreamReply, nowMs: number): Failure {
   }
 }
 
+/** Whether the upstream as a whole seems to be out; a refusal (4xx) shows that it is not. */
+export function hasFailed(reply: UpstreamReply): boolean {
+  switch (reply.kind) {
+    case "not_sent":
+    case "lost":
+    case "timeout":
+      return true;
+    case "unusable":
+      return false;
+    case "answer":
+      return reply.status >= 500;
+  }
+}
+
 function classifyStatus(status: number, retryAfterSeconds: number | undefined): Failure {
   if (status === 429 || (status === 503 && retryAfterSeconds !== undefined)) {
     const seconds = retryAfterSeconds ?? 1;

@@ -5,6 +5,7 @@ import type { ChatId, WorkspaceId } from "../branded.ts";
 import type { ProblemCode } from "../problem.ts";
 import type { Fate } from "./classify-reply.ts";
 import type { UpstreamReply, UpstreamRequest } from "./transport.ts";
+import { createCircuitBreaker } from "./circuit-breaker.ts";
 import { createUponaiClient, type UponaiClient, type UpstreamAccount } from "./uponai-client.ts";
 
 const NOW_MS = Date.parse("2026-04-20T12:00:00Z");
@@ -31,6 +32,7 @@ beforeEach(() => {
   sent = [];
   replies = [];
   let monotonicMs = 0;
+  const clock = { epochMs: () => NOW_MS, monotonicMs: () => monotonicMs };
   client = createUponaiClient(
     (request) => {
       sent.push(request);
@@ -40,8 +42,9 @@ beforeEach(() => {
       if (next === undefined) throw new Error("one request too many");
       return Promise.resolve(next);
     },
-    { epochMs: () => NOW_MS, monotonicMs: () => monotonicMs },
+    clock,
     TIMEOUT_MS,
+    createCircuitBreaker(clock),
   );
 });
 

@@ -5,7 +5,8 @@
  */
 import type { ChatId, WorkspaceId } from "../branded.ts";
 import type { Clock } from "../clock.ts";
-import { classifyReply, type Failure } from "./classify-reply.ts";
+import type { CircuitBreaker } from "./circuit-breaker.ts";
+import { classifyReply, type Failure, hasFailed } from "./classify-reply.ts";
 import {
   parseChat,
   parseCompletion,
@@ -91,11 +92,15 @@ interface Call<Answer> {
   readonly read: (status: number, body: string) => { readonly answer: Answer } | undefined;
 }
 
-/** @param timeoutMs longest time for a call, with its retries */
+/**
+ * @param timeoutMs longest time for a call, with its retries
+ * @param circuit of the one origin that `transport` reaches
+ */
 export function createUponaiClient(
   transport: UpstreamTransport,
   clock: Clock,
   timeoutMs: number,
+  circuit: CircuitBreaker,
 ): UponaiClient {
   // By account, not by workspace: two accounts can reach one workspace with tokens of their own.
   const rings = new WeakMap<UpstreamAccount, TokenRing>();
@@ -113,6 +118,18 @@ export function createUponaiClient(
     trace: TraceIds,
     { method, path, body, timeoutMs: callMs, read }: Call<Answer>,
   ): Promise<CallOutcome<Answer>> => {
+    const pass = circuit.enter();
+    if (pass.kind === "open") {
+      const { retryAfterSeconds } = pass;
+      const nothing: CallRecord = { status: undefined, ms: 0, retries: 0 };
+      return {
+        kind: "failed",
+        code: "upstream_unavailable",
+        fate: "not_taken",
+        retryAfterSeconds,
+        call: nothing,
+      };
+    }
     const startedMs = clock.monotonicMs();
     const ring = ringOf(account);
     const text = body === undefined ? {} : { body: JSON.stringify(body) };
@@ -137,6 +154,8 @@ export function createUponaiClient(
         reply = await send(token);
       }
     }
+    // The call as a whole counts, not each of its tries.
+    circuit.record(pass, hasFailed(reply));
     const record: CallRecord = {
       status: reply.kind === "answer" ? reply.status : undefined,
       ms: clock.monotonicMs() - startedMs,

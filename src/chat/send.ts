@@ -3,12 +3,13 @@
  * the answer. Whoever calls it has proven the session and the workspace and validated the message;
  * it asks for all three by type. `docs/exactly-once.md` has the states and the reasons.
  */
-import type {
-  Claim,
-  MessageRef,
-  Settlement,
-  SettleOutcome,
-  Ticket,
+import {
+  type Claim,
+  LOCK_LEASE_US,
+  type MessageRef,
+  type Settlement,
+  type SettleOutcome,
+  type Ticket,
 } from "../admission/admission.ts";
 import type { TranscriptMark } from "../admission/transcript-mark.ts";
 import { answerJson, type Exchange } from "../exchange.ts";
@@ -82,9 +83,12 @@ async function sendAdmitted(
   const startedMs = parts.clock.monotonicMs();
   const { result, settled } = await whileLeased(parts, exchange, ticket, async () => {
     const prepared = await prepare(parts, exchange, message, ticket);
-    return prepared.kind === "stopped"
-      ? prepared.sent
-      : complete(parts, exchange, message, prepared);
+    if (prepared.kind === "stopped") return prepared.sent;
+    // A machine that stood still: others went on, and were told that this message is not known of.
+    if (parts.clock.monotonicMs() - startedMs >= UNSENT_MS_MAX) {
+      return notTaken({ code: "state_unavailable", fate: "not_taken" }, prepared);
+    }
+    return complete(parts, exchange, message, prepared);
   });
   if (result.kind === "problem" && result.code === "chat_not_found") {
     throw notFound(parts, exchange, startedMs);
@@ -101,6 +105,9 @@ interface Prepared {
   /** The transcript was to be counted, and could not be read. */
   readonly unread?: true;
 }
+
+/** Longest time between admission and sending, in milliseconds: the lease's. */
+const UNSENT_MS_MAX = LOCK_LEASE_US / 1_000;
 
 /** Longest look at a chat before a message is sent into it, in milliseconds. */
 const PREPARE_MS_MAX = 5_000;

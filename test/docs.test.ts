@@ -13,6 +13,7 @@ const pages = [
   "docs/request-flow.md",
   "docs/failure-modes.md",
   "docs/sessions.md",
+  "docs/redis.md",
   "docs/state-keys.md",
   "docs/performance.md",
   "docs/workers.md",

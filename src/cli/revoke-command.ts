@@ -53,9 +53,9 @@ export const revokeCommand: Command = {
     if (config.state.kind !== "redis") {
       throw new CommandError("the service's state is in its own process: restart it instead");
     }
-    const { url, prefix } = config.state;
+    const { address, prefix } = config.state;
     const log = { log: () => undefined };
-    const connection = createNodeRedis(url, CONNECT_TIMEOUT_MS, log);
+    const connection = createNodeRedis(address, CONNECT_TIMEOUT_MS, log);
     try {
       const failure = await connection.connected(CONNECT_TIMEOUT_MS);
       if (failure !== undefined) throw new CommandError(`Redis cannot be reached (${failure})`);

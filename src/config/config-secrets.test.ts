@@ -47,6 +47,23 @@ const mistakes: readonly (readonly [VariableName, string, (secret: string) => st
   ["REDIS_URL", "another scheme", (secret) => `http://:${secret}@redis.example`],
   ["REDIS_URL", "no scheme", (secret) => `:${secret}@redis.example:6379`],
   ["REDIS_URL", "no host", (secret) => `redis://:${secret}@`],
+  ["REDIS_URL", "a comma in the password", (secret) => `redis://:${secret},x@redis.example`],
+  [
+    "REDIS_URL",
+    "another password",
+    (secret) => `redis://:${secret}@a.example,:${secret}x@b.example`,
+  ],
+  ["REDIS_URL", "no primary", (secret) => `redis+sentinel://:${secret}@a.example,b.example`],
+  [
+    "REDIS_URL",
+    "a misspelt member",
+    (secret) => `redis+sentinel://a/main?sentinelPasword=${secret}`,
+  ],
+  [
+    "REDIS_URL",
+    "half an escape",
+    (secret) => `redis+sentinel://a/main?sentinelPassword=${secret}%`,
+  ],
   ["WORKSPACES", "a token instead of the table", (secret) => secret],
   ["WORKSPACES", "unfinished JSON", (secret) => `{"acme":{"id":1,"apiToken":"${secret}"`],
   ["WORKSPACES", "JSON with a stray word", (secret) => `{"acme":{"id":1,"apiToken":${secret}}}`],

@@ -168,7 +168,7 @@ describe("state", () => {
     const { config, warnings } = accepted({ ...GOOD, REDIS_URL: "redis://127.0.0.1" });
     expect(config.state).toEqual({
       kind: "redis",
-      url: "redis://127.0.0.1",
+      address: expect.objectContaining({ kind: "single" }),
       prefix: "bff:",
       timeoutMs: 500,
     });

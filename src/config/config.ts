@@ -4,6 +4,7 @@
  */
 import type { WorkspaceId } from "../branded.ts";
 import type { LogLevel } from "../logger.ts";
+import type { RedisAddress } from "./redis-url.ts";
 import { suggestVariable } from "./suggest-variable.ts";
 import type { QuotaSetting } from "./units.ts";
 import {
@@ -66,7 +67,7 @@ export interface Config {
     | { readonly kind: "durable-object"; readonly timeoutMs: number }
     | {
         readonly kind: "redis";
-        readonly url: string;
+        readonly address: RedisAddress;
         readonly prefix: string;
         readonly timeoutMs: number;
       };
@@ -302,9 +303,13 @@ function resolveState(
       report("REDIS_URL", "is required with STATE=redis");
       return undefined;
     }
+    if (embedded === "durable-object" && values.REDIS_URL.kind !== "single") {
+      report("REDIS_URL", "must be one server on Workers, where each request connects anew");
+      return undefined;
+    }
     return {
       kind,
-      url: values.REDIS_URL,
+      address: values.REDIS_URL,
       prefix: values.REDIS_PREFIX ?? "bff:",
       timeoutMs,
     };

@@ -307,25 +307,16 @@ const cases: Record<VariableName, VariableCase> = {
     ],
     wrong: WRONG_QUOTAS,
   },
+  // The syntax has tests of its own beside `redis-url.ts`.
   REDIS_URL: {
-    read: (config) => (config.state.kind === "redis" ? config.state.url : undefined),
+    read: (config) => (config.state.kind === "redis" ? config.state.address.kind : undefined),
     standard: undefined,
     right: [
-      ["redis://127.0.0.1:6379/0", "redis://127.0.0.1:6379/0"],
-      ["rediss://:pw@redis.example", "rediss://:pw@redis.example"],
+      ["redis://127.0.0.1:6379/0", "single"],
+      ["redis://a.example,b.example", "cluster"],
+      ["rediss+sentinel://a.example,b.example/main", "sentinel"],
     ],
-    wrong: [
-      "redis.example:6379",
-      "http://redis.example",
-      "redis://",
-      "127.0.0.1",
-      "redis",
-      "redis://redis.example/abc",
-      "redis://redis.example/0/1",
-      "redis://redis.example?enableOfflineQueue=true",
-      "redis://redis.example/0#x",
-      "redis://:100%@redis.example",
-    ],
+    wrong: ["redis.example:6379", "http://redis.example", "redis://", "redis"],
   },
   STATE: {
     read: (config) => config.state.kind,

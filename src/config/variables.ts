@@ -5,6 +5,7 @@
 import { base64url } from "jose";
 import { z } from "zod";
 
+import { redisUrl } from "./redis-url.ts";
 import { parseByteSize, parseDuration, parseQuota } from "./units.ts";
 import { workspaceTable } from "./workspace-table.ts";
 
@@ -111,24 +112,6 @@ function isOrigin(text: string): boolean {
   if (protocol === "https:") return origin === text;
   if (protocol !== "http:") return true;
   return origin === text && (LOOPBACK_HOSTS.has(hostname) || hostname.endsWith(".localhost"));
-}
-
-const redisUrl = parsed((text) => {
-  if (!URL.canParse(text)) return undefined;
-  const { protocol, hostname, pathname, search, hash, username, password } = new URL(text);
-  const server = (protocol === "redis:" || protocol === "rediss:") && hostname !== "";
-  // Options in the query would override the client's safety settings.
-  const plain = search === "" && hash === "" && /^(?:\/\d{0,3})?$/.test(pathname);
-  return server && plain && canDecode(username) && canDecode(password) ? text : undefined;
-}, "a redis:// or rediss:// URL of one Redis server: no query, a number as path, special characters of the password percent-encoded");
-
-function canDecode(text: string): boolean {
-  try {
-    decodeURIComponent(text);
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 export const variables = {
@@ -312,7 +295,8 @@ export const variables = {
   }),
   REDIS_URL: define({
     schema: redisUrl,
-    about: "Redis that holds limits and locks, shared by all instances: redis:// or rediss://.",
+    about:
+      "Redis that holds limits and locks, shared by all instances: redis:// or rediss:// (TLS). Several nodes, comma-separated, are a Redis Cluster; redis+sentinel://host,host/name asks Sentinels. See docs/redis.md.",
     example: "redis://127.0.0.1:6379/0",
     standard: "unset: state in this process, with a warning; refused in production",
     secret: true,

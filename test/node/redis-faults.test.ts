@@ -260,3 +260,14 @@ test("a wrong Redis password is named in the log, without the password", async (
     await guarded.kill();
   }
 });
+
+test("a primary that has become read-only is named in the log, and served from once it is not", async () => {
+  const admin = new Redis(redis.url);
+  await admin.replicaof("127.0.0.1", 1);
+  await expectUnavailable(await sendMessage(bff.url, "hi"));
+  await bff.waitForLine(({ reason }) => reason === "READONLY");
+  await admin.replicaof("NO", "ONE");
+  admin.disconnect();
+  await expect.poll(() => readyStatus(), { timeout: 10_000 }).toBe(200);
+  expect((await sendMessage(bff.url, "hi")).status).toBe(201);
+});

@@ -5,6 +5,7 @@ import { CHROMIUM_NAMES } from "./browser.ts";
 
 export default function setUp(): void {
   requireProgram(["redis-server"], "redis-server", "brew install redis");
+  requireProgram(["openssl"], "openssl", "brew install openssl");
   requireProgram(CHROMIUM_NAMES, "chromium", "brew install --cask chromium");
 }
 
@@ -20,7 +21,7 @@ function requireProgram(names: readonly string[], debianPackage: string, elsewhe
     if (names.some(isInstalled)) return;
   }
   throw new Error(
-    `The tests start ${debianPackage}, which is not installed: sudo apt-get install ${debianPackage} (Debian, Ubuntu), or ${elsewhere} (macOS).`,
+    `The tests need ${debianPackage}, which is not installed: sudo apt-get install ${debianPackage} (Debian, Ubuntu), or ${elsewhere} (macOS).`,
   );
 }
 

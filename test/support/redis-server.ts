@@ -16,22 +16,27 @@ export interface RedisServer {
   start(): Promise<void>;
 }
 
-export async function startRedis(args: readonly string[] = []): Promise<RedisServer> {
+/** Settings of redis-server as its arguments. */
+export function toArguments(settings: Readonly<Record<string, string | number>>): string[] {
+  return Object.entries(settings).flatMap(([name, value]) => [`--${name}`, String(value)]);
+}
+
+/**
+ * @param args more options of redis-server
+ * @param file configuration that it may write to, which a Sentinel needs
+ */
+export async function startRedis(
+  args: readonly string[] = [],
+  file?: string,
+): Promise<RedisServer> {
   const port = await findFreePort();
   let child: ChildProcess | undefined;
 
   const start = async () => {
-    const base = [
-      "--port",
-      String(port),
-      "--bind",
-      "127.0.0.1",
-      "--save",
-      "",
-      "--appendonly",
-      "no",
-    ];
-    child = spawn("redis-server", [...base, ...args], { stdio: "ignore" });
+    const listen = ["--port", String(port), "--bind", "127.0.0.1"];
+    const base = file === undefined ? [...listen, "--save", "", "--appendonly", "no"] : listen;
+    const first = file === undefined ? [] : [file];
+    child = spawn("redis-server", [...first, ...base, ...args], { stdio: "ignore" });
     await waitUntilAnswering(port);
   };
   const kill = async () => {

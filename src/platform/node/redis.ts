@@ -1,10 +1,14 @@
 /** Owns the connection to Redis on Node: one client, shared, that fails fast and heals itself. */
-import { Redis, ReplyError } from "ioredis";
+import { ReplyError } from "ioredis";
 
 import type { RedisConnection } from "../../admission/redis-state.ts";
 import { redisScripts } from "../../admission/scripts.ts";
+import type { RedisAddress } from "../../config/redis-url.ts";
 import type { Logger } from "../../logger.ts";
+import { systemClock } from "../clock.ts";
 import { readErrorCode } from "../redis-error-code.ts";
+import { createReachability } from "./reachability.ts";
+import { createRedisClient } from "./redis-client.ts";
 
 export interface NodeRedis extends RedisConnection {
   /** Resolves once it is connected; with a word for what failed when that takes longer. */
@@ -12,75 +16,57 @@ export interface NodeRedis extends RedisConnection {
   readonly close: () => void;
 }
 
-/** Longest pause between two attempts to reconnect, in milliseconds. */
-const RECONNECT_MS_MAX = 1_000;
+/** How long no node of a Cluster must have failed before it counts as reachable again. */
+const CLUSTER_QUIET_MS = 1_000;
 
-/**
- * @param url `redis://` or `rediss://`, with user, password and database as it likes
- * @param timeoutMs longest wait for an answer; a connection silent for four times as long is given up
- */
-export function createNodeRedis(url: string, timeoutMs: number, log: Logger): NodeRedis {
-  const redis = new Redis(url, {
-    // While there is no connection every request must know at once, not wait in a queue.
-    enableOfflineQueue: false,
-    // A command whose connection broke may have run: it must not run again by itself.
-    autoResendUnfulfilledCommands: false,
-    maxRetriesPerRequest: 0,
-    connectTimeout: Math.max(timeoutMs, 1_000),
-    // A Redis that hangs is hung up on, so that what waits for it does not pile up here.
-    socketTimeout: timeoutMs * 4,
-    retryStrategy: (times) => Math.min(50 * 2 ** Math.min(times, 5), RECONNECT_MS_MAX),
-    // After a fail-over the old primary is read-only: the connection is made anew.
-    reconnectOnError: (error) => readErrorCode(error) === "READONLY",
-    // Commands of one turn of the event loop share a write.
-    enableAutoPipelining: true,
-  });
-  for (const { name, lua } of redisScripts) redis.defineCommand(name, { lua });
-
-  /** Undefined until either was seen; each change is said once, not each of its thousand effects. */
-  let reachable: boolean | undefined;
-  const succeeded = () => {
-    if (reachable === false) log.log("info", "state is reachable again");
-    reachable = true;
+/** @param timeoutMs longest wait for an answer, in milliseconds */
+export function createNodeRedis(address: RedisAddress, timeoutMs: number, log: Logger): NodeRedis {
+  const isCluster = address.kind === "cluster";
+  const reachability = createReachability(systemClock, log, isCluster ? CLUSTER_QUIET_MS : 0);
+  const listeners = new Set<() => void>();
+  const tellReady = () => {
+    for (const listener of listeners) listener();
   };
+
+  let usable = false;
   let closing = false;
+  /** What was last heard of a connection; explains the failures that follow. */
+  let hint: string | undefined;
   const failed = (reason: string) => {
     // Our own goodbye is no outage.
-    if (closing) return;
-    if (reachable !== false) log.log("error", "state is unreachable", { reason });
-    reachable = false;
+    if (!closing) reachability.failed(reason);
   };
-  redis.on("error", (error: Error) => failed(readErrorCode(error)));
-  redis.on("close", () => {
-    usable = false;
-    failed("closed");
+  const client = createRedisClient(address, timeoutMs, {
+    up: () => {
+      usable = true;
+      tellReady();
+    },
+    down: (reason) => {
+      usable = false;
+      failed(hint ?? reason);
+    },
+    hint: (reason) => {
+      hint = reason;
+    },
+    failed: (reason) => failed(isCluster ? (hint ?? reason) : reason),
   });
-
-  // The client goes on in database 0 where the one that was meant cannot be had; we do not.
-  let usable = false;
-  const listeners = new Set<() => void>();
-  redis.on("ready", () => {
-    redis.select(redis.options.db ?? 0).then(
-      () => {
-        usable = true;
-        for (const listener of listeners) listener();
-      },
-      (error: unknown) => failed(readErrorCode(error)),
-    );
-  });
+  for (const { name, lua } of redisScripts) client.defineCommand(name, { lua });
 
   const run: RedisConnection["run"] = async (script, keys, args) => {
-    const command: unknown = Reflect.get(redis, script.name);
+    const command: unknown = Reflect.get(client, script.name);
     if (typeof command !== "function") throw new Error("script is not defined");
     if (!usable) throw new Error("there is no connection");
     try {
       // What a defined command returns is unknown to its types; `redis-state.ts` checks it.
-      const reply: unknown = await Reflect.apply(command, redis, [keys.length, ...keys, ...args]);
-      succeeded();
+      const reply: unknown = await Reflect.apply(command, client, [keys.length, ...keys, ...args]);
+      // A Cluster stays connected while one of its nodes fails and comes back.
+      if (reachability.succeeded() && isCluster) tellReady();
+      hint = undefined;
       return reply;
     } catch (error) {
-      // Without a connection the reason was said when it broke.
+      // Without a connection the reason was said when it broke; a Cluster's is one of several.
       if (error instanceof ReplyError) failed(readErrorCode(error));
+      else if (isCluster) failed(hint ?? "closed");
       throw error;
     }
   };
@@ -90,21 +76,17 @@ export function createNodeRedis(url: string, timeoutMs: number, log: Logger): No
     onReady: (listener) => void listeners.add(listener),
     connected: (waitMs) =>
       new Promise((resolve) => {
-        let reason = "timeout";
-        const timer = setTimeout(() => resolve(reason), waitMs);
+        const timer = setTimeout(() => resolve(hint ?? "timeout"), waitMs);
         const done = () => {
           clearTimeout(timer);
           resolve(undefined);
         };
         if (usable) done();
         listeners.add(done);
-        redis.on("error", (error: Error) => {
-          reason = readErrorCode(error);
-        });
       }),
     close: () => {
       closing = true;
-      redis.disconnect();
+      client.disconnect();
     },
   };
 }

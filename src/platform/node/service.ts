@@ -90,8 +90,8 @@ async function createState(
   if (config.state.kind !== "redis") {
     return { state: createMemoryState(systemClock, ownerTtlMs), close: () => undefined };
   }
-  const { url, prefix, timeoutMs } = config.state;
-  const connection = createNodeRedis(url, timeoutMs, log);
+  const { address, prefix, timeoutMs } = config.state;
+  const connection = createNodeRedis(address, timeoutMs, log);
   // In vain where Redis is down: then the service starts all the same, and says so on `/readyz`.
   await connection.connected(STATE_WAIT_MS);
   return {

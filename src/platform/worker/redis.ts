@@ -8,12 +8,20 @@ import { Redis, ReplyError } from "ioredis";
 
 import type { RedisConnection } from "../../admission/redis-state.ts";
 import type { RedisScript } from "../../admission/script.ts";
+import type { RedisAddress } from "../../config/redis-url.ts";
 import type { Logger } from "../../logger.ts";
 import { readErrorCode } from "../redis-error-code.ts";
 import { currentScope } from "./request-scope.ts";
 
+/** Clusters and Sentinels have to be asked for their nodes first, by each request anew. */
+export type SingleRedisAddress = RedisAddress & { readonly kind: "single" };
+
 /** @param timeoutMs longest wait for an answer; a connection silent for four times as long is given up */
-export function createWorkerRedis(url: string, timeoutMs: number, log: Logger): RedisConnection {
+export function createWorkerRedis(
+  address: SingleRedisAddress,
+  timeoutMs: number,
+  log: Logger,
+): RedisConnection {
   const owner = {};
   /** Undefined until either was seen; each change is said once per isolate, not by each request. */
   let reachable: boolean | undefined;
@@ -37,7 +45,7 @@ export function createWorkerRedis(url: string, timeoutMs: number, log: Logger): 
   };
 
   const open = (): RequestRedis => {
-    const connection = connect(url, timeoutMs, report);
+    const connection = connect(address, timeoutMs, report);
     currentScope().onEnd(() => connection.close());
     connection.opened.then(
       () => {
@@ -79,8 +87,16 @@ interface RequestRedis {
 /** Says that Redis answered, or by a word why it did not. */
 type Report = (reason?: string) => void;
 
-function connect(url: string, timeoutMs: number, report: Report): RequestRedis {
-  const redis = new Redis(url, {
+function connect(
+  { node, database, credentials, tls }: SingleRedisAddress,
+  timeoutMs: number,
+  report: Report,
+): RequestRedis {
+  const redis = new Redis({
+    ...node,
+    ...credentials,
+    ...(tls && { tls: {} }),
+    db: database,
     lazyConnect: true,
     // One request, one connection, one try: the next request makes its own.
     retryStrategy: () => null,

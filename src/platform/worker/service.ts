@@ -111,11 +111,11 @@ async function createState(
   { STATE_OBJECT: objects }: WorkerBindings,
   log: Logger,
 ): Promise<AdmissionState | undefined> {
-  if (state.kind === "redis") {
+  if (state.kind === "redis" && state.address.kind === "single") {
     // A third of the program's start is the Redis client, which only those pay who use it.
     const { createWorkerRedis } = await import("./redis.ts");
-    const { url, prefix, timeoutMs } = state;
-    const connection = createWorkerRedis(url, timeoutMs, log);
+    const { address, prefix, timeoutMs } = state;
+    const connection = createWorkerRedis(address, timeoutMs, log);
     return createRedisState({ connection, prefix, timeoutMs, ownerTtlMs, clock: systemClock });
   }
   if (objects === undefined || state.kind !== "durable-object") return undefined;

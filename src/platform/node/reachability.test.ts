@@ -1,0 +1,43 @@
+import { beforeEach, expect, test } from "vitest";
+
+import { createReachability } from "./reachability.ts";
+
+let nowMs: number;
+let lines: string[];
+const clock = { epochMs: () => 0, monotonicMs: () => nowMs };
+const log = {
+  log: (_level: string, message: string, fields?: object) => {
+    lines.push([message, ...Object.values(fields ?? {}).map(String)].join(": "));
+  },
+};
+
+beforeEach(() => {
+  nowMs = 0;
+  lines = [];
+});
+
+test("an outage is said once, with its first reason, and so is its end", () => {
+  const reachability = createReachability(clock, log, 0);
+  for (const reason of ["closed", "ECONNREFUSED", "ECONNREFUSED"]) reachability.failed(reason);
+  expect([reachability.succeeded(), reachability.succeeded()]).toEqual([true, false]);
+  expect(lines).toEqual(["state is unreachable: closed", "state is reachable again"]);
+});
+
+test("without an outage nothing is said", () => {
+  const reachability = createReachability(clock, log, 0);
+  expect([reachability.succeeded(), reachability.succeeded()]).toEqual([false, false]);
+  expect(lines).toEqual([]);
+});
+
+test("an outage of one of many nodes ends when nothing has failed for a while", () => {
+  const reachability = createReachability(clock, log, 1_000);
+  for (; nowMs < 60_000; nowMs += 500) {
+    reachability.failed("closed");
+    expect(reachability.succeeded()).toBe(false);
+  }
+  nowMs += 499;
+  expect(reachability.succeeded()).toBe(false);
+  nowMs += 1;
+  expect(reachability.succeeded()).toBe(true);
+  expect(lines).toEqual(["state is unreachable: closed", "state is reachable again"]);
+});

@@ -4,7 +4,7 @@ import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 
 import type { UpstreamMessage } from "../upstream/message-schema.ts";
-import { advanceMark, findAnswer, markTranscript } from "./transcript.ts";
+import { advanceMark, findAnswer, learnMark, markTranscript } from "./transcript.ts";
 
 const hashing = {
   digest: (text: string) => createHash("sha256").update(text).digest("base64url"),
@@ -163,4 +163,40 @@ test("no answer is ever taken from before the mark, or from a message in other w
       expect(finding.messages.map(({ role }) => role)).not.toContain("user");
     }),
   );
+});
+
+test("an agent that repeats itself, and tells less than it did, moves the mark nowhere else", () => {
+  const tool: UpstreamMessage = { role: "assistant", content: null, tool_calls: [{ id: "t" }] };
+  const first = [user("hi"), tool, tool, agent("Yes.")];
+  const second = [user("hi"), agent("Yes.")];
+  // The completion listed its words alone, so the count lags behind by two.
+  const counted = [markTranscript(hashing, BEFORE)];
+  for (let sent = 0; sent < 2; sent += 1) {
+    counted.push(advanceMark(hashing, counted.at(-1) ?? MARK, "hi", [agent("Yes.")]));
+  }
+  const finding = findAnswer(
+    hashing,
+    [...BEFORE, ...first, ...second],
+    counted.at(-1) ?? MARK,
+    "hi",
+  );
+  expect(finding).toEqual({ kind: "elsewhere" });
+});
+
+const learn = (...messages: UpstreamMessage[]) => learnMark(hashing, messages);
+
+describe("a mark that is learnt", () => {
+  test("is that of a transcript in which everything is answered", () => {
+    expect(learn(...BEFORE)).toEqual(MARK);
+    expect(learn()).toEqual(markTranscript(hashing, []));
+    expect(learn(agent("Welcome"))).toEqual(markTranscript(hashing, [agent("Welcome")]));
+    expect(learnMark(hashing, null)).toBeUndefined();
+  });
+
+  test("is none where an answer may still come: it could pass for the next message's", () => {
+    const tool: UpstreamMessage = { role: "assistant", content: "", tool_calls: [{ id: "t" }] };
+    expect(learn(...BEFORE, user("two"))).toBeUndefined();
+    expect(learn(...BEFORE, user("two"), tool)).toBeUndefined();
+    expect(learn(...BEFORE, user("two"), user("three"), agent("to one of them"))).toBeUndefined();
+  });
 });

@@ -39,7 +39,8 @@ export interface ShiftedRedis {
   close(): void;
 }
 
-const REAL_NOW = "local now = time[1] * 1000000 + time[2]";
+/** How the scripts read the time; fixtures put their own in its place. */
+export const REAL_NOW = "local now = time[1] * 1000000 + time[2]";
 const SHIFTED_NOW = `${REAL_NOW} + (redis.call('GET', 'test:shift') or 0)`;
 
 /**

@@ -1,0 +1,132 @@
+/**
+ * A message is sent exactly once, whatever happens: random histories of messages, repeats, lost and
+ * late answers, instances that stall, die or lose their leases, and clients that leave. `watch.ts` has
+ * what must never happen.
+ *
+ * EXACTLY_ONCE_RUNS: how many histories; EXACTLY_ONCE_SEED repeats them.
+ */
+import * as fc from "fast-check";
+import { afterAll, beforeAll, expect, test } from "vitest";
+
+import { type RedisServer, startRedis } from "../support/redis-server.ts";
+import { conclude, histories } from "./history.ts";
+import { connectRedis, openMemory, type OpenState } from "./shared-states.ts";
+import { createFleet, type Fleet, holdTimers, World } from "./world.ts";
+
+const { EXACTLY_ONCE_RUNS: runs, EXACTLY_ONCE_SEED: seed } = process.env;
+const options = seed === undefined ? {} : { seed: Number(seed) };
+
+const environment = {
+  CHAT_ACCESS: "workspace",
+  LIMIT_SESSION: "off",
+  LIMIT_WORKSPACE: "off",
+  LIMIT_IP: "off",
+};
+
+let server: RedisServer;
+let redis: Awaited<ReturnType<typeof connectRedis>>;
+let fleet: Fleet;
+let releaseTimers: () => void;
+
+beforeAll(async () => {
+  server = await startRedis();
+  redis = await connectRedis(server.url);
+  fleet = await createFleet(environment);
+  releaseTimers = holdTimers();
+});
+afterAll(async () => {
+  releaseTimers();
+  redis.close();
+  await server.kill();
+});
+
+type Steps = Parameters<typeof fc.asyncModelRun<World, World, false, World>>[1];
+
+/** What happened in the histories, by outcome. */
+class Tally {
+  histories = 0;
+  steps = 0;
+  longest = 0;
+  readonly outcomes = new Map<string, number>();
+
+  add(world: World): void {
+    const steps = world.watch.lines.filter((line) => line.startsWith("-- ")).length - 1;
+    this.histories += 1;
+    this.steps += steps;
+    this.longest = Math.max(this.longest, steps);
+    for (const { asked, told } of world.attempts) {
+      if (told === undefined || asked.do !== "send") continue;
+      const how =
+        told.kind === "cut"
+          ? "cut"
+          : `${told.status} ${told.code ?? ""}${told.replayed ? "replayed" : told.recovered ? "recovered" : ""}`;
+      this.count(how);
+    }
+    for (const { stage } of world.upstream.posts) this.count(`post ${stage}`);
+  }
+
+  count(what: string): void {
+    this.outcomes.set(what, (this.outcomes.get(what) ?? 0) + 1);
+  }
+
+  of(what: string): number {
+    return this.outcomes.get(what) ?? 0;
+  }
+
+  report(): string {
+    const counted = [...this.outcomes].toSorted(([, one], [, other]) => other - one);
+    return [
+      `${this.histories} histories, ${this.steps} steps, longest ${this.longest}`,
+      ...counted.map(([what, times]) => `${String(times).padStart(8)} ${what}`),
+    ].join("\n");
+  }
+}
+
+async function play(open: OpenState, steps: Steps, tally: Tally): Promise<readonly string[]> {
+  const world = await World.create(fleet, open);
+  await fc.asyncModelRun(() => ({ model: world, real: world }), steps);
+  await conclude(world);
+  tally.add(world);
+  return world.watch.lines;
+}
+
+/** What came of each step; within one step Redis's way there and back decides who is first. */
+function inSteps(lines: readonly string[]): string[][] {
+  const steps: string[][] = [];
+  for (const line of lines) {
+    if (line.startsWith("-- ")) steps.push([]);
+    steps.at(-1)?.push(line);
+  }
+  return steps.map((step) => step.toSorted());
+}
+
+function report(tally: Tally): void {
+  if (runs !== undefined) console.log(tally.report());
+}
+
+test("with the state in the process", async () => {
+  const tally = new Tally();
+  await fc.assert(
+    fc.asyncProperty(histories(60), async (steps) => {
+      await play(openMemory, steps, tally);
+    }),
+    { numRuns: Number(runs ?? 1_000), ...options },
+  );
+  report(tally);
+  expect(tally.of("201 recovered")).toBeGreaterThan(0);
+  expect(tally.of("201 replayed")).toBeGreaterThan(0);
+}, 3_600_000);
+
+test("with the state in Redis, where the same steps have the same outcomes", async () => {
+  const tally = new Tally();
+  await fc.assert(
+    fc.asyncProperty(histories(60), async (steps) => {
+      const inProcess = await play(openMemory, steps, new Tally());
+      const inRedis = await play(redis.open, steps, tally);
+      expect(inSteps(inRedis)).toEqual(inSteps(inProcess));
+    }),
+    { numRuns: Math.ceil(Number(runs ?? 1_000) / 5), ...options },
+  );
+  report(tally);
+  expect(tally.of("201 recovered")).toBeGreaterThan(0);
+}, 3_600_000);

@@ -1,0 +1,107 @@
+/** The states that instances share in the histories, under a clock that stands until it is moved. */
+import { Redis } from "ioredis";
+
+import type { AdmissionState } from "../../src/admission/admission.ts";
+import { createMemoryState } from "../../src/admission/memory-state.ts";
+import { createRedisState, type RedisConnection } from "../../src/admission/redis-state.ts";
+import { redisScripts } from "../../src/admission/scripts.ts";
+import type { Clock } from "../../src/clock.ts";
+import { OWNER_TTL_MS, REAL_NOW } from "../support/state-fixtures.ts";
+
+export interface SharedState {
+  readonly state: AdmissionState;
+  /** The clock was moved to `nowMs` (epoch milliseconds), by `byMs`. */
+  moved(nowMs: number, byMs: number): void;
+}
+
+/** Makes an empty state for one history. */
+export type OpenState = (clock: Clock) => Promise<SharedState>;
+
+/** In the process, and no quicker to answer than Redis: nobody is overtaken in one and not the other. */
+export const openMemory: OpenState = (clock) => {
+  const memory = createMemoryState(clock, OWNER_TTL_MS);
+  const state: AdmissionState = {
+    ...memory,
+    admit: (request) => later(memory.admit(request)),
+    settle: (ticket, settlement) => later(memory.settle(ticket, settlement)),
+    renew: (ticket, markBefore) => later(memory.renew(ticket, markBefore)),
+  };
+  return Promise.resolve({ state, moved: () => undefined });
+};
+
+async function later<Answer>(answer: Promise<Answer>): Promise<Answer> {
+  await new Promise((resolve) => setImmediate(resolve));
+  return answer;
+}
+
+const HELD_NOW = "local now = tonumber(redis.call('GET', 'test:now'))";
+
+/** Real time goes on by itself while keys expire; every move of the held clock is a multiple of this. */
+export const TICK_MS = 250;
+
+/** Lets every key age with the held clock. What real time took off is given back. */
+const AGE = `
+for _, key in ipairs(redis.call('KEYS', '*')) do
+  local left = redis.call('PTTL', key)
+  if left >= 0 then
+    left = math.ceil(left / ${TICK_MS}) * ${TICK_MS} - ARGV[1]
+    if left > 0 then redis.call('PEXPIRE', key, left) else redis.call('DEL', key) end
+  end
+end
+redis.call('SET', 'test:now', ARGV[2])
+return 1
+`;
+
+/** The real scripts on a real Redis; only what they take for the time is the history's. */
+export async function connectRedis(
+  url: string,
+): Promise<{ readonly open: OpenState; close(): void }> {
+  const redis = new Redis(url);
+  for (const { name, lua } of redisScripts) {
+    if (lua.split(REAL_NOW).length !== 2) throw new Error(`${name} does not read the clock once`);
+    const held = lua.replace(REAL_NOW, HELD_NOW);
+    redis.defineCommand(name, { lua: held });
+    // Loaded before: a script that has to be sent again would be overtaken by the next command.
+    await redis.script("LOAD", held);
+  }
+  redis.defineCommand("testAge", { numberOfKeys: 0, lua: AGE });
+  await redis.script("LOAD", AGE);
+  const connection: RedisConnection = {
+    run: (script, keys, args) => call(redis, script.name, [keys.length, ...keys, ...args]),
+    onReady: () => undefined,
+  };
+  return {
+    close: () => redis.disconnect(),
+    open: async (clock) => {
+      await redis.flushdb();
+      await redis.set("test:now", clock.epochMs() * 1_000);
+      const options = {
+        connection,
+        prefix: "",
+        timeoutMs: 10_000,
+        ownerTtlMs: OWNER_TTL_MS,
+        clock,
+      };
+      const state = createRedisState(options);
+      // Until it knows Redis's time, a state asks for it first, and others would overtake.
+      await state.checkSession({
+        workspaceId: undefined,
+        subjectKey: "",
+        sessionKey: "",
+        issuedAtMs: 0,
+      });
+      return {
+        state,
+        // Not waited for: one connection keeps the order.
+        moved: (nowMs, byMs) => {
+          call(redis, "testAge", [byMs, nowMs * 1_000]).catch(() => undefined);
+        },
+      };
+    },
+  };
+}
+
+function call(redis: Redis, name: string, args: readonly (string | number)[]): Promise<unknown> {
+  const command = Reflect.get(redis, name) as (...all: unknown[]) => Promise<unknown>;
+  return command.call(redis, ...args);
+}

@@ -1,0 +1,137 @@
+/** What must never happen, whatever does; and a count of what did. */
+import type { Post } from "./upstream-model.ts";
+import type { Attempt, Told } from "./world.ts";
+
+/** How long a key is promised to be remembered, in milliseconds: 24 h. */
+const KEPT_MS = 86_400_000;
+
+/** Statuses that a message or a look can be answered with here. */
+const STATUSES: ReadonlySet<number> = new Set([200, 201, 404, 409, 422, 502, 503, 504]);
+
+export class Watch {
+  readonly violations: string[] = [];
+  /** What happened, line by line; the same for the same commands, whatever the state. */
+  readonly lines: string[] = [];
+  readonly #posts: { readonly attempt: Attempt; readonly post: Post }[] = [];
+  /** What was said again, by the message it was said of. */
+  readonly #replays = new Map<string, string>();
+  /** What was said first of a message. */
+  readonly #firsts = new Map<string, Set<string>>();
+
+  started({ id, asked, instance }: Attempt): void {
+    const { do: what, chatId, subject, content, key } = asked;
+    const said = what === "send" ? ` ${JSON.stringify(content)} key ${key ?? "none"}` : "";
+    this.note(`${id}: ${subject} at ${instance.slot} asks to ${what} ${chatId}${said}`);
+  }
+
+  note(line: string): void {
+    this.lines.push(line);
+  }
+
+  /** A message has arrived upstream; whether it is taken is upstream's affair. */
+  posted(attempt: Attempt, post: Post): void {
+    this.note(`${attempt.id}: post ${post.label}`);
+    for (const earlier of this.#posts) {
+      if (this.#isSameMessage(earlier.attempt, attempt) && !earlier.post.disclaimed) {
+        this.#violated(`${post.label} is ${earlier.post.label} sent again`);
+      }
+      const besides = earlier.post.chatId === post.chatId && earlier.post.reply !== undefined;
+      const live = [earlier.attempt, attempt].every(({ told, lapsed }) => !told && !lapsed);
+      if (besides && live) {
+        this.#violated(`${post.label} is in flight besides ${earlier.post.label}`);
+      }
+    }
+    this.#posts.push({ attempt, post });
+  }
+
+  told(attempt: Attempt, told: Told): void {
+    if (told.kind === "cut") {
+      this.note(`${attempt.id}: cut`);
+      return;
+    }
+    const { status, code, replayed, recovered, body } = told;
+    const how = replayed ? " replayed" : recovered ? " recovered" : "";
+    this.note(`${attempt.id}: ${status} ${code ?? body.slice(0, 120)}${how}`);
+    if (!STATUSES.has(status)) this.#violated(`${attempt.id} was answered ${status}`);
+    if (attempt.asked.do !== "send") return;
+    if (code !== "request_in_progress" && code !== "idempotency_key_reused") {
+      this.#checkAlone(attempt);
+    }
+    if (status === 201) this.#checkAnswer(attempt, body, replayed);
+    if (replayed) this.#checkReplay(attempt, status === 201 ? body : `${status} ${code ?? ""}`);
+  }
+
+  /** While a message is in flight, nobody else is told anything of it. */
+  #checkAlone(attempt: Attempt): void {
+    const inFlight = this.#posts.find(
+      (sent) =>
+        sent.attempt !== attempt &&
+        sent.post.reply !== undefined &&
+        sent.attempt.told === undefined &&
+        !sent.attempt.lapsed &&
+        this.#isSameMessage(sent.attempt, attempt) &&
+        sent.attempt.admittedAtMs <= attempt.admittedAtMs,
+    );
+    if (inFlight !== undefined) {
+      this.#violated(`${attempt.id} was not told that ${inFlight.post.label} is in flight`);
+    }
+  }
+
+  #checkAnswer(attempt: Attempt, body: string, replayed: boolean): void {
+    const named = [...body.matchAll(/"name":"answer to ([^"]+)"/g)].map(([, label = ""]) => label);
+    const [label = "", ...others] = new Set(named);
+    const answered = this.#posts.find(({ post }) => post.label === label);
+    if (others.length > 0 || answered === undefined) {
+      this.#violated(`${attempt.id} was given the answers to ${JSON.stringify(named)}`);
+      return;
+    }
+    const own = this.#posts.filter((sent) => sent.attempt === attempt);
+    const rightful =
+      answered.attempt === attempt ||
+      (own.every(({ post }) => post.disclaimed) &&
+        attempt.asked.key !== undefined &&
+        keyOf(answered.attempt) === keyOf(attempt));
+    if (!rightful || answered.post.content !== attempt.asked.content) {
+      this.#violated(`${attempt.id} was given the answer to ${label}`);
+    }
+    const firsts = this.#firsts.get(label) ?? new Set();
+    if (!replayed) this.#firsts.set(label, firsts.add(body));
+    else if (firsts.size > 0 && !firsts.has(body)) {
+      this.#violated(`${attempt.id} was told of ${label} what nobody was told first`);
+    }
+  }
+
+  #checkReplay(attempt: Attempt, said: string): void {
+    const of = this.#posts.findLast(
+      (sent) => keyOf(sent.attempt) === keyOf(attempt) && !sent.post.disclaimed,
+    );
+    if (of === undefined) {
+      this.#violated(`${attempt.id} replays what never was`);
+      return;
+    }
+    const before = this.#replays.get(of.post.label) ?? said;
+    if (before !== said) this.#violated(`${attempt.id} replays something else than before`);
+    this.#replays.set(of.post.label, said);
+  }
+
+  /** Whether two requests are about one message: the same request, or the same remembered key. */
+  #isSameMessage(one: Attempt, other: Attempt): boolean {
+    if (one === other) return true;
+    if (one.asked.key === undefined || keyOf(one) !== keyOf(other)) return false;
+    return Math.abs(one.admittedAtMs - other.admittedAtMs) < KEPT_MS;
+  }
+
+  #violated(what: string): void {
+    this.note(`VIOLATED: ${what}`);
+    this.violations.push(what);
+  }
+
+  expect(promise: boolean, otherwise: string): void {
+    if (!promise) this.#violated(otherwise);
+  }
+}
+
+/** An idempotency key belongs to its owner and chat. */
+export function keyOf({ asked: { subject, chatId, key } }: Attempt): string | undefined {
+  return key === undefined ? undefined : `${subject} ${chatId} ${key}`;
+}

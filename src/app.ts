@@ -30,7 +30,6 @@ import { createAuthenticator } from "./session/authenticate.ts";
 import { createSessionCookies } from "./session/session-cookie.ts";
 import type { Session } from "./session/session.ts";
 import { endSession, exchangeSession, readSession } from "./session-routes.ts";
-import { createCircuitBreaker } from "./upstream/circuit-breaker.ts";
 import { createUponaiClient } from "./upstream/uponai-client.ts";
 import { createWorkspaceResolver, type Workspace } from "./workspace.ts";
 
@@ -61,7 +60,7 @@ export function createApp(config: Config, services: Services): App {
       services.transport,
       clock,
       config.upstream.timeoutMs,
-      createCircuitBreaker(clock),
+      services.circuit,
     ),
     notFoundPace: createNotFoundPace(),
     chatAccess: config.chats.access,

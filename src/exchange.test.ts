@@ -11,6 +11,7 @@ import {
 } from "./exchange.ts";
 import { createCommonHeaders } from "./http/common-headers.ts";
 import type { LogFields, LogLevel } from "./logger.ts";
+import { noMetrics } from "./metrics.ts";
 import { Problem, type ProblemCode } from "./problem.ts";
 
 interface Line {
@@ -34,6 +35,7 @@ beforeEach(() => {
     clock: { epochMs: () => 0, monotonicMs: () => nowMs },
     createId: () => "made-id",
     log: { log: (level, message, fields) => void lines.push({ level, message, fields }) },
+    metrics: noMetrics,
     commonHeaders: COMMON_HEADERS,
     allowedOrigins: new Set(),
   };

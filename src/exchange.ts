@@ -5,9 +5,11 @@
 import type { WorkspaceId } from "./branded.ts";
 import type { Clock } from "./clock.ts";
 import { createCorsHeaders } from "./http/cross-site.ts";
-import { resolveRequestId } from "./http/request-id.ts";
+import { parseTraceparent, resolveRequestId } from "./http/request-id.ts";
 import { describeDefect, type Logger, type LogLevel } from "./logger.ts";
+import type { Metrics, RecoveryResult } from "./metrics.ts";
 import { Problem, type ProblemCode } from "./problem.ts";
+import type { TracedSpan, Tracing } from "./tracing.ts";
 import type { CallRecord } from "./upstream/uponai-client.ts";
 
 export interface Exchange {
@@ -20,6 +22,8 @@ export interface Exchange {
   readonly startedMs: number;
   /** The headers that its answer will carry, whatever it says. What is learnt on the way adds to them. */
   readonly headers: Record<string, string>;
+  /** Undefined where nothing is traced. */
+  readonly span: TracedSpan | undefined;
   /** What is learnt on the way, for the access line. */
   workspace?: WorkspaceId;
   subjectHash?: string;
@@ -34,6 +38,8 @@ export interface ExchangeParts {
   readonly clock: Clock;
   readonly createId: () => string;
   readonly log: Logger;
+  readonly metrics: Metrics;
+  readonly tracing?: Tracing | undefined;
   /** Headers of every answer of the service. */
   readonly commonHeaders: Readonly<Record<string, string>>;
   /** Origins whose pages may read answers. */
@@ -46,14 +52,24 @@ export function createExchange(
   request: Request,
   env: unknown,
 ): Exchange {
-  const { clock, createId, commonHeaders, allowedOrigins } = parts;
+  const { clock, createId, commonHeaders, allowedOrigins, tracing } = parts;
   const requestId = resolveRequestId(request.headers.get("x-request-id"), createId);
   const headers: Record<string, string> = { ...commonHeaders, "X-Request-Id": requestId };
   // Most operators list no origin; then nobody looks for one.
   if (allowedOrigins.size > 0) {
     Object.assign(headers, createCorsHeaders(request.headers.get("origin"), allowedOrigins));
   }
-  return { request, env, requestId, route, headers, startedMs: clock.monotonicMs() };
+  const span = tracing?.beginRequest(request.method, route, readTraceparent(request));
+  return { request, env, requestId, route, headers, span, startedMs: clock.monotonicMs() };
+}
+
+/** The trace that a call upstream continues: this request's own span, else the client's. */
+export function resolveTraceparent({ span, request }: Exchange): string | undefined {
+  return span === undefined ? readTraceparent(request) : span.traceparent;
+}
+
+function readTraceparent({ headers }: Request): string | undefined {
+  return parseTraceparent(headers.get("traceparent"));
 }
 
 /** Makes an answer; `body` null is no body at all. */
@@ -88,17 +104,16 @@ export async function runExchange(
   exchange: Exchange,
   handler: (exchange: Exchange) => Response | Promise<Response>,
 ): Promise<Response> {
-  let code: ProblemCode | undefined;
+  let problem: Problem | undefined;
   let response: Response;
   try {
     response = await handler(exchange);
   } catch (error) {
-    const problem = error instanceof Problem ? error : reportDefect(parts.log, exchange, error);
-    code = problem.code;
+    problem = error instanceof Problem ? error : reportDefect(parts.log, exchange, error);
     const body = problem.body(exchange.requestId);
     response = answer(exchange, problem.status, body, problem.headers());
   }
-  logAccess(parts, exchange, response.status, code);
+  record(parts, exchange, response.status, problem);
   return response;
 }
 
@@ -107,21 +122,36 @@ function reportDefect(log: Logger, exchange: Exchange, error: unknown): Problem 
   return new Problem("internal_error");
 }
 
-function logAccess(
-  { clock, log }: ExchangeParts,
+/** Writes the access line, counts what is in it, and ends the span. */
+function record(
+  { clock, log, metrics }: ExchangeParts,
   exchange: Exchange,
   status: number,
-  code: ProblemCode | undefined,
+  problem: Problem | undefined,
 ): void {
   const { request, requestId, route, startedMs, workspace, subjectHash, call } = exchange;
   const { recovered, replayed } = exchange;
+  const ms = clock.monotonicMs() - startedMs;
+  const code = problem?.code;
+  const violatedPolicies = problem?.extras.violatedPolicies;
+  exchange.span?.end({ status, code });
+  metrics.countRequest({
+    route,
+    status,
+    code,
+    ms,
+    upstreamMs: call?.ms,
+    violatedPolicies,
+    recovery: nameRecovery(recovered, code),
+    replayed,
+  });
   log.log(selectLevel(status, code), "request", {
     reqId: requestId,
     method: request.method,
     route,
     status,
     code,
-    ms: roundMs(clock.monotonicMs() - startedMs),
+    ms: roundMs(ms),
     workspace,
     subjectHash,
     upstreamStatus: call?.status,
@@ -130,6 +160,14 @@ function logAccess(
     recovered,
     replayed,
   });
+}
+
+function nameRecovery(
+  recovered: boolean | undefined,
+  code: ProblemCode | undefined,
+): RecoveryResult | undefined {
+  if (recovered === true) return "recovered";
+  return code === "outcome_unknown" ? "unknown" : undefined;
 }
 
 function selectLevel(status: number, code: ProblemCode | undefined): LogLevel {

@@ -5,7 +5,10 @@ import type { Hashing } from "./hashing.ts";
 import type { BodyLimits, BodyRead } from "./http/read-stream.ts";
 import type { LoadGate } from "./load-gate.ts";
 import type { Logger } from "./logger.ts";
+import type { Metrics } from "./metrics.ts";
 import type { KeySource } from "./session/key-source.ts";
+import type { Tracing } from "./tracing.ts";
+import type { CircuitBreaker } from "./upstream/circuit-breaker.ts";
 import type { UpstreamTransport } from "./upstream/transport.ts";
 
 /** What the platform knows of a request that the request itself does not say. */
@@ -24,8 +27,13 @@ export interface Services {
   /** A fresh id that nobody can guess, 1 to 64 characters of `[A-Za-z0-9_-]`. */
   readonly createId: () => string;
   readonly log: Logger;
+  readonly metrics: Metrics;
+  /** Left out: nothing is traced, and an incoming trace goes on upstream as it came. */
+  readonly tracing?: Tracing | undefined;
   readonly state: AdmissionState;
   readonly transport: UpstreamTransport;
+  /** Of the one origin that `transport` reaches. */
+  readonly circuit: CircuitBreaker;
   readonly keys: KeySource;
   readonly gate: LoadGate;
   readonly source: RequestSource;

@@ -2,9 +2,8 @@
 import type { AdmissionState } from "../admission/admission.ts";
 import type { ChatId } from "../branded.ts";
 import type { Clock } from "../clock.ts";
-import type { Exchange } from "../exchange.ts";
+import { type Exchange, resolveTraceparent } from "../exchange.ts";
 import type { Hashing } from "../hashing.ts";
-import { parseTraceparent } from "../http/request-id.ts";
 import type { LoadGate } from "../load-gate.ts";
 import type { Logger } from "../logger.ts";
 import { Problem } from "../problem.ts";
@@ -44,8 +43,8 @@ export interface ChatCaller extends Caller {
   readonly chatId: ChatId;
 }
 
-export function traceOf({ requestId, request }: Exchange): TraceIds {
-  return { requestId, traceparent: parseTraceparent(request.headers.get("traceparent")) };
+export function traceOf(exchange: Exchange): TraceIds {
+  return { requestId: exchange.requestId, traceparent: resolveTraceparent(exchange) };
 }
 
 /** The answer to what failed upstream, with UponAI's own word on when to try again. */

@@ -43,6 +43,8 @@ export type SessionKeyConfig =
 
 export interface Config {
   readonly listen: { readonly host: string; readonly port: number };
+  /** Undefined: no metrics, and no second listener. */
+  readonly admin: { readonly host: string; readonly port: number } | undefined;
   readonly session: {
     readonly key: SessionKeyConfig;
     readonly issuer: string;
@@ -84,6 +86,8 @@ export interface Config {
   readonly contentCharsMax: number;
   readonly shutdownGraceMs: number;
   readonly exposeToolCalls: boolean;
+  /** Base URL of the collector; undefined: no traces. */
+  readonly tracesEndpoint: string | undefined;
   readonly log: { readonly level: LogLevel; readonly pretty: boolean };
 }
 
@@ -186,6 +190,10 @@ function assemble(values: VariableValues, platform: Platform, report: Report): C
   }
   return Object.freeze<Config>({
     listen: { host: values.HOST ?? "0.0.0.0", port: values.PORT ?? 8_787 },
+    admin:
+      values.ADMIN_PORT === undefined
+        ? undefined
+        : { host: values.ADMIN_HOST ?? "127.0.0.1", port: values.ADMIN_PORT },
     session: {
       key,
       issuer: values.SESSION_ISSUER ?? "",
@@ -219,6 +227,7 @@ function assemble(values: VariableValues, platform: Platform, report: Report): C
     contentCharsMax: values.MAX_CONTENT_CHARS ?? 8_000,
     shutdownGraceMs: values.SHUTDOWN_GRACE ?? 65_000,
     exposeToolCalls: values.EXPOSE_TOOL_CALLS ?? false,
+    tracesEndpoint: values.OTEL_EXPORTER_OTLP_ENDPOINT,
     log: { level: values.LOG_LEVEL ?? "info", pretty: values.LOG_PRETTY ?? false },
   });
 }

@@ -59,6 +59,30 @@ const COOKIE_KEY = Buffer.alloc(32, 7).toString("base64url");
 
 // By the type, a variable without its cases here does not compile.
 const cases: Record<VariableName, VariableCase> = {
+  ADMIN_PORT: {
+    read: (config) => config.admin,
+    standard: undefined,
+    right: [
+      ["9464", { host: "127.0.0.1", port: 9_464 }],
+      ["0", { host: "127.0.0.1", port: 0 }],
+    ],
+    wrong: ["65536", "-1", "9464.5", "off"],
+  },
+  OTEL_EXPORTER_OTLP_ENDPOINT: {
+    read: (config) => config.tracesEndpoint,
+    standard: undefined,
+    right: [
+      ["http://127.0.0.1:4318", "http://127.0.0.1:4318/"],
+      ["https://collector.example/otlp", "https://collector.example/otlp"],
+    ],
+    wrong: ["127.0.0.1:4318", "grpc://a.example", "https://u:p@a.example", "https://a.example?x=1"],
+  },
+  ADMIN_HOST: {
+    read: (config) => config.admin?.host,
+    beside: { ADMIN_PORT: "9464" },
+    right: [["0.0.0.0", "0.0.0.0"]],
+    wrong: [],
+  },
   SESSION_CHATS_CLAIM: {
     read: (config) => config.session.chatsClaim,
     standard: "chats",
@@ -433,7 +457,14 @@ describe("every variable", () => {
   });
 
   // Their documentation says in words what is without them.
-  const inWords = new Set(["REDIS_URL", "STATE", "COOKIE_KEYS", "ALLOWED_ORIGINS"]);
+  const inWords = new Set([
+    "ADMIN_PORT",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "REDIS_URL",
+    "STATE",
+    "COOKIE_KEYS",
+    "ALLOWED_ORIGINS",
+  ]);
   const documented = defaulted.filter(({ name }) => !inWords.has(name));
 
   test.each(documented)("the documented default of $name is the real one", (entry) => {

@@ -83,6 +83,13 @@ const serviceUrl = parsed(
   "an https URL without credentials (http only on loopback)",
 );
 
+/** Inside a network a collector speaks plain http, and gets no secret of ours. */
+const collectorUrl = parsed((text) => {
+  if (!/^https?:\/\//.test(text) || !URL.canParse(text)) return undefined;
+  const { username, password, search, hash, href } = new URL(text);
+  return [username, password, search, hash].every((part) => part === "") ? href : undefined;
+}, "an http or https URL without credentials or query");
+
 // A header value: what RFC 6750 section 2.1 calls b64token. Anything else could not be sent.
 const apiTokens = parsed((text) => {
   const tokens = text.split(",").map((token) => token.trim());
@@ -126,6 +133,19 @@ export const variables = {
     about: "Address of the public listener.",
     example: "0.0.0.0",
     standard: "0.0.0.0",
+  }),
+  ADMIN_PORT: define({
+    schema: integer(0, 65_535),
+    about:
+      "Port of a second listener with `/metrics`, `/healthz` and `/readyz`, for operators alone; 0 takes any free one.",
+    example: "9464",
+    standard: "none: no metrics",
+  }),
+  ADMIN_HOST: define({
+    schema: z.string(),
+    about: "Address of that listener.",
+    example: "127.0.0.1",
+    standard: "127.0.0.1",
   }),
   UPONAI_BASE_URL: define({
     schema: origin,
@@ -376,6 +396,13 @@ export const variables = {
     about: "Whether answers carry the agent's tool calls, which can hold internal data.",
     example: "false",
     standard: "false",
+  }),
+  OTEL_EXPORTER_OTLP_ENDPOINT: define({
+    schema: collectorUrl,
+    about:
+      "Base URL of an OpenTelemetry collector (OTLP over HTTP) for traces; needs the optional packages of the README.",
+    example: "http://127.0.0.1:4318",
+    standard: "none: no traces",
   }),
   LOG_LEVEL: define({
     schema: z.enum(["debug", "info", "warn", "error", "fatal"]),

@@ -98,13 +98,13 @@ const emulator = await startOnFreePort(EMULATOR_PORT, (port) =>
   }),
 );
 const config = createConfig(emulator.url);
-const { app, gate } = await createService(config);
+const { app, gate, metrics } = await createService(config);
 const server = await startOnFreePort(SERVICE_PORT, (port) =>
   startNodeServer(
     async (request, env) =>
       (await answerDemo(new URL(request.url).pathname, request.method)) ?? app.fetch(request, env),
     gate,
-    { host: HOST, port, commonHeaders: createCommonHeaders(config.insecure), log },
+    { host: HOST, port, commonHeaders: createCommonHeaders(config.insecure), log, metrics },
   ),
 );
 

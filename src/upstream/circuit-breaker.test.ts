@@ -123,7 +123,7 @@ describe("the probe", () => {
     expect(kinds.filter((kind) => kind === "probe")).toHaveLength(1);
     expect(kinds.filter((kind) => kind === "closed")).toHaveLength(0);
     expect(circuit.enter()).toEqual({ kind: "open", retryAfterSeconds: 5 });
-    expect(circuit.state).toBe("probing");
+    expect(circuit.state).toBe("half_open");
   });
 
   test("that succeeds closes it for everyone, with nothing left of the row", () => {

@@ -3,6 +3,7 @@
  * probes through until one succeeds. It sends nothing itself and has no timers.
  */
 import type { Clock } from "../clock.ts";
+import type { CircuitState } from "../metrics.ts";
 
 /** Leave to call, to be handed to `record` with what came of the call. */
 export interface CircuitPass {
@@ -23,7 +24,7 @@ export interface CircuitBreaker {
    *   answer in time, or 5xx. What it refuses with 4xx has not failed.
    */
   record(pass: CircuitPass, failed: boolean): void;
-  readonly state: "closed" | "open" | "probing";
+  readonly state: CircuitState;
 }
 
 export interface CircuitOptions {
@@ -44,7 +45,12 @@ const STANDARD: CircuitOptions = {
   openMs: 5_000,
 };
 
-export function createCircuitBreaker(clock: Clock, options = STANDARD): CircuitBreaker {
+/** @param onChange told each new state */
+export function createCircuitBreaker(
+  clock: Clock,
+  onChange: (state: CircuitState) => void = () => undefined,
+  options = STANDARD,
+): CircuitBreaker {
   const { failuresInRow, callsMin, windowSeconds, openMs } = options;
   /** The pass of everyone while the circuit is closed; a new one each time that it closes. */
   let closed: CircuitPass | undefined = { kind: "closed" };
@@ -59,6 +65,7 @@ export function createCircuitBreaker(clock: Clock, options = STANDARD): CircuitB
     closed = undefined;
     probing = false;
     nextProbeMs = nowMs + openMs;
+    onChange("open");
   };
   const close = () => {
     closed = { kind: "closed" };
@@ -66,6 +73,7 @@ export function createCircuitBreaker(clock: Clock, options = STANDARD): CircuitB
     inRow = 0;
     seconds = createSeconds(windowSeconds);
     probes = new WeakSet();
+    onChange("closed");
   };
 
   return {
@@ -78,6 +86,7 @@ export function createCircuitBreaker(clock: Clock, options = STANDARD): CircuitB
       // Not only when the last one has come back: an answer may take a minute, and a healthy
       // upstream must not be left alone for that long.
       nextProbeMs = nowMs + openMs;
+      if (!probing) onChange("half_open");
       probing = true;
       const probe: CircuitPass = { kind: "probe" };
       probes.add(probe);
@@ -98,7 +107,7 @@ export function createCircuitBreaker(clock: Clock, options = STANDARD): CircuitB
     },
     get state() {
       if (closed !== undefined) return "closed";
-      return probing ? "probing" : "open";
+      return probing ? "half_open" : "open";
     },
   };
 }

@@ -5,10 +5,12 @@ import { type App, createApp } from "../../src/app.ts";
 import { type Config, parseConfig } from "../../src/config/config.ts";
 import { readStream } from "../../src/http/read-stream.ts";
 import { createLoadGate, type LoadGate } from "../../src/load-gate.ts";
-import type { LogFields } from "../../src/logger.ts";
+import type { LogFields, Logger } from "../../src/logger.ts";
+import { noMetrics } from "../../src/metrics.ts";
 import { createHashing } from "../../src/platform/hashing.ts";
 import type { Services } from "../../src/services.ts";
 import { createSecretKeySource } from "../../src/session/key-source.ts";
+import { createReportedCircuit } from "../../src/upstream/reported-circuit.ts";
 import type { UpstreamReply, UpstreamRequest } from "../../src/upstream/transport.ts";
 import { mintToken, sessionEnvironment, sessionSecret } from "./session-tokens.ts";
 import { createMovableClock, type MovableClock } from "./state-fixtures.ts";
@@ -93,6 +95,9 @@ export async function createTestApp(options: TestAppOptions = {}): Promise<TestA
   const reply =
     options.upstream ?? (() => answerWith({ messages: [{ role: "assistant", content: "Hi" }] }));
   let ids = 0;
+  const log: Logger = {
+    log: (level, message, fields) => void lines.push({ level, message, ...fields }),
+  };
   const app = createApp(config, {
     clock,
     gate,
@@ -102,7 +107,9 @@ export async function createTestApp(options: TestAppOptions = {}): Promise<TestA
       clock.advanceMs(ms);
     },
     createId: () => `id-${(ids += 1)}`,
-    log: { log: (level, message, fields) => void lines.push({ level, message, ...fields }) },
+    log,
+    metrics: noMetrics,
+    circuit: createReportedCircuit(clock, log, noMetrics),
     state,
     transport: async (request) => {
       sent.push(request);

@@ -7,7 +7,8 @@ export interface OpenResponses {
   /** Makes every open answer the last of its connection. */
   stopKeepingAlive(): void;
   /**
-   * Ends a connection once the answers it is owed are out.
+   * Ends a connection once the answers it is owed are out. Nothing more can be read from it: a
+   * request whose body is not all here is told so, by its `aborted` event.
    *
    * @returns false when it is owed none, and was left as it is
    */
@@ -39,6 +40,8 @@ export function createOpenResponses(): OpenResponses {
         owed = true;
         response.shouldKeepAlive = false;
         response.once("finish", () => socket.end());
+        // Its body ends here, unfinished. Node tells nobody: whoever reads it would wait in vain.
+        if (!response.req.complete) response.req.emit("aborted");
       }
       return owed;
     },

@@ -16,6 +16,9 @@ function findIncoming(env: unknown): IncomingMessage {
   throw new Error("the request came without its Node connection");
 }
 
+/** What says that no more will come: from Node, and from the listener (see `OpenResponses`). */
+const GONE = ["error", "close", "aborted"] as const;
+
 /** Reads Node's stream as it is: the web stream that stands for it costs more than all of this. */
 function readIncoming(incoming: IncomingMessage, limits: BodyLimits): Promise<BodyRead> {
   return new Promise((resolve) => {
@@ -23,7 +26,8 @@ function readIncoming(incoming: IncomingMessage, limits: BodyLimits): Promise<Bo
     let size = 0;
     const finish = (result: BodyRead) => {
       clearTimeout(timer);
-      incoming.off("data", onData).off("end", onEnd).off("error", onGone).off("close", onGone);
+      incoming.off("data", onData).off("end", onEnd);
+      for (const event of GONE) incoming.off(event, onGone);
       resolve(result);
     };
     const onData = (chunk: Uint8Array) => {
@@ -42,6 +46,7 @@ function readIncoming(incoming: IncomingMessage, limits: BodyLimits): Promise<Bo
       incoming.pause();
       finish({ kind: "too_slow" });
     }, limits.timeoutMs);
-    incoming.on("data", onData).on("end", onEnd).on("error", onGone).on("close", onGone);
+    incoming.on("data", onData).on("end", onEnd);
+    for (const event of GONE) incoming.on(event, onGone);
   });
 }

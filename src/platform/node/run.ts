@@ -3,11 +3,12 @@
  * drains and ends. Exit codes: 0 drained, 1 a defect or an unfinished drain, 78 configuration
  * (EX_CONFIG of sysexits.h).
  */
-import { type Config, type ConfigProblem, parseConfig } from "../../config/config.ts";
+import type { App } from "../../app.ts";
+import type { Config, ConfigProblem } from "../../config/config.ts";
 import { createCommonHeaders } from "../../http/common-headers.ts";
 import { describeDefect } from "../../logger.ts";
-import { resolveSecretFiles } from "./environment.ts";
 import { createNodeLog, type NodeLog } from "./log.ts";
+import { readConfig } from "./read-config.ts";
 import { type NodeServer, startNodeServer } from "./server.ts";
 import { createNodeService, type NodeService } from "./service.ts";
 
@@ -38,40 +39,35 @@ export async function runService(): Promise<void> {
     return exit(log, EXIT_CONFIG);
   }
   const { service } = result;
-  const { host, port } = config.listen;
+  const server = await listen(log, config, config.listen, service.app.fetch, service);
+  const { adminFetch } = service;
+  const admin =
+    adminFetch && config.admin && (await listen(log, config, config.admin, adminFetch, service));
+  stopOnSignals(log, config.shutdownGraceMs, service, admin ? [server, admin] : [server]);
+  log.announce("listening", {
+    host: config.listen.host,
+    port: server.port,
+    adminPort: admin?.port,
+    state: config.state.kind,
+  });
+}
+
+/** Starts one listener; where its port cannot be had, the process ends with a line that says so. */
+async function listen(
+  log: NodeLog,
+  { insecure }: Config,
+  { host, port }: Config["listen"],
+  fetch: App["fetch"],
+  { gate, metrics }: NodeService,
+): Promise<NodeServer> {
   try {
-    const server = await startNodeServer(service.app.fetch, service.gate, {
-      host,
-      port,
-      commonHeaders: createCommonHeaders(config.insecure),
-      log,
-    });
-    stopOnSignals(log, config.shutdownGraceMs, service, server);
-    log.announce("listening", { host, port: server.port, state: config.state.kind });
+    const commonHeaders = createCommonHeaders(insecure);
+    return await startNodeServer(fetch, gate, { host, port, commonHeaders, log, metrics });
   } catch (error) {
     const code = error instanceof Error && "code" in error ? String(error.code) : "unknown";
     log.log("fatal", "cannot listen", { host, port, code });
-    await exit(log, 1);
+    return exit(log, 1);
   }
-}
-
-interface ConfigReading {
-  readonly config: Config | undefined;
-  readonly problems: readonly ConfigProblem[];
-  readonly warnings: readonly string[];
-}
-
-function readConfig(): ConfigReading {
-  const { environment, problems: fileProblems } = resolveSecretFiles(process.env);
-  const result = parseConfig(environment);
-  if (result.kind === "config" && fileProblems.length === 0) {
-    return { config: result.config, problems: [], warnings: result.warnings };
-  }
-  const others = result.kind === "problems" ? result.problems : [];
-  // A secret whose file could not be read must not be told missing too.
-  const unread = new Set(fileProblems.map(({ variable }) => variable));
-  const told = others.filter(({ variable }) => !unread.has(`${variable}_FILE`));
-  return { config: undefined, problems: [...fileProblems, ...told], warnings: [] };
 }
 
 function reportProblems(log: NodeLog, problems: readonly ConfigProblem[]): void {
@@ -103,7 +99,7 @@ function stopOnSignals(
   log: NodeLog,
   graceMs: number,
   { gate, close }: NodeService,
-  server: NodeServer,
+  servers: readonly NodeServer[],
 ): void {
   const stop = async (signal: string) => {
     log.log("info", "stopping", { signal, inFlight: gate.inFlight });
@@ -111,11 +107,11 @@ function stopOnSignals(
       log.log("error", "stopped before all was answered", { cut: gate.inFlight });
       void exit(log, 1);
     }, graceMs).unref();
-    // The listener stays open while requests are answered: whoever comes meanwhile is told 503.
+    // The listeners stay open while requests are answered: whoever comes meanwhile is told 503.
     const drained = gate.drain();
-    server.stopKeepingAlive();
+    for (const server of servers) server.stopKeepingAlive();
     await drained;
-    await server.close();
+    await Promise.all(servers.map((server) => server.close()));
     await close();
     log.log("info", "stopped");
     await exit(log, 0);

@@ -9,6 +9,7 @@ import { getRequestListener } from "@hono/node-server";
 import type { App } from "../../app.ts";
 import type { LoadGate } from "../../load-gate.ts";
 import type { Logger } from "../../logger.ts";
+import type { Metrics } from "../../metrics.ts";
 import { Problem, type ProblemCode } from "../../problem.ts";
 import { createOpenResponses } from "./open-responses.ts";
 
@@ -26,6 +27,9 @@ const HEADER_BYTES_MAX = 32_768;
 /** Longer than load balancers keep an idle connection (60 s is common), so that they end it, not we. */
 const KEEP_ALIVE_MS = 75_000;
 
+/** The route of what never became a request. */
+const UNPARSED = "unparsed";
+
 export interface ListenOptions {
   readonly host: string;
   /** 0 takes any free one. */
@@ -33,6 +37,7 @@ export interface ListenOptions {
   /** Headers of every answer, for those that are given below the application. */
   readonly commonHeaders: Readonly<Record<string, string>>;
   readonly log: Logger;
+  readonly metrics: Metrics;
 }
 
 /** @throws Error with code EADDRINUSE or EACCES where the port cannot be had */
@@ -114,12 +119,13 @@ function isWellFramed({ rawHeaders, headers, httpVersion }: IncomingMessage): bo
   return encoding === undefined || (encoding.toLowerCase() === "chunked" && httpVersion !== "1.0");
 }
 
-/** Makes a refusal below the application, and its access line. */
-function refuse(code: ProblemCode, { commonHeaders, log }: ListenOptions) {
+/** Makes a refusal below the application, with its access line and its count. */
+function refuse(code: ProblemCode, { commonHeaders, log, metrics }: ListenOptions) {
   const problem = new Problem(code);
   const reqId = randomUUID();
   const { status } = problem;
-  log.log("info", "request", { reqId, route: "unparsed", status, code });
+  log.log("info", "request", { reqId, route: UNPARSED, status, code });
+  metrics.countRequest({ route: UNPARSED, status, code });
   const body = problem.body(reqId);
   return {
     status,

@@ -8,23 +8,35 @@ import { createRedisState } from "../../admission/redis-state.ts";
 import { type App, createApp } from "../../app.ts";
 import type { Config, ConfigProblem } from "../../config/config.ts";
 import { variables } from "../../config/variables.ts";
+import { createCommonHeaders } from "../../http/common-headers.ts";
 import { createLoadGate, type LoadGate } from "../../load-gate.ts";
 import type { Logger } from "../../logger.ts";
+import { type Metrics, noMetrics } from "../../metrics.ts";
+import type { Services } from "../../services.ts";
 import {
   createPublicKeySource,
   createSecretKeySource,
   type KeySource,
 } from "../../session/key-source.ts";
 import { createRemoteKeySource } from "../../session/remote-keys.ts";
+import { traceTransport } from "../../tracing.ts";
+import { createReportedCircuit } from "../../upstream/reported-circuit.ts";
 import { createHashing } from "../hashing.ts";
 import { systemClock } from "../clock.ts";
+import { createAdminFetch } from "./admin.ts";
+import type { NodeTracing } from "./opentelemetry.ts";
+import type { PrometheusMetrics } from "./prometheus.ts";
 import { createNodeRedis } from "./redis.ts";
 import { nodeRequestSource } from "./request-source.ts";
+import { timeRedis } from "./timed-redis.ts";
 import { createNodeUpstream } from "./upstream.ts";
 
 export interface NodeService {
   readonly app: App;
   readonly gate: LoadGate;
+  readonly metrics: Metrics;
+  /** What the second listener serves; undefined where there is none. */
+  readonly adminFetch: App["fetch"] | undefined;
   /** Ends connections to Redis and UponAI; only once the gate is drained. */
   readonly close: () => Promise<void>;
 }
@@ -45,25 +57,73 @@ export async function createNodeService(config: Config, log: Logger): Promise<No
     return { kind: "problem", problem: { variable: "SESSION_PUBLIC_KEY", problem, example } };
   }
   const gate = createLoadGate(config.inFlightMax);
+  const prometheus = config.admin === undefined ? undefined : await loadPrometheus(gate);
+  const metrics = prometheus ?? noMetrics;
+  const tracing = await loadTracing(config.tracesEndpoint);
+  if (tracing === "not installed") return { kind: "problem", problem: NO_TRACING };
   const upstream = createNodeUpstream(config.upstream);
-  const { state, close: closeState } = await createState(config, log);
-  const app = createApp(config, {
+  const { state, close: closeState } = await createState(config, log, prometheus);
+  const services: Services = {
     clock: systemClock,
     hashing: createHashing(config),
     pause: (ms) => setTimeout(ms),
     createId: randomUUID,
     log,
+    metrics,
+    circuit: createReportedCircuit(systemClock, log, metrics),
     state,
-    transport: upstream.transport,
+    tracing,
+    transport:
+      tracing === undefined ? upstream.transport : traceTransport(upstream.transport, tracing),
     keys,
     gate,
     source: nodeRequestSource,
-  });
+  };
+  const app = createApp(config, services);
+  const adminFetch =
+    prometheus &&
+    createAdminFetch({
+      ...services,
+      app,
+      commonHeaders: createCommonHeaders(config.insecure),
+      allowedOrigins: new Set(),
+      render: () => prometheus.render(),
+      contentType: prometheus.contentType,
+    });
   const close = async () => {
     closeState();
     await upstream.close();
+    await tracing?.close();
   };
-  return { kind: "service", service: { app, gate, close } };
+  return { kind: "service", service: { app, gate, metrics, adminFetch, close } };
+}
+
+/** Only where it is asked for: the library is neither loaded nor fed otherwise. */
+async function loadPrometheus(gate: LoadGate): Promise<PrometheusMetrics> {
+  const { createPrometheusMetrics } = await import("./prometheus.ts");
+  return createPrometheusMetrics(gate);
+}
+
+const NO_TRACING: ConfigProblem = {
+  variable: "OTEL_EXPORTER_OTLP_ENDPOINT",
+  problem: "needs packages that are not installed",
+  example:
+    "npm install @opentelemetry/api @opentelemetry/sdk-trace @opentelemetry/resources @opentelemetry/exporter-trace-otlp-http, or leave it unset",
+};
+
+async function loadTracing(
+  endpoint: string | undefined,
+): Promise<NodeTracing | undefined | "not installed"> {
+  if (endpoint === undefined) return undefined;
+  try {
+    const { createOpenTelemetry } = await import("./opentelemetry.ts");
+    return createOpenTelemetry(endpoint);
+  } catch (error) {
+    const missing =
+      error instanceof Error && "code" in error && error.code === "ERR_MODULE_NOT_FOUND";
+    if (missing) return "not installed";
+    throw error;
+  }
 }
 
 async function createKeySource(config: Config, log: Logger): Promise<KeySource | undefined> {
@@ -85,6 +145,7 @@ async function createKeySource(config: Config, log: Logger): Promise<KeySource |
 async function createState(
   config: Config,
   log: Logger,
+  metrics: Metrics | undefined,
 ): Promise<{ state: AdmissionState; close: () => void }> {
   const { ownerTtlMs } = config.chats;
   if (config.state.kind !== "redis") {
@@ -94,8 +155,15 @@ async function createState(
   const connection = createNodeRedis(address, timeoutMs, log);
   // In vain where Redis is down: then the service starts all the same, and says so on `/readyz`.
   await connection.connected(STATE_WAIT_MS);
+  const timed = metrics === undefined ? connection : timeRedis(connection, systemClock, metrics);
   return {
-    state: createRedisState({ connection, prefix, timeoutMs, ownerTtlMs, clock: systemClock }),
+    state: createRedisState({
+      connection: timed,
+      prefix,
+      timeoutMs,
+      ownerTtlMs,
+      clock: systemClock,
+    }),
     close: connection.close,
   };
 }

@@ -16,7 +16,9 @@ import {
   type KeySource,
 } from "../../session/key-source.ts";
 import { createRemoteKeySource } from "../../session/remote-keys.ts";
+import { noMetrics } from "../../metrics.ts";
 import { systemClock } from "../clock.ts";
+import { createReportedCircuit } from "../../upstream/reported-circuit.ts";
 import { createHashing } from "../hashing.ts";
 import { createWorkerGate } from "./load-gate.ts";
 import { createWorkerLog } from "./log.ts";
@@ -60,6 +62,8 @@ export async function createWorkerService(bindings: WorkerBindings): Promise<App
     pause: (ms) => new Promise((resolve) => setTimeout(resolve, ms)),
     createId: () => crypto.randomUUID(),
     log,
+    metrics: noMetrics,
+    circuit: createReportedCircuit(systemClock, log, noMetrics),
     state,
     transport: createWorkerUpstream(config.upstream),
     keys,

@@ -1,0 +1,34 @@
+/**
+ * Owns what the second listener answers: metrics for a scraper, and the probes of the public one.
+ * It serves nothing else, so that whoever reaches it reaches no user's route.
+ */
+import type { App } from "../../app.ts";
+import { answer, createExchange, type ExchangeParts, runExchange } from "../../exchange.ts";
+import { Problem } from "../../problem.ts";
+
+export interface AdminParts extends ExchangeParts {
+  /** The public application, whose probes are asked. */
+  readonly app: App;
+  readonly render: () => Promise<string>;
+  readonly contentType: string;
+}
+
+const PROBES: ReadonlySet<string> = new Set(["/healthz", "/readyz"]);
+const READING: ReadonlySet<string> = new Set(["GET", "HEAD"]);
+
+export function createAdminFetch(parts: AdminParts): App["fetch"] {
+  return (request, env) => {
+    const { pathname } = new URL(request.url);
+    const known = pathname === "/metrics" || PROBES.has(pathname);
+    if (PROBES.has(pathname) && READING.has(request.method)) return parts.app.fetch(request, env);
+    const route = pathname === "/metrics" ? pathname : "unmatched";
+    return runExchange(parts, createExchange(parts, route, request, env), async (exchange) => {
+      if (!known) throw new Problem("not_found");
+      if (!READING.has(request.method)) {
+        throw new Problem("method_not_allowed", { headers: { Allow: "GET, HEAD" } });
+      }
+      const text = await parts.render();
+      return answer(exchange, 200, text, { "Content-Type": parts.contentType });
+    });
+  };
+}

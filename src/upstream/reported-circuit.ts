@@ -1,0 +1,14 @@
+/** Owns telling operators when UponAI is left alone, and when it answers again. */
+import type { Clock } from "../clock.ts";
+import type { Logger } from "../logger.ts";
+import type { Metrics } from "../metrics.ts";
+import { type CircuitBreaker, createCircuitBreaker } from "./circuit-breaker.ts";
+
+/** The circuit of the upstream's one origin, at its standard settings. */
+export function createReportedCircuit(clock: Clock, log: Logger, metrics: Metrics): CircuitBreaker {
+  return createCircuitBreaker(clock, (state) => {
+    metrics.setCircuit(state);
+    if (state === "open") log.log("error", "UponAI keeps failing and is left alone");
+    if (state === "closed") log.log("info", "UponAI answers again");
+  });
+}

@@ -1,13 +1,14 @@
 #!/usr/bin/env node
 /**
  * Owns the command `uponai-bff`: finds the command, prints what it says, and the exit codes: 0 done,
- * 1 it could not be done, 2 the command line is wrong. `start` has those of the service.
+ * 1 it could not be done, 2 the command line is wrong. `start` and `doctor` have their own.
  */
 import { runService } from "../platform/node/run.ts";
+import { doctorCommand } from "./doctor-command.ts";
 import { keysCommand } from "./keys-command.ts";
 import { revokeCommand } from "./revoke-command.ts";
 import { tokenCommand } from "./token-command.ts";
-import { type Command, CommandError, UsageError } from "./usage.ts";
+import { type Command, CommandError, type CommandResult, UsageError } from "./usage.ts";
 
 const startCommand: Command = {
   summary: "runs the service",
@@ -27,6 +28,7 @@ Exit codes: 0 stopped by a signal with everything answered, 1 a defect or an unf
 
 const commands: Readonly<Record<string, Command>> = {
   start: startCommand,
+  doctor: doctorCommand,
   token: tokenCommand,
   keys: keysCommand,
   revoke: revokeCommand,
@@ -41,12 +43,12 @@ ${Object.entries(commands)
   .join("\n")}
 
 uponai-bff COMMAND --help says more. Exit codes: 0 done, 1 it could not be done, 2 the command line
-is wrong; those of start are its own.
+is wrong; those of start and doctor are their own.
 `;
 
 const HELP_FLAGS: ReadonlySet<string> = new Set(["--help", "-h"]);
 
-async function run([name = "--help", ...args]: readonly string[]): Promise<string | undefined> {
+async function run([name = "--help", ...args]: readonly string[]): ReturnType<Command["run"]> {
   if (HELP_FLAGS.has(name)) return overview.trimEnd();
   const command = Object.hasOwn(commands, name) ? commands[name] : undefined;
   if (command === undefined) throw new UsageError(`there is no command "${name}"`);
@@ -54,9 +56,15 @@ async function run([name = "--help", ...args]: readonly string[]): Promise<strin
   return command.run(args);
 }
 
+function print({ text, exitCode }: CommandResult): void {
+  process.stdout.write(`${text}\n`);
+  process.exitCode = exitCode;
+}
+
 try {
   const output = await run(process.argv.slice(2));
-  if (output !== undefined) process.stdout.write(`${output}\n`);
+  if (output !== undefined)
+    print(typeof output === "string" ? { text: output, exitCode: 0 } : output);
 } catch (error) {
   // Node's parseArgs throws TypeErrors with codes of its own for options that do not exist.
   const usage =

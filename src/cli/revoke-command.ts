@@ -2,11 +2,11 @@
 import { parseArgs } from "node:util";
 
 import { createRedisState } from "../admission/redis-state.ts";
-import { type Config, parseConfig } from "../config/config.ts";
+import type { Config } from "../config/config.ts";
 import { parseDuration } from "../config/units.ts";
 import { createHashing } from "../platform/hashing.ts";
 import { systemClock } from "../platform/clock.ts";
-import { resolveSecretFiles } from "../platform/node/environment.ts";
+import { readConfig } from "../platform/node/read-config.ts";
 import { createNodeRedis } from "../platform/node/redis.ts";
 import { createSubjectKey } from "../session/authenticate.ts";
 import { type Command, CommandError, UsageError } from "./usage.ts";
@@ -49,7 +49,7 @@ export const revokeCommand: Command = {
     const forMs = parseDuration(values.for);
     if (forMs === undefined) throw new UsageError("--for must be a duration such as 12h or 30d");
 
-    const config = readConfig();
+    const config = requireConfig();
     if (config.state.kind !== "redis") {
       throw new CommandError("the service's state is in its own process: restart it instead");
     }
@@ -83,12 +83,11 @@ export const revokeCommand: Command = {
   },
 };
 
-function readConfig(): Config {
-  const { environment, problems } = resolveSecretFiles(process.env);
-  const result = parseConfig(environment);
-  if (result.kind === "config" && problems.length === 0) return result.config;
-  const all = [...problems, ...(result.kind === "problems" ? result.problems : [])];
-  throw new CommandError(all.map(({ variable, problem }) => `${variable} ${problem}`).join("\n"));
+function requireConfig(): Config {
+  const { config, problems } = readConfig();
+  if (config !== undefined) return config;
+  const lines = problems.map(({ variable, problem }) => `${variable} ${problem}`);
+  throw new CommandError(lines.join("\n"));
 }
 
 function listWorkspaceIds({ workspaces }: Config) {

@@ -10,11 +10,17 @@ export class CommandError extends Error {
   override readonly name = "CommandError";
 }
 
+/** What a command has to say where it also decides the exit code. */
+export interface CommandResult {
+  readonly text: string;
+  readonly exitCode: number;
+}
+
 export interface Command {
   /** One line for the list of commands. */
   readonly summary: string;
   /** The text of `--help`. */
   readonly help: string;
   /** @returns what to print on standard output; undefined when it has ended with nothing to say */
-  run(args: readonly string[]): Promise<string | undefined>;
+  run(args: readonly string[]): Promise<string | CommandResult | undefined>;
 }

@@ -1,6 +1,4 @@
 /** The command `uponai-bff`, as a process: what it prints, where, and with which exit code. */
-import { spawn } from "node:child_process";
-import { once } from "node:events";
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -8,35 +6,22 @@ import path from "node:path";
 import { base64url, decodeJwt, decodeProtectedHeader, importJWK, jwtVerify } from "jose";
 import { afterAll, describe, expect, test } from "vitest";
 
+import { CLI, runCli as run } from "../support/cli.ts";
 import { sessionEnvironment, sessionSecret } from "../support/session-tokens.ts";
 
-const CLI = new URL("../../dist/cli/main.js", import.meta.url).pathname;
 const folder = mkdtempSync(path.join(tmpdir(), "uponai-bff-cli-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
-
-async function run(args: readonly string[], environment: Record<string, string> = {}) {
-  const child = spawn(process.execPath, [CLI, ...args], {
-    env: { PATH: process.env["PATH"], ...environment },
-    stdio: ["ignore", "pipe", "pipe"],
-  });
-  let stdout = "";
-  let stderr = "";
-  child.stdout.setEncoding("utf8").on("data", (text: string) => (stdout += text));
-  child.stderr.setEncoding("utf8").on("data", (text: string) => (stderr += text));
-  const [code] = (await once(child, "close")) as [number | null];
-  return { code, stdout, stderr };
-}
 
 describe("help", () => {
   test.each([[[]], [["--help"]], [["-h"]]])("%j lists the commands", async (args) => {
     const { code, stdout, stderr } = await run(args);
     expect(code).toBe(0);
     expect(stderr).toBe("");
-    for (const command of ["start", "token", "keys", "revoke"])
+    for (const command of ["start", "doctor", "token", "keys", "revoke"])
       expect(stdout).toContain(`  ${command} `);
   });
 
-  test.each(["start", "token", "keys", "revoke"])(
+  test.each(["start", "doctor", "token", "keys", "revoke"])(
     "%s has its own, and does nothing else",
     async (command) => {
       const { code, stdout } = await run([command, "--help"]);
@@ -58,6 +43,7 @@ describe("help", () => {
     [["revoke"], "--subject SUBJECT, or --all"],
     [["revoke", "--all", "--subject", "a"], "--subject SUBJECT, or --all"],
     [["revoke", "--all", "--for", "0d"], "--for must be"],
+    [["doctor", "--fix"], "Unknown option"],
     [["__proto__"], "there is no command"],
   ])("%j is a usage error on standard error, with exit code 2", async (args, message) => {
     const { code, stdout, stderr } = await run(args, sessionEnvironment());

@@ -1,0 +1,95 @@
+/** Owns what is checked of UponAI: that it is reached, and that every token is alive. */
+import type { Config } from "../../config/config.ts";
+import { systemClock } from "../../platform/clock.ts";
+import { createNodeUpstream } from "../../platform/node/upstream.ts";
+import type { UpstreamReply, UpstreamTransport } from "../../upstream/transport.ts";
+import type { Finding } from "./finding.ts";
+
+/** Enough for a list; whoever waits at a terminal waits for all of them. */
+const CALL_TIMEOUT_MS = 10_000;
+
+interface Token {
+  readonly token: string;
+  /** Whose it is, and which of several. */
+  readonly name: string;
+}
+
+export async function checkUpstream({ upstream, workspaces }: Config): Promise<readonly Finding[]> {
+  const connections = createNodeUpstream(upstream);
+  try {
+    const findings: Finding[] = [];
+    // One after the other: a check must not look like an attack.
+    for (const token of listTokens(workspaces)) {
+      const finding = await checkToken(connections.transport, token);
+      findings.push(finding);
+      // What is out for one token is out for all.
+      if (finding.check === UPSTREAM) break;
+    }
+    return findings;
+  } finally {
+    await connections.close();
+  }
+}
+
+/** Every token once, named by the first workspace that has it. */
+function listTokens(workspaces: Config["workspaces"]): readonly Token[] {
+  const all =
+    workspaces.kind === "single" ? [workspaces.workspace] : [...workspaces.byClaim.values()];
+  const tokens = new Map<string, Token>();
+  for (const { id, apiTokens } of all) {
+    for (const [index, token] of apiTokens.entries()) {
+      const which = apiTokens.length === 1 ? "" : `, ${index + 1} of ${apiTokens.length}`;
+      if (!tokens.has(token))
+        tokens.set(token, { token, name: `token of workspace ${id}${which}` });
+    }
+  }
+  return [...tokens.values()];
+}
+
+const UPSTREAM = "UponAI";
+
+async function checkToken(transport: UpstreamTransport, { token, name }: Token): Promise<Finding> {
+  const startedMs = systemClock.monotonicMs();
+  const reply = await transport({
+    method: "GET",
+    path: "/api/workspaces",
+    headers: { Authorization: `Bearer ${token}`, Accept: "application/json" },
+    timeoutMs: CALL_TIMEOUT_MS,
+  });
+  const ms = Math.round(systemClock.monotonicMs() - startedMs);
+  if (reply.kind !== "answer") return describeOutage(reply);
+  const { status } = reply;
+  // The list's shape is not documented: it shows that a token works, not what it reaches.
+  if (status === 200) {
+    return { check: name, status: "ok", detail: `UponAI takes it, in ${ms} ms` };
+  }
+  if (status === 401 || status === 403) {
+    return {
+      check: name,
+      status: "fail",
+      detail: `UponAI refuses it (${status})`,
+      action: "Make a new token in UponAI's dashboard, put it first, and drop this one.",
+    };
+  }
+  return {
+    check: name,
+    status: "warn",
+    detail: `UponAI answers ${status}, which says nothing of the token`,
+    action: "Try again later; if it stays, check UPONAI_BASE_URL.",
+  };
+}
+
+function describeOutage(reply: Exclude<UpstreamReply, { kind: "answer" }>): Finding {
+  const detail =
+    reply.kind === "not_sent"
+      ? "cannot be reached"
+      : reply.kind === "timeout"
+        ? `does not answer within ${CALL_TIMEOUT_MS / 1_000} s`
+        : "gives no usable answer";
+  return {
+    check: UPSTREAM,
+    status: "fail",
+    detail,
+    action: "Check UPONAI_BASE_URL, name resolution, egress and TLS inspection on the way.",
+  };
+}

@@ -1,0 +1,28 @@
+/** Runs the built command `uponai-bff` as a process of its own. */
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+
+export const CLI = new URL("../../dist/cli/main.js", import.meta.url).pathname;
+
+export interface CliResult {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Nothing of this process's environment gets in. */
+export async function runCli(
+  args: readonly string[],
+  environment: Record<string, string> = {},
+): Promise<CliResult> {
+  const child = spawn(process.execPath, [CLI, ...args], {
+    env: { PATH: process.env["PATH"], ...environment },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  let stdout = "";
+  let stderr = "";
+  child.stdout.setEncoding("utf8").on("data", (text: string) => (stdout += text));
+  child.stderr.setEncoding("utf8").on("data", (text: string) => (stderr += text));
+  const [code] = (await once(child, "close")) as [number | null];
+  return { code, stdout, stderr };
+}

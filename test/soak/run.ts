@@ -1,0 +1,193 @@
+/**
+ * Lets the service live under mixed traffic for a while, and looks at what a short test cannot see:
+ *
+ *   npm run soak -- [--seconds=60] [--connections=64]
+ *
+ * A real Redis, the emulator, and senders of which one request in four is hostile. It fails unless
+ * every answer is one that may be, none is a 5xx, every message answered 201 reached UponAI exactly
+ * once, and memory is flat after the warm-up. Everything listens on loopback and ends with it.
+ */
+import { parseArgs } from "node:util";
+
+import { Pool } from "undici";
+
+import { type RunningEmulator, startEmulator } from "../../src/emulator/listen.ts";
+import { bffEnvironment, UPSTREAM_TOKEN } from "../support/bff-fixture.ts";
+import { type BffProcess, startBff } from "../support/bff-process.ts";
+import { startRedis } from "../support/redis-server.ts";
+import { measureGrowth, readGauge, type Sample } from "./memory.ts";
+import { createSender, type Outcome, type Sender, sendRightly, sendWrongly } from "./traffic.ts";
+
+const SECONDS_MAX = 3_600;
+const CONNECTIONS_MAX = 1_000;
+const HOSTILE_SHARE = 0.25;
+const SAMPLE_EVERY_MS = 500;
+/** What a heap may differ by for its collector's own reasons, in bytes. */
+const HEAP_GROWTH_MAX = 8 * 1_048_576;
+const RESIDENT_GROWTH_MAX = 48 * 1_048_576;
+/** Turns off what would refuse so many messages. */
+const NO_LIMITS = {
+  LIMIT_SESSION: "off",
+  LIMIT_IP: "off",
+  LIMIT_WORKSPACE: "off",
+  LIMIT_AUTH_FAILURES: "off",
+};
+
+function readPlan(): { readonly seconds: number; readonly connections: number } {
+  const { values } = parseArgs({
+    options: {
+      seconds: { type: "string", default: "60" },
+      connections: { type: "string", default: "64" },
+    },
+  });
+  const plan = { seconds: Number(values.seconds), connections: Number(values.connections) };
+  const right =
+    plan.seconds >= 5 &&
+    plan.seconds <= SECONDS_MAX &&
+    Number.isInteger(plan.connections) &&
+    plan.connections >= 1 &&
+    plan.connections <= CONNECTIONS_MAX;
+  if (!right) {
+    throw new Error(`--seconds is 5 to ${SECONDS_MAX}, --connections 1 to ${CONNECTIONS_MAX}`);
+  }
+  return plan;
+}
+
+/** Counts outcomes, and keeps what must not be. */
+class Tally {
+  readonly counts = new Map<string, number>();
+  readonly faults = new Map<string, number>();
+  requests = 0;
+  verified = 0;
+  /** Messages answered 201 since the last look, and those of the look before: late doubles show. */
+  #fresh: string[] = [];
+  #seen: string[] = [];
+
+  add({ kind, status, expected, taken }: Outcome): void {
+    this.requests += 1;
+    const name = `${kind}: ${status === 0 ? "no answer" : status}`;
+    this.counts.set(name, (this.counts.get(name) ?? 0) + 1);
+    if (!expected.includes(status)) this.blame(name);
+    if (taken !== undefined) this.#fresh.push(taken);
+  }
+
+  blame(fault: string): void {
+    this.faults.set(fault, (this.faults.get(fault) ?? 0) + 1);
+  }
+
+  /** Looks up at the emulator what was answered; often, since it remembers 10,000 messages only. */
+  verify(emulator: RunningEmulator): void {
+    const counts = new Map(emulator.messages().map((count) => [count.content, count]));
+    for (const content of [...this.#fresh, ...this.#seen]) {
+      const count = counts.get(content);
+      if (count === undefined) this.blame("a message answered 201 that UponAI does not know");
+      else if (count.arrived !== 1 || count.taken !== 1) {
+        this.blame(`a message that arrived ${count.arrived} times and was taken ${count.taken}`);
+      }
+    }
+    this.verified += this.#fresh.length;
+    this.#seen = this.#fresh;
+    this.#fresh = [];
+  }
+}
+
+async function keepSending(sender: Sender, tally: Tally, untilMs: number): Promise<void> {
+  while (performance.now() < untilMs) {
+    const hostile = Math.random() < HOSTILE_SHARE;
+    try {
+      tally.add(await (hostile ? sendWrongly(sender, Math.random()) : sendRightly(sender)));
+    } catch (error) {
+      const code = error instanceof Error && "code" in error ? String(error.code) : "unknown";
+      tally.blame(`${hostile ? "a hostile request" : "a message"} broke off: ${code}`);
+    }
+  }
+}
+
+async function sample(adminUrl: string): Promise<Sample> {
+  const metrics = await (await fetch(`${adminUrl}/metrics`)).text();
+  return {
+    atMs: performance.now(),
+    heapBytes: readGauge(metrics, "nodejs_heap_size_used_bytes"),
+    residentBytes: readGauge(metrics, "process_resident_memory_bytes"),
+  };
+}
+
+async function soak(bff: BffProcess, emulator: RunningEmulator): Promise<Tally> {
+  const { seconds, connections } = readPlan();
+  const listening = await bff.waitForLine(({ msg }) => msg === "listening");
+  const adminUrl = `http://127.0.0.1:${String(listening["adminPort"])}`;
+  const port = Number(listening["port"]);
+  const pool = new Pool(bff.url, { connections });
+  const tally = new Tally();
+  const samples: Sample[] = [];
+  let messages = 0;
+  const nextContent = () => `message ${(messages += 1)}`;
+  const senders = await Promise.all(
+    Array.from({ length: connections }, (_, number) => {
+      emulator.addChat({ chatId: `soak-${number}`, workspaceId: 42 });
+      return createSender(pool, port, number, nextContent);
+    }),
+  );
+  const watch = setInterval(() => {
+    tally.verify(emulator);
+    sample(adminUrl).then(
+      (taken) => samples.push(taken),
+      () => tally.blame("metrics were not answered"),
+    );
+  }, SAMPLE_EVERY_MS);
+  const untilMs = performance.now() + seconds * 1_000;
+  await Promise.all(senders.map((sender) => keepSending(sender, tally, untilMs)));
+  clearInterval(watch);
+  await pool.close();
+  // Twice: the second look sees what arrived again after the first.
+  tally.verify(emulator);
+  tally.verify(emulator);
+  judge(bff, tally, samples);
+  return tally;
+}
+
+function inMib(bytes: number): string {
+  return `${(bytes / 1_048_576).toFixed(1)} MiB`;
+}
+
+function judge(bff: BffProcess, tally: Tally, samples: readonly Sample[]): void {
+  const growth = measureGrowth(samples);
+  console.log(
+    `heap ${inMib(growth.heapBytes)}, resident ${inMib(growth.residentBytes)} more at the end`,
+  );
+  if (growth.heapBytes > HEAP_GROWTH_MAX) tally.blame("the heap grows");
+  if (growth.residentBytes > RESIDENT_GROWTH_MAX) tally.blame("the resident memory grows");
+  for (const { level, msg } of bff.log()) {
+    if (level === "fatal" || level === "error" || msg === "runtime warning") {
+      tally.blame(`a line in the log: ${String(msg)}`);
+    }
+  }
+}
+
+const emulator = await startEmulator({ tokens: { [UPSTREAM_TOKEN]: [42] } });
+const redis = await startRedis();
+const bff = await startBff(
+  bffEnvironment(emulator.url, {
+    ...NO_LIMITS,
+    REDIS_URL: redis.url,
+    ADMIN_PORT: "0",
+    NODE_ENV: "production",
+    LOG_LEVEL: "warn",
+  }),
+);
+let tally: Tally;
+try {
+  tally = await soak(bff, emulator);
+  const code = await bff.stop();
+  if (code !== 0) tally.blame(`the service ended with exit code ${String(code)}`);
+} finally {
+  bff.signal("SIGKILL");
+  await Promise.all([redis.kill(), emulator.close()]);
+}
+for (const [name, count] of [...tally.counts].toSorted(([one], [other]) =>
+  one.localeCompare(other),
+))
+  console.log(`${String(count).padStart(8)}  ${name}`);
+console.log(`${tally.requests} requests, ${tally.verified} messages answered 201, each there once`);
+for (const [fault, count] of tally.faults) console.log(`FAULT: ${fault} (${count} times)`);
+process.exitCode = tally.faults.size === 0 ? 0 : 1;

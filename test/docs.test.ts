@@ -17,6 +17,7 @@ const pages = [
   "docs/state-keys.md",
   "docs/performance.md",
   "docs/workers.md",
+  "docs/operations.md",
 ];
 
 function read(path: string): string {
@@ -69,7 +70,7 @@ describe.each(pages)("%s", (page) => {
 
   test("names only variables that exist", () => {
     const prefixes =
-      /`((?:SESSION|COOKIE|ALLOWED|LIMIT|UPONAI|REDIS|UPSTREAM|MAX|TRUST|SHUTDOWN|EXPOSE|LOG)_[A-Z_]*[A-Z])`/g;
+      /`((?:ADMIN|SESSION|COOKIE|ALLOWED|LIMIT|UPONAI|REDIS|UPSTREAM|MAX|TRUST|SHUTDOWN|EXPOSE|OTEL|LOG)_[A-Z_]*[A-Z])`/g;
     for (const [, name] of text.matchAll(prefixes)) expect(variableNames).toContain(name);
   });
 });

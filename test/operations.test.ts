@@ -1,0 +1,96 @@
+/** What operators are told is so: metrics, codes, labels and log fields that exist, and no others. */
+import { readFileSync } from "node:fs";
+
+import { describe, expect, test } from "vitest";
+
+import { createLoadGate } from "../src/load-gate.ts";
+import { createPrometheusMetrics } from "../src/platform/node/prometheus.ts";
+import { isProblemCode } from "../src/problem.ts";
+import { createTestApp } from "./support/app-fixture.ts";
+
+function read(path: string): string {
+  return readFileSync(new URL(`../${path}`, import.meta.url), "utf8");
+}
+
+interface Panel {
+  readonly title: string;
+  readonly targets: readonly { readonly expr: string }[];
+}
+
+const page = read("docs/operations.md");
+const [, rules = ""] = /```yaml\n(groups:[\s\S]*?)```/.exec(page) ?? [];
+const dashboard = JSON.parse(read("docs/grafana-dashboard.json")) as { panels: Panel[] };
+const queries: [string, string][] = dashboard.panels.flatMap(({ title, targets }) =>
+  targets.map(({ expr }): [string, string] => [title, expr]),
+);
+
+/** Every metric by name, with its type, as a scrape shows them. */
+const metrics = createPrometheusMetrics(createLoadGate(1));
+const text = await metrics.render();
+const types = new Map(
+  [...text.matchAll(/^# TYPE (\S+) (\S+)$/gm)].map(([, name = "", type = ""]) => [name, type]),
+);
+
+/** The series that a query asks for: those of a histogram end in what they count. */
+function findUnknown(query: string): string[] {
+  const named = [...query.matchAll(/\b(?:bff|process|nodejs)_[a-z0-9_]+/g)].map(([name]) => name);
+  return named.filter((name) => {
+    const histogram = name.replace(/_(?:bucket|sum|count)$/, "");
+    return histogram === name
+      ? types.get(name) === undefined
+      : types.get(histogram) !== "histogram";
+  });
+}
+
+const LABELS = "route status code operation policy reason result le job instance".split(" ");
+
+function findUnknownLabels(query: string): string[] {
+  const grouped = [...query.matchAll(/\bby \(([^)]*)\)/g)].flatMap(([, list = ""]) =>
+    list.split(",").map((label) => label.trim()),
+  );
+  const matched = [...query.matchAll(/\b([a-z_]+)(?:=~|!=|=)"/g)].map(([, label = ""]) => label);
+  return [...grouped, ...matched].filter((label) => !LABELS.includes(label));
+}
+
+test("the queries are there to be looked at, and a metric that does not exist is seen", () => {
+  expect(queries.length).toBeGreaterThan(15);
+  expect(rules.match(/- alert: /g)?.length).toBeGreaterThan(10);
+  expect(findUnknown("rate(bff_nothing_total[5m])")).toEqual(["bff_nothing_total"]);
+  expect(findUnknown("rate(bff_requests_total_bucket[5m])")).toHaveLength(1);
+  expect(findUnknownLabels('sum by (subject) (x{chat="1"})')).toEqual(["subject", "chat"]);
+});
+
+test.each([...queries, ["the alerts", rules] as [string, string]])(
+  "%s: asks for metrics and labels that exist",
+  (_title, query) => {
+    expect(findUnknown(query)).toEqual([]);
+    expect(findUnknownLabels(query)).toEqual([]);
+  },
+);
+
+test("the alerts ask for codes that exist", () => {
+  const codes = [...rules.matchAll(/code="([a-z_]+)"/g)].map(([, code = ""]) => code);
+  expect(codes.length).toBeGreaterThan(3);
+  for (const code of codes) expect(isProblemCode(code), code).toBe(true);
+});
+
+test("every metric of the service has a row, and every row a metric", () => {
+  const rows = [...page.matchAll(/^\| `(bff_[a-z_]+)(?:\{[a-z,]+\})?` +\| (\w+)/gm)];
+  expect(new Map(rows.map(([, name = "", type = ""]) => [name, type]))).toEqual(
+    new Map([...types].filter(([name]) => name.startsWith("bff_"))),
+  );
+});
+
+describe("the log", () => {
+  test("has a row for every field of a request's line, and no other", async () => {
+    const service = await createTestApp();
+    await service.send();
+    const fields = service.lines
+      .filter(({ message }) => message === "request")
+      .flatMap(Object.keys);
+    const [, table = ""] = /## Log lines([\s\S]*?)Other lines:/.exec(page) ?? [];
+    const rows = [...table.matchAll(/^\| `(\w+)`/gm)].map(([, field]) => field);
+    const ours = fields.filter((field) => field !== "level" && field !== "message");
+    expect(new Set(rows)).toEqual(new Set(ours));
+  });
+});

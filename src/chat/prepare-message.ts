@@ -1,0 +1,59 @@
+/** Owns what has to be known before a message goes: how the transcript stands, and whose the chat is. */
+import type { Ticket } from "../admission/admission.ts";
+import type { Exchange } from "../exchange.ts";
+import type { Failure } from "../upstream/classify-reply.ts";
+import { confirmClaim } from "./admit-chat.ts";
+import { type ChatCaller, type ChatParts, traceOf } from "./chat-parts.ts";
+import { type Known, notTaken, type Sent } from "./sent.ts";
+import { learnMark } from "./transcript.ts";
+
+export interface Prepared extends Known {
+  readonly kind: "ready";
+  /** The transcript was to be counted, and could not be read. */
+  readonly unread?: true;
+}
+
+/** Longest look at a chat before a message is sent into it, in milliseconds. */
+const PREPARE_MS_MAX = 5_000;
+
+/**
+ * Learns what has to be known before the message: how the transcript stands, for a message with a
+ * key, and whose the chat is, where it may have been started by somebody else. Mostly the state knows
+ * both, and nothing is asked.
+ */
+export async function prepareMessage(
+  parts: ChatParts,
+  exchange: Exchange,
+  message: ChatCaller & { readonly idempotencyKey: string | undefined },
+  ticket: Ticket,
+): Promise<Prepared | { readonly kind: "stopped"; readonly sent: Sent }> {
+  const { workspace, chatId, idempotencyKey } = message;
+  const { newlyClaimed, contested, mark } = ticket;
+  const mustConfirm = newlyClaimed && workspace.agentId !== undefined;
+  const mustCount = idempotencyKey !== undefined && mark === undefined && !contested;
+  const unseen: Prepared = { kind: "ready", mark, claim: newlyClaimed ? "first-use" : undefined };
+  if (!mustConfirm && !mustCount) return unseen;
+
+  const trace = traceOf(exchange);
+  const seen = await parts.upstream.getChat(workspace, chatId, trace, PREPARE_MS_MAX);
+  if (seen.kind === "failed") {
+    // That there is no such chat is left for the message itself to be told.
+    if (!mustConfirm || seen.code === "chat_not_found") {
+      return mustCount ? { ...unseen, unread: true } : unseen;
+    }
+    exchange.call = seen.call;
+    return { kind: "stopped", sent: notTaken(seen, { mark, claim: undefined }) };
+  }
+  const finding = confirmClaim(parts, message, ticket, seen.answer);
+  if (!finding.allowed) {
+    const foreign: Failure = { code: "chat_not_found", fate: "not_taken" };
+    return { kind: "stopped", sent: notTaken(foreign, { mark, claim: undefined }) };
+  }
+  const { claim } = finding;
+  if (!mustCount) return { kind: "ready", mark, claim };
+  const learnt = learnMark(parts.hashing, seen.answer.messages);
+  if (learnt === undefined) return { kind: "ready", mark, claim };
+  // Not waited for: it only matters if this instance does not live to settle.
+  void parts.state.renew(ticket, learnt);
+  return { kind: "ready", mark: learnt, claim };
+}

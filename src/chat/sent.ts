@@ -1,0 +1,62 @@
+/** Owns how sending ends: what is answered, and how the request is settled. */
+import type { Claim, Settlement, SettleOutcome } from "../admission/admission.ts";
+import type { TranscriptMark } from "../admission/transcript-mark.ts";
+import { answerJson, type Exchange } from "../exchange.ts";
+import { Problem, type ProblemCode } from "../problem.ts";
+import type { Failure } from "../upstream/classify-reply.ts";
+import type { UpstreamMessage } from "../upstream/message-schema.ts";
+import { type ChatParts, describeFailure } from "./chat-parts.ts";
+import { presentMessages } from "./present-messages.ts";
+import type { Reply } from "./stored-answer.ts";
+
+/** What is to be answered, and how the request is settled. */
+export interface Sent {
+  readonly result: Reply & { readonly recovered?: true; readonly retryAfterSeconds?: number };
+  readonly settlement: Settlement;
+}
+
+/** What is known of the chat before the message goes. */
+export interface Known {
+  /** How its transcript stands; undefined where nobody knows. */
+  readonly mark: TranscriptMark | undefined;
+  /** What becomes of a new claim, unless there is no such chat. */
+  readonly claim: Claim | undefined;
+}
+
+export function notTaken({ code, retryAfterSeconds }: Failure, { mark, claim }: Known): Sent {
+  const absent = code === "chat_not_found";
+  const wait = retryAfterSeconds === undefined ? {} : { retryAfterSeconds };
+  return {
+    result: { kind: "problem", code, ...wait },
+    settlement: { fate: "not_taken", mark, absent, claim: absent ? undefined : claim },
+  };
+}
+
+export function unknown(code: ProblemCode, { mark: markBefore, claim }: Known): Sent {
+  return {
+    result: { kind: "problem", code },
+    settlement: { fate: "unknown", code, markBefore, claim },
+  };
+}
+
+export function presentAsJson(
+  { exposeToolCalls }: ChatParts,
+  messages: readonly UpstreamMessage[],
+): string {
+  return JSON.stringify({ messages: presentMessages(messages, exposeToolCalls) });
+}
+
+/** @throws Problem for whatever is no answer */
+export function respond(
+  exchange: Exchange,
+  result: Sent["result"],
+  settled: SettleOutcome,
+): Response {
+  if (result.kind === "problem") throw describeFailure(result);
+  if (result.recovered !== true) return answerJson(exchange, 201, result.json);
+  // Only the state knows whether another message with the same words was let in meanwhile, to which
+  // this may be the answer. A lease that merely ran out is no such thing.
+  if (settled === "contested" || settled === "unavailable") throw new Problem("outcome_unknown");
+  exchange.recovered = true;
+  return answerJson(exchange, 201, result.json, { "Message-Recovered": "true" });
+}

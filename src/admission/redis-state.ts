@@ -3,10 +3,20 @@
  * tells "denied" from "unavailable". The connection itself is the platform's.
  */
 import type { Clock } from "../clock.ts";
-import type { AdmissionState, AdmitRequest, Settlement, Ticket } from "./admission.ts";
+import type { AdmissionState, AdmitRequest } from "./admission.ts";
 import { describeLimits, type LimitPolicies } from "./limit-policy.ts";
 import { describeOutcome } from "./outcome.ts";
 import { markerOf } from "./records.ts";
+import {
+  listArgs,
+  listKeys,
+  listMessageKeys,
+  listSettlement,
+  NO_CHAT,
+  parseReply,
+  type RedisCommand,
+  type ScriptReply,
+} from "./redis-commands.ts";
 import type { RedisScript } from "./script.ts";
 import {
   admitScript,
@@ -14,26 +24,11 @@ import {
   cutOffScript,
   probeScript,
   revokeScript,
-  VERDICTS,
   withdrawScript,
 } from "./scripts.ts";
-import {
-  ownScript,
-  renewScript,
-  SETTLED,
-  settleReadingScript,
-  settleScript,
-  settleSeekingScript,
-} from "./settle-scripts.ts";
-import {
-  authFailuresKey,
-  chatKeys,
-  cutOffKey,
-  limitKey,
-  probeKey,
-  revocationKeys,
-} from "./state-keys.ts";
-import { formatMark, NO_MARK } from "./transcript-mark.ts";
+import { ownScript, renewScript, SETTLED } from "./settle-scripts.ts";
+import { authFailuresKey, chatKeys, cutOffKey, probeKey, revocationKeys } from "./state-keys.ts";
+import { formatMark } from "./transcript-mark.ts";
 
 /** What is needed of a Redis client. It fails fast while there is no connection and queues nothing. */
 export interface RedisConnection {
@@ -54,13 +49,6 @@ export interface RedisStateOptions {
   /** How long a chat stays its owner's after its last use, in milliseconds. */
   readonly ownerTtlMs: number;
   readonly clock: Clock;
-}
-
-interface ScriptReply {
-  readonly verdict: (typeof VERDICTS)[number];
-  readonly nowUs: number;
-  readonly detail: string;
-  readonly tatsUs: readonly number[];
 }
 
 /** How long a higher sample of Redis's clock outweighs lower ones, in milliseconds. */
@@ -88,7 +76,7 @@ export function createRedisState(options: RedisStateOptions): AdmissionState {
   };
 
   /** Commands whose fate is unknown since the connection broke; made up for once there is one. */
-  let amends: Amend[] = [];
+  let amends: RedisCommand[] = [];
   let amendsChars = 0;
   const amendLater = (
     script: RedisScript,
@@ -127,7 +115,11 @@ export function createRedisState(options: RedisStateOptions): AdmissionState {
    *
    * @returns the reply, or undefined with the promise of what may still come
    */
-  const runInTime = async (script: RedisScript, keys: readonly string[], args: Amend["args"]) => {
+  const runInTime = async (
+    script: RedisScript,
+    keys: readonly string[],
+    args: RedisCommand["args"],
+  ) => {
     const deadlineMs = clock.monotonicMs() + timeoutMs;
     let running: Promise<unknown> = Promise.resolve();
     // A second try only when Redis's clock was set meanwhile: its reply has told the new time.
@@ -159,7 +151,7 @@ export function createRedisState(options: RedisStateOptions): AdmissionState {
     const chat = request && listMessageKeys(prefix, request);
     const message = request?.chat?.message;
     const named = message === undefined ? ["", ""] : [message.token, markerOf(message)];
-    const withdrawn: Amend = {
+    const withdrawn: RedisCommand = {
       script: withdrawScript,
       keys: chat === undefined ? limits : [...limits, ...chat],
       args: ["", ...named, ...intervals],
@@ -173,7 +165,7 @@ export function createRedisState(options: RedisStateOptions): AdmissionState {
   };
 
   const settle: AdmissionState["settle"] = async (ticket, settlement) => {
-    const amend = listSettlement(ticket, settlement);
+    const amend = listSettlement({ prefix, ownerTtlUs }, ticket, settlement);
     if (amend === undefined) return "settled";
     const { script, keys, args } = amend;
     const running = connection.run(script, keys, args);
@@ -181,43 +173,6 @@ export function createRedisState(options: RedisStateOptions): AdmissionState {
     const reply = await within(timeoutMs - ticket.waitedMs, running);
     const result = Array.isArray(reply) ? SETTLED[Number(reply[0])] : undefined;
     return result === undefined || result === "" ? "unavailable" : result;
-  };
-
-  /** What settling a ticket takes; undefined for what has no chat: nothing is left of it. */
-  const listSettlement = (
-    { request, role, sends }: Ticket,
-    settlement: Settlement,
-  ): Amend | undefined => {
-    const { workspaceId, subjectKey, chat } = request;
-    if (chat === undefined) return undefined;
-    const { owner, tally, lock, doubt, record } = chatKeys(prefix, { workspaceId, chat });
-    const { message } = chat;
-    const { fate } = settlement;
-    const after = fate === "unknown" ? NO_MARK : formatMark(settlement.mark);
-    const claim = settlement.claim === undefined ? "" : CLAIM_LETTERS[settlement.claim];
-    if (role === "reader" || message === undefined) {
-      const args = [sends, after, ownerTtlUs, subjectKey, claim];
-      return { script: settleReadingScript, keys: [owner, tally], args };
-    }
-    const marker = markerOf(message);
-    const { token, fingerprint } = message;
-    // Without a key nothing is kept, and nothing need travel.
-    const answer = "answer" in settlement && record !== undefined ? settlement.answer : "";
-    if (role === "seeker") {
-      const args = [token, marker, fingerprint, fate, answer];
-      return { script: settleSeekingScript, keys: [doubt, record ?? ""], args };
-    }
-    const before = fate === "unknown" ? formatMark(settlement.markBefore) : NO_MARK;
-    const payload = fate === "unknown" ? settlement.code : answer;
-    const absent = fate === "not_taken" && settlement.absent === true ? "1" : "";
-    const known = [sends, ownerTtlUs, subjectKey, claim, after, before, absent];
-    const keys = [owner, tally, lock, doubt];
-    if (record !== undefined) keys.push(record);
-    return {
-      script: settleScript,
-      keys,
-      args: [token, marker, fingerprint, fate, ...known, payload],
-    };
   };
 
   const renew: AdmissionState["renew"] = async ({ request, role }, markBefore) => {
@@ -289,12 +244,6 @@ export function createRedisState(options: RedisStateOptions): AdmissionState {
   };
 }
 
-interface Amend {
-  readonly script: RedisScript;
-  readonly keys: readonly string[];
-  readonly args: readonly (string | number)[];
-}
-
 /** What one run of the admission script is asked; see its KEYS and ARGV. */
 interface Question {
   readonly keys: readonly string[];
@@ -307,57 +256,6 @@ interface Question {
 
 /** Verdicts that spend the limits. */
 const SPENDING: ReadonlySet<string | undefined> = new Set(["admitted", "denied", "unresolved"]);
-
-/** How the scripts know what becomes of a claim. */
-const CLAIM_LETTERS = { "first-use": "f", started: "s" } as const;
-
-/** The arguments for what has no chat. */
-const NO_CHAT: readonly string[] = ["", "", "", "", "", "", ""];
-
-function listKeys(prefix: string, request: AdmitRequest): string[] {
-  const { policies, workspaceId, chat } = request;
-  const keys = policies.map(({ name }) => limitKey(prefix, name, request));
-  keys.push(...revocationKeys(prefix, request));
-  if (chat === undefined) return keys;
-  const { owner, tally, lock, doubt, record } = chatKeys(prefix, { workspaceId, chat });
-  keys.push(owner, tally);
-  if (chat.message !== undefined) keys.push(lock, doubt);
-  if (record !== undefined) keys.push(record);
-  return keys;
-}
-
-function listArgs(request: AdmitRequest, ownerTtlUs: number): (string | number)[] {
-  const { issuedAtMs = 0, subjectKey, chat } = request;
-  if (chat === undefined) return [issuedAtMs, ...NO_CHAT];
-  const { access, message } = chat;
-  const named =
-    message === undefined
-      ? ["", "", "", ""]
-      : [message.token, message.fingerprint, markerOf(message), message.keyDigest ? "1" : ""];
-  return [issuedAtMs, access, subjectKey, ownerTtlUs, ...named];
-}
-
-/** The keys that one message holds. */
-function listMessageKeys(
-  prefix: string,
-  { workspaceId, chat }: AdmitRequest,
-): string[] | undefined {
-  if (chat?.message === undefined) return undefined;
-  const { tally, lock, doubt, record } = chatKeys(prefix, { workspaceId, chat });
-  return record === undefined ? [tally, lock, doubt] : [tally, lock, doubt, record];
-}
-
-/** A reply of the admission script, or of another that answers verdict and time alone. */
-function parseReply(reply: unknown): ScriptReply | undefined {
-  if (!Array.isArray(reply)) return undefined;
-  const items: unknown[] = reply;
-  const [verdictIndex, nowUs, detail = "", ...tats] = items;
-  if (typeof verdictIndex !== "number" || typeof nowUs !== "number") return undefined;
-  const verdict = VERDICTS[verdictIndex];
-  const tatsUs = tats.filter((item) => typeof item === "number");
-  if (verdict === undefined || typeof detail !== "string") return undefined;
-  return tatsUs.length === tats.length ? { verdict, nowUs, detail, tatsUs } : undefined;
-}
 
 /** The promise's value, or undefined when it fails or takes longer. The promise itself goes on. */
 async function within(ms: number, promise: Promise<unknown>): Promise<unknown> {

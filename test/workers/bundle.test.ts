@@ -1,8 +1,9 @@
-/** What is deployed: how large it is, and what must not be in it. */
+/** What is deployed: how large it is, what must not be in it, and what the platform is told to log. */
 import { readFileSync } from "node:fs";
 import { gzipSync } from "node:zlib";
 
 import { expect, test } from "vitest";
+import { unstable_readConfig } from "wrangler";
 
 const output = new URL("../../dist/worker/", import.meta.url);
 const bundle = readFileSync(new URL("worker.js", output));
@@ -26,4 +27,14 @@ test("the bundle holds nothing that only Node needs, and nothing of the tests an
     ),
   );
   expect(strangers).toEqual([]);
+});
+
+test("the platform logs our lines, and none of its own, which would hold URLs and so chat ids", () => {
+  const config = new URL("../../wrangler.toml", import.meta.url).pathname;
+  const { observability } = unstable_readConfig({ config });
+  expect(observability).toMatchObject({
+    enabled: true,
+    logs: { enabled: true, invocation_logs: false },
+    traces: { enabled: false },
+  });
 });

@@ -3,7 +3,8 @@ import { createTestHarness } from "wrangler";
 
 import type { ShiftedStateObject } from "../workers/shifted-state-object.ts";
 
-type Method = "call" | "withdraw" | "replay" | "end" | "runAlarmAt" | "countEntries";
+type Method =
+  "call" | "withdraw" | "replay" | "end" | "runAlarmAt" | "timeToAlarmMs" | "countEntries";
 
 export interface RunningObjects {
   /** An object of its own for each name; each has a clock of its own. */

@@ -24,7 +24,8 @@ export class ShiftedStateObject extends StateObject {
     const results: unknown[] = [];
     for (const { atUs, method, args } of calls) {
       this.#time.us = atUs;
-      results.push((await this.call(method, args, { deadlineMs: Infinity, ownerTtlMs }))?.result);
+      const answer = await this.call(method, args, { deadlineMs: Infinity, ownerTtlMs });
+      results.push("result" in answer ? answer.result : answer);
     }
     return results;
   }
@@ -38,6 +39,12 @@ export class ShiftedStateObject extends StateObject {
   async runAlarmAt(us: number): Promise<void> {
     this.#time.us = us;
     await this.alarm();
+  }
+
+  /** How long until the platform sweeps it, in milliseconds; undefined when it never does. */
+  async timeToAlarmMs(): Promise<number | undefined> {
+    const atMs = await this.ctx.storage.getAlarm();
+    return atMs === null ? undefined : atMs - Date.now();
   }
 
   /** How many values lie in its database; undefined when it has no table any more. */

@@ -11,7 +11,7 @@ import type {
 import { compilePolicies, type LimitPolicies } from "../../src/admission/limit-policy.ts";
 import { createMemoryState } from "../../src/admission/memory-state.ts";
 import type { ChatId } from "../../src/branded.ts";
-import { SWEEP_EVERY_MS } from "../../src/platform/worker/sweep.ts";
+import { SWEEP_EVERY_MS, SWEEP_PAUSE_MAX_MS } from "../../src/platform/worker/sweep.ts";
 import {
   ALL_VERDICTS,
   authPolicy,
@@ -146,10 +146,10 @@ function admission(token: string): AdmitRequest {
   };
 }
 
-test("a call past its deadline does nothing", async () => {
+test("a call past its deadline does nothing but tell the object's time", async () => {
   const object = objects.get("late");
   const options = { deadlineMs: -1, ownerTtlMs: OWNER_TTL_MS };
-  expect(await object.call("admit", [admission("one")], options)).toBeUndefined();
+  expect(await object.call("admit", [admission("one")], options)).toEqual({ lateAtMs: 0 });
   expect(await object.countEntries()).toBeUndefined();
 });
 
@@ -177,6 +177,19 @@ test("what it decided outlives the object in memory", async () => {
     .end()
     .catch(() => undefined);
   expect(await admit("two")).toMatchObject([{ kind: "chat_busy" }]);
+});
+
+test("an object that only waits for what expires in weeks is not woken every ten minutes", async () => {
+  const object = objects.get("idle");
+  const revoked = { method: "revokeSession", args: [sessionOf(1, START_MS), 30 * 86_400_000] };
+  await object.replay([{ ...revoked, atUs: START_US } as ReplayedCall], OWNER_TTL_MS);
+  const firstMs = await object.timeToAlarmMs();
+  expect(firstMs).toBeGreaterThan(SWEEP_EVERY_MS / 2);
+  expect(firstMs).toBeLessThanOrEqual(SWEEP_EVERY_MS);
+  await object.runAlarmAt(START_US + SWEEP_EVERY_MS * 1_000);
+  const nextMs = await object.timeToAlarmMs();
+  expect(nextMs).toBeGreaterThan(SWEEP_PAUSE_MAX_MS / 2);
+  expect(nextMs).toBeLessThanOrEqual(SWEEP_PAUSE_MAX_MS);
 });
 
 test("the sweep deletes what has expired and nothing else, and an empty object keeps no table", async () => {

@@ -2,15 +2,16 @@
 import type { SqlStorage } from "cloudflare:workers";
 
 import type { KeySpace } from "../../admission/key-space.ts";
+import type { Swept } from "./sweep.ts";
 
 export interface SqliteKeySpace extends KeySpace {
-  /** Deletes what has expired; returns whether anything is left. */
-  sweep(): boolean;
+  /** Deletes what has expired; undefined when nothing is left. */
+  sweep(): Swept | undefined;
 }
 
 /**
- * One table and no further index: each would double what a write costs. The sweep reads it all, but
- * comes seldom, and no decision waits for it: expired texts are told by their own time.
+ * One table and no further index: each would double what a write costs. The sweep reads it all, so
+ * it comes the more seldom the more there is; expired texts are told by their own time anyway.
  */
 export function createSqliteKeySpace(sql: SqlStorage, nowUs: () => number): SqliteKeySpace {
   sql.exec(
@@ -34,8 +35,10 @@ export function createSqliteKeySpace(sql: SqlStorage, nowUs: () => number): Sqli
     delete: (key) => void sql.exec("DELETE FROM entries WHERE key = ?", key),
     sweep() {
       sql.exec("DELETE FROM entries WHERE expires_us <= ?", nowUs());
-      const [left] = sql.exec("SELECT 1 FROM entries LIMIT 1");
-      return left !== undefined;
+      const [left] = sql.exec("SELECT count(*) AS size, min(expires_us) AS next_us FROM entries");
+      const values = Number(left?.["size"]);
+      if (values === 0) return undefined;
+      return { values, nextExpiryMs: (Number(left?.["next_us"]) - nowUs()) / 1_000 };
     },
   };
 }

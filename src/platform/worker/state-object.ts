@@ -14,16 +14,19 @@ import { limitKey } from "../../admission/state-keys.ts";
 import type { Clock } from "../../clock.ts";
 import { systemClock } from "../clock.ts";
 import { createSqliteKeySpace, type SqliteKeySpace } from "./sqlite-key-space.ts";
-import { SWEEP_EVERY_MS } from "./sweep.ts";
+import { chooseSweepPauseMs, SWEEP_EVERY_MS } from "./sweep.ts";
 
 export type StateMethod = keyof AdmissionState;
 
 export interface CallOptions {
-  /** By the epoch; past it nothing is done, since the request was answered 503. */
+  /** By the object's clock; past it nothing is done, since the request was answered 503. */
   readonly deadlineMs: number;
   /** How long a chat stays its owner's after its last use, in milliseconds. */
   readonly ownerTtlMs: number;
 }
+
+/** What a method came to; or, where it was called too late, the object's time by the epoch. */
+export type CallAnswer = { readonly result: unknown } | { readonly lateAtMs: number };
 
 export class StateObject extends DurableObject {
   readonly #clock: Clock;
@@ -35,17 +38,14 @@ export class StateObject extends DurableObject {
     this.#clock = clock;
   }
 
-  /**
-   * Runs one method of the state. Only the Worker of the same deployment can call it.
-   *
-   * @returns the method's result, or undefined when it came too late
-   */
+  /** Runs one method of the state. Only the Worker of the same deployment can call it. */
   async call(
     method: StateMethod,
     args: readonly unknown[],
     { deadlineMs, ownerTtlMs }: CallOptions,
-  ): Promise<{ readonly result: unknown } | undefined> {
-    if (this.#clock.epochMs() > deadlineMs) return undefined;
+  ): Promise<CallAnswer> {
+    const nowMs = this.#clock.epochMs();
+    if (nowMs > deadlineMs) return { lateAtMs: nowMs };
     const state = createRulesState(this.#open(), () => this.#nowUs(), ownerTtlMs);
     const running = this.ctx.storage.transactionSync((): unknown => {
       const decide: unknown = Reflect.get(state, method);
@@ -73,8 +73,9 @@ export class StateObject extends DurableObject {
   /** Called by the platform, at the time that was set. */
   async alarm(): Promise<void> {
     this.#sweepIsDue = false;
-    if (this.#open().sweep()) {
-      await this.#scheduleSweep();
+    const left = this.#open().sweep();
+    if (left !== undefined) {
+      await this.ctx.storage.setAlarm(Date.now() + chooseSweepPauseMs(left));
       return;
     }
     // With its table gone the object costs nothing; the next call makes it anew.

@@ -1,0 +1,45 @@
+import { expect, test } from "vitest";
+
+import { createObjectState } from "./object-state.ts";
+import { runInScope } from "./request-scope.ts";
+import type { CallAnswer, CallOptions } from "./state-object.ts";
+
+const TIMEOUT_MS = 500;
+
+/** Asks whether the state is reachable, of an object whose clock is ahead and whose answers take a while. */
+async function ask(aheadMs: number, answerMs: number) {
+  let nowMs = 1_000_000;
+  let calls = 0;
+  const call = (_method: string, _args: unknown, options: CallOptions): Promise<CallAnswer> => {
+    calls += 1;
+    nowMs += answerMs;
+    const objectMs = nowMs + aheadMs;
+    return Promise.resolve(
+      objectMs > options.deadlineMs ? { lateAtMs: objectMs } : { result: true },
+    );
+  };
+  const state = createObjectState({
+    objects: { getByName: () => ({ call, withdraw: () => Promise.resolve() }) },
+    timeoutMs: TIMEOUT_MS,
+    ownerTtlMs: 1_000,
+    clock: { epochMs: () => nowMs, monotonicMs: () => nowMs },
+    log: { log: () => undefined },
+  });
+  const reachable = await runInScope(
+    () => undefined,
+    () => state.isReachable(),
+  );
+  return { reachable, calls };
+}
+
+test("an object is asked once where the clocks agree", async () => {
+  expect(await ask(0, 10)).toEqual({ reachable: true, calls: 1 });
+});
+
+test("an object whose clock is ahead by more than the time limit decides nevertheless", async () => {
+  expect(await ask(60_000, 10)).toEqual({ reachable: true, calls: 2 });
+});
+
+test("an object that was really called too late is not asked again", async () => {
+  expect(await ask(0, TIMEOUT_MS + 1)).toEqual({ reachable: false, calls: 1 });
+});

@@ -22,11 +22,20 @@ const { default: workerd } = createRequire(import.meta.url)("workerd") as { defa
 
 const root = new URL("../../", import.meta.url);
 
-/** @param environment variables and secrets alike */
-export async function startWorker(environment: Record<string, string>): Promise<RunningWorker> {
+/**
+ * @param environment variables and secrets alike
+ * @param authority file of the one authority whose certificates are trusted; none without it
+ */
+export async function startWorker(
+  environment: Record<string, string>,
+  authority?: string,
+): Promise<RunningWorker> {
   const folder = await mkdtemp(join(tmpdir(), "uponai-bff-worker-"));
   await copyFile(new URL("dist/worker/worker.js", root), join(folder, "worker.js"));
-  await writeFile(join(folder, "config.capnp"), await describeWorker(Object.keys(environment)));
+  const trust = authority === undefined ? "" : 'trustedCertificates = [embed "authority.pem"]';
+  if (authority !== undefined) await copyFile(authority, join(folder, "authority.pem"));
+  const config = await describeWorker(Object.keys(environment), trust);
+  await writeFile(join(folder, "config.capnp"), config);
   await mkdir(join(folder, "state"));
   const child = spawn(workerd, ["serve", "config.capnp", "--control-fd=3"], {
     cwd: folder,
@@ -65,7 +74,7 @@ function readMessage(line: string): string {
 }
 
 /** What wrangler.toml says of the runtime and of the state, in workerd's own words. */
-async function describeWorker(variables: readonly string[]): Promise<string> {
+async function describeWorker(variables: readonly string[], trust: string): Promise<string> {
   const toml = await readFile(new URL("wrangler.toml", root), "utf8");
   const read = (name: string) => new RegExp(`^${name} = (.+)$`, "m").exec(toml)?.[1] ?? "";
   const bindings = variables.map((name) => `(name = "${name}", fromEnvironment = "${name}"),`);
@@ -74,7 +83,7 @@ const config :Workerd.Config = (
   services = [
     (name = "bff", worker = .bff),
     (name = "disk", disk = (path = "state", writable = true)),
-    (name = "internet", network = (allow = ["public", "private"])),
+    (name = "internet", network = (allow = ["public", "private"], tlsOptions = (${trust}))),
   ],
   sockets = [(name = "http", address = "127.0.0.1:0", http = (), service = "bff")],
   structuredLogging = true,

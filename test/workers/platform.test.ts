@@ -1,6 +1,7 @@
 /** What is special about Workers: isolates, requests that own their sockets, no start to fail. */
+import { once } from "node:events";
 import { createServer } from "node:http";
-import { connect } from "node:net";
+import { connect, createServer as createTcpServer, type Socket } from "node:net";
 
 import { Redis } from "ioredis";
 import { exportJWK, generateKeyPair, SignJWT } from "jose";
@@ -88,6 +89,17 @@ describe("Redis", () => {
     expect(again.headers.get("ratelimit")).toContain('"session";r=18');
     const told = service.lines().filter((line) => line.includes("state is unreachable"));
     expect(told.length).toBeLessThanOrEqual(1);
+  });
+
+  test("that hangs for long, or is none at all, is told in the log as well", async () => {
+    const silent = await listen((socket) => socket.resume());
+    const talker = await listen((socket) => socket.write("HTTP/1.1 400 Bad Request\r\n\r\n"));
+    for (const port of [silent, talker]) {
+      const { send, service } = await start({ REDIS_URL: `redis://127.0.0.1:${port}` });
+      expect(await readCode(await send())).toBe("state_unavailable");
+      const told = () => service.lines().filter((line) => line.includes("state is unreachable"));
+      await expect.poll(told, { timeout: 5_000 }).toHaveLength(1);
+    }
   });
 
   test("that is down is 503 and back as soon as it is", async () => {
@@ -182,6 +194,25 @@ test("the state cannot be in memory, which no two isolates share", async () => {
   expect((await ask("/healthz")).status).toBe(500);
   expect(service.lines().join("\n")).toContain("STATE cannot be memory here");
 });
+
+/** A port where every connection is handed to `greet`. */
+async function listen(greet: (socket: Socket) => void): Promise<number> {
+  const sockets = new Set<Socket>();
+  const server = createTcpServer((socket) => {
+    sockets.add(socket);
+    // However the other side ends it.
+    socket.on("error", () => undefined);
+    greet(socket);
+  });
+  const port = await findFreePort();
+  server.listen(port, "127.0.0.1");
+  await once(server, "listening");
+  ends.push(() => {
+    for (const socket of sockets) socket.destroy();
+    server.close();
+  });
+  return port;
+}
 
 /** One number of Redis's `INFO`. */
 async function readInfo(port: number, name: string): Promise<number> {

@@ -126,14 +126,15 @@ function connect(
   ): Promise<unknown> => {
     await opened;
     try {
-      const reply = await redis.call("EVALSHA", digest, ...rest);
+      const reply = await redis.call("EVALSHA", digest, ...rest).catch((error: unknown) => {
+        if (!(error instanceof ReplyError && readErrorCode(error) === "NOSCRIPT")) throw error;
+        return redis.call("EVAL", lua, ...rest);
+      });
       report();
       return reply;
     } catch (error) {
-      if (!(error instanceof ReplyError)) throw error;
-      const word = readErrorCode(error);
-      if (word === "NOSCRIPT") return redis.call("EVAL", lua, ...rest);
-      report(word);
+      // The client's own errors say only that the connection ended; what ended it came before.
+      report(error instanceof ReplyError ? readErrorCode(error) : reason);
       throw error;
     }
   };

@@ -1,5 +1,7 @@
 import { expect, test } from "vitest";
 
+import type { Ticket } from "../../admission/admission.ts";
+import type { WorkspaceId } from "../../branded.ts";
 import { createObjectState } from "./object-state.ts";
 import { runInScope } from "./request-scope.ts";
 import type { CallAnswer, CallOptions } from "./state-object.ts";
@@ -43,3 +45,33 @@ test("an object whose clock is ahead by more than the time limit decides neverth
 test("an object that was really called too late is not asked again", async () => {
   expect(await ask(0, TIMEOUT_MS + 1)).toEqual({ reachable: false, calls: 1 });
 });
+
+test.each([
+  ["sender", 2, "settled"],
+  ["seeker", 1, "unavailable"],
+] as const)(
+  "a %s's settlement that the object fails is told %i times",
+  async (role, times, expected) => {
+    let calls = 0;
+    const call = (): Promise<CallAnswer> => {
+      calls += 1;
+      return calls === 1
+        ? Promise.reject(new Error("the object was reset"))
+        : Promise.resolve({ result: "settled" });
+    };
+    const state = createObjectState({
+      objects: { getByName: () => ({ call, withdraw: () => Promise.resolve() }) },
+      timeoutMs: TIMEOUT_MS,
+      ownerTtlMs: 1_000,
+      clock: { epochMs: () => 0, monotonicMs: () => 0 },
+      log: { log: () => undefined },
+    });
+    const ticket = { role, request: { workspaceId: 42 as WorkspaceId } } as Ticket;
+    const settled = await runInScope(
+      () => undefined,
+      () => state.settle(ticket, { fate: "not_taken", mark: undefined }),
+    );
+    expect(settled).toBe(expected);
+    expect(calls).toBe(times);
+  },
+);

@@ -93,7 +93,11 @@ export function createObjectState(options: ObjectStateOptions): AdmissionState {
     },
     async settle(ticket, settlement) {
       const name = nameOf(ticket.request.workspaceId);
-      return (await ask(name, "settle", ticket, settlement)) ?? "unavailable";
+      const settle = () => begin(name, "settle", [ticket, settlement]);
+      // An object that a deployment resets fails what it was asked. What a message's sender settles
+      // may be told twice; what a seeker settles would look like somebody else's the second time.
+      const settling = ticket.role === "sender" ? settle().catch(settle) : settle();
+      return (await within(timeoutMs, settling)) ?? "unavailable";
     },
     async renew(ticket, markBefore) {
       const name = nameOf(ticket.request.workspaceId);

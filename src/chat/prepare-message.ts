@@ -6,6 +6,7 @@ import { confirmClaim } from "./admit-chat.ts";
 import { type ChatCaller, type ChatParts, traceOf } from "./chat-parts.ts";
 import { type Known, notTaken, type Sent } from "./sent.ts";
 import { learnMark } from "./transcript.ts";
+import type { Renew } from "./while-leased.ts";
 
 export interface Prepared extends Known {
   readonly kind: "ready";
@@ -25,7 +26,7 @@ export async function prepareMessage(
   parts: ChatParts,
   exchange: Exchange,
   message: ChatCaller & { readonly idempotencyKey: string | undefined },
-  ticket: Ticket,
+  { ticket, renew }: { readonly ticket: Ticket; readonly renew: Renew },
 ): Promise<Prepared | { readonly kind: "stopped"; readonly sent: Sent }> {
   const { workspace, chatId, idempotencyKey } = message;
   const { newlyClaimed, contested, mark } = ticket;
@@ -54,6 +55,6 @@ export async function prepareMessage(
   const learnt = learnMark(parts.hashing, seen.answer.messages);
   if (learnt === undefined) return { kind: "ready", mark, claim };
   // Not waited for: it only matters if this instance does not live to settle.
-  void parts.state.renew(ticket, learnt);
+  renew(learnt);
   return { kind: "ready", mark: learnt, claim };
 }

@@ -66,8 +66,8 @@ async function sendAdmitted(
   ticket: Ticket,
 ): Promise<Response> {
   const startedMs = parts.clock.monotonicMs();
-  const { result, settled } = await whileLeased(parts, exchange, ticket, async () => {
-    const prepared = await prepareMessage(parts, exchange, message, ticket);
+  const { result, settled } = await whileLeased(parts, exchange, ticket, async (renew) => {
+    const prepared = await prepareMessage(parts, exchange, message, { ticket, renew });
     if (prepared.kind === "stopped") return prepared.sent;
     // A machine that stood still: others went on, and were told that this message is not known of.
     if (parts.clock.monotonicMs() - startedMs >= UNSENT_MS_MAX) {

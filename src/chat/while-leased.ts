@@ -1,5 +1,6 @@
 /** Owns keeping what was leased to a request for as long as it works, and settling it at the end. */
 import type { Settlement, SettleOutcome, Ticket } from "../admission/admission.ts";
+import type { TranscriptMark } from "../admission/transcript-mark.ts";
 import type { Exchange } from "../exchange.ts";
 import type { ChatParts } from "./chat-parts.ts";
 
@@ -11,6 +12,9 @@ export interface Settled<Result> {
   readonly settled: SettleOutcome;
 }
 
+/** Renews what is leased, at once; the transcript's mark is told where it was learnt since. */
+export type Renew = (markBefore?: TranscriptMark) => void;
+
 /**
  * Runs `work`, which says what became of the request, and settles by it. Work that throws is a
  * defect, after which nobody knows.
@@ -19,11 +23,18 @@ export async function whileLeased<Result>(
   { state, log }: ChatParts,
   exchange: Exchange,
   ticket: Ticket,
-  work: () => Promise<{ readonly result: Result; readonly settlement: Settlement }>,
+  work: (renew: Renew) => Promise<{ readonly result: Result; readonly settlement: Settlement }>,
 ): Promise<Settled<Result>> {
-  const renewal = setInterval(() => void state.renew(ticket), RENEW_EVERY_MS);
+  let renewed: Promise<unknown> = Promise.resolve();
+  const renew: Renew = (markBefore) => {
+    const renewing = state.renew(ticket, markBefore).catch(() => undefined);
+    renewed = Promise.all([renewed, renewing]);
+  };
+  const renewal = setInterval(() => renew(), RENEW_EVERY_MS);
   const settle = async (settlement: Settlement): Promise<SettleOutcome> => {
     clearInterval(renewal);
+    // One that was overtaken would take anew what is freed now, and nobody would free it again.
+    await renewed;
     // Waited for: a client that has its answer may send the next message at once.
     const settled = await state.settle(ticket, settlement);
     if (settled !== "settled") {
@@ -34,7 +45,7 @@ export async function whileLeased<Result>(
   };
   let done: Awaited<ReturnType<typeof work>>;
   try {
-    done = await work();
+    done = await work(renew);
   } catch (error) {
     await settle({ fate: "unknown", code: "internal_error", markBefore: ticket.mark });
     throw error;

@@ -257,6 +257,17 @@ describe("settling", () => {
     });
   });
 
+  test("carries an answer only where there is a key to keep it for", async () => {
+    const answered = { fate: "answered", answer: "m the answer", mark: undefined } as const;
+    const state = createState();
+    const message = { token: "token", fingerprint: "words", keyDigest: undefined };
+    const chat = { chatId: "chat-1" as ChatId, access: "first-use", message } as const;
+    void state.settle({ ...ticket, request: { ...request, chat } }, answered);
+    void state.settle(ticket, answered);
+    expect((await call(0)).args.at(-1)).toBe("");
+    expect((await call(1)).args.at(-1)).toBe("m the answer");
+  });
+
   test("says when the lock had fallen to somebody else", async () => {
     const settling = createState().settle(ticket, { fate: "not_taken", mark: undefined });
     (await call(0)).answer([2, REDIS_EPOCH_US]);

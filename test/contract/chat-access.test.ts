@@ -4,7 +4,14 @@ import { createHash } from "node:crypto";
 import { beforeEach, describe, expect, test } from "vitest";
 
 import { createTestApp, readProblem, type TestApp, type TestAsk } from "../support/app-fixture.ts";
-import { createScriptedChats, replyWith, type ScriptedChats } from "../support/scripted-chats.ts";
+import {
+  createScriptedChats,
+  LOST,
+  NOT_SENT,
+  replyWith,
+  type ScriptedChats,
+  TIMEOUT,
+} from "../support/scripted-chats.ts";
 
 const AGENT = { UPONAI_AGENT_ID: "agent-1" };
 const DAY_MS = 86_400_000;
@@ -457,6 +464,81 @@ describe("after the state was lost", () => {
       expect((await use(it, "send", { chatId })).status).toBe(201);
     }
   });
+
+  test.each(ROUTES.flatMap((one) => ROUTES.map((other) => [one, other] as const)))(
+    "%s and %s at once by a stranger open nothing: who has claimed it has not been looked at",
+    async (one, other) => {
+      const chatId = await start(it);
+      upstream.chats.get(chatId)?.messages.push({ role: "user", content: "my secret" });
+      it = await open();
+      // Both are admitted before either is answered.
+      const looked = Promise.withResolvers<undefined>();
+      upstream.always("get", async (usual) => {
+        await looked.promise;
+        return usual();
+      });
+      const asking = [one, other].map((route) => use(it, route, { chatId, sub: "bob" }));
+      await expect.poll(() => upstream.count("get")).toBeGreaterThan(0);
+      looked.resolve(undefined);
+      const answers = await Promise.all(asking);
+      for (const answer of answers) {
+        expect([404, 409]).toContain(answer.status);
+        expect(await answer.text()).not.toContain("my secret");
+      }
+      expect(effects()).toBe(0);
+      expect((await use(it, "read", { chatId })).status).toBe(200);
+    },
+  );
+
+  const unread = [replyWith(429), replyWith(500), LOST, TIMEOUT, NOT_SENT];
+  test.each(ROUTES.flatMap((route) => unread.map((reply) => ({ route, reply }))))(
+    "$route by a stranger whose look failed ($reply.kind $reply.status) leaves no claim behind",
+    async ({ route, reply }) => {
+      const chatId = await start(it);
+      for (const next of ROUTES) {
+        it = await open();
+        upstream.always("get", reply);
+        const failed = await use(it, route, { chatId, sub: "bob" });
+        expect(failed.status).toBeGreaterThanOrEqual(500);
+        upstream.always("get", undefined);
+        await expectNotFound(await use(it, next, { chatId, sub: "bob" }));
+        expect(effects()).toBe(0);
+        expect((await use(it, "read", { chatId })).status).toBe(200);
+      }
+    },
+  );
+
+  test.each(ROUTES)(
+    "%s by the owner is served while a stranger's look is under way",
+    async (route) => {
+      const chatId = await start(it);
+      it = await open();
+      const looked = Promise.withResolvers<undefined>();
+      upstream.next("get", async (usual) => {
+        await looked.promise;
+        return usual();
+      });
+      const strange = use(it, "read", { chatId, sub: "bob" });
+      await expect.poll(() => upstream.count("get")).toBe(1);
+      expect((await use(it, route, { chatId })).status).toBe(STATUS[route]);
+      looked.resolve(undefined);
+      await expectNotFound(await strange);
+      expect((await use(it, "read", { chatId, chats: [] })).status).toBe(200);
+    },
+  );
+
+  test.each(ROUTES)(
+    "%s of another's started chat that the token lists is allowed, and owns nothing",
+    async (route) => {
+      const chatId = await start(it);
+      it = await open();
+      const listed = { chatId, sub: "bob", chats: [chatId] };
+      expect((await use(it, route, listed)).status).toBe(STATUS[route]);
+      expect((await use(it, "read", listed)).status).toBe(200);
+      await expectNotFound(await use(it, "read", { chatId, sub: "bob" }));
+      expect((await use(it, "read", { chatId, chats: [] })).status).toBe(200);
+    },
+  );
 });
 
 function stampOf(chatId: string): unknown {

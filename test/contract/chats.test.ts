@@ -180,6 +180,24 @@ describe("POST /chat", () => {
     },
   );
 
+  test.each(["metadata", "variables"])(
+    "takes %s of 32 levels and not of one more: writing them again would overflow",
+    async (member) => {
+      const nest = (levels: number) =>
+        `{"${member}":{"a":${"[".repeat(levels - 1)}${"]".repeat(levels - 1)}}}`;
+      expect((await start(nest(32))).status).toBe(201);
+      for (const levels of [33, 500, 2_000, 6_000]) {
+        const answer = await start(nest(levels));
+        expect(answer.status).toBe(400);
+        expect(await readProblem(answer)).toMatchObject({
+          code: "invalid_request",
+          errors: [{ pointer: `/${member}` }],
+        });
+      }
+      expect(upstream.count("create")).toBe(1);
+    },
+  );
+
   test("refuses what is not JSON by its type", async () => {
     for (const type of ["text/plain", "application/x-www-form-urlencoded"]) {
       const answer = await start({}, { "Content-Type": type });
@@ -281,6 +299,27 @@ describe("GET /chat/:chatId", () => {
       messages: [{ role: "assistant", content: "", tool_calls: [{ id: "call-1" }] }],
     });
   });
+
+  test.each(["true", "false"])(
+    "takes tool calls beyond all depth for malformed, wherever they come (exposed: %s)",
+    async (exposed) => {
+      const nest = (levels: number) => {
+        const list = `${"[".repeat(levels)}${"]".repeat(levels)}`;
+        return `"messages":[{"role":"assistant","content":"x","tool_calls":[{"a":${list}}]}]`;
+      };
+      for (const levels of [31, 500, 9_000]) {
+        await restart({ EXPOSE_TOOL_CALLS: exposed });
+        upstream.next("get", replyWith(200, `{"chatId":"chat-1",${nest(levels)}}`));
+        upstream.next("create", replyWith(201, `{"chatId":"chat-1",${nest(levels)}}`));
+        upstream.next("complete", replyWith(201, `{${nest(levels)}}`));
+        for (const name of ["read", "start", "send"] as const) {
+          const answer = await use(name);
+          expect(answer.status).toBe(502);
+          expect(await code(answer)).toBe("upstream_malformed");
+        }
+      }
+    },
+  );
 
   test("has every member even where UponAI leaves it out", async () => {
     for (const rest of [{}, { status: null, startedAt: null, endedAt: null, messages: null }]) {

@@ -15,6 +15,7 @@ import {
 } from "../support/scripted-chats.ts";
 
 const DAY_MS = 86_400_000;
+const HOUR_MS = 3_600_000;
 /** For sessions that outlive every wait. */
 const LASTING = { exp: 4_000_000_000 };
 
@@ -188,6 +189,14 @@ describe("another message under the same key", () => {
       expect(await tell(answer)).toEqual(problem(422, "idempotency_key_reused"));
     }
     expect(upstream.calls).toHaveLength(calls);
+  });
+
+  test("is another one also by halves of surrogate pairs, which look alike in UTF-8", async () => {
+    await send("key-1", "\ud800");
+    expect(await tell(await send("key-1", "\udfff"))).toEqual(
+      problem(422, "idempotency_key_reused"),
+    );
+    expect(await tell(await send("key-1", "\ud800"))).toEqual(replayed("answer 1"));
   });
 
   test("is 422 too while the first is under way, and while its outcome is unknown", async () => {
@@ -434,6 +443,56 @@ describe("the search", () => {
     expect(upstream.count("complete")).toBe(2);
   });
 
+  test("gives nothing that the state could not confirm: it may be another's by then", async () => {
+    const { state } = it;
+    let deaf = false;
+    const other = it;
+    const unless = <Answer>(ask: () => Promise<Answer>) =>
+      deaf ? Promise.resolve("unavailable" as const) : ask();
+    it = await createTestApp({
+      upstream: upstream.answer,
+      beside: it,
+      services: {
+        state: {
+          ...state,
+          renew: (ticket, markBefore) => unless(() => state.renew(ticket, markBefore)),
+          settle: (ticket, settlement) => unless(() => state.settle(ticket, settlement)),
+        },
+      },
+    });
+    upstream.next("complete", () => {
+      deaf = true;
+      return LOST;
+    });
+    let spoken = false;
+    upstream.always("get", async (usual) => {
+      if (deaf && !spoken && it.clock.monotonicMs() >= 15_000) {
+        spoken = true;
+        expect((await other.send({ claims: LASTING })).status).toBe(201);
+      }
+      return usual();
+    });
+    expect(await tell(await send("key-1"))).toEqual(UNKNOWN);
+    expect(spoken).toBe(true);
+    deaf = false;
+    expect(await tell(await send("key-1"))).toEqual(UNKNOWN);
+    expect(upstream.count("complete")).toBe(2);
+  });
+
+  test("waits for the whole of an answer that comes in parts", async () => {
+    await send("key-0", "before");
+    upstream.next("complete", () => {
+      chat().messages.push({ role: "user", content: "hi" }, { content: "Let me see." });
+      return LOST;
+    });
+    const looks = upstream.count("get");
+    upstream.always("get", (usual) => {
+      if (upstream.count("get") === looks + 2) chat().messages.push({ content: "It is 5." });
+      return usual();
+    });
+    expect(await tell(await send("key-1"))).toEqual(recovered("Let me see.", "It is 5."));
+  });
+
   test("lasts for RECOVERY_WINDOW, with pauses that grow, and then leaves it", async () => {
     answerLate(DAY_MS);
     expect(await tell(await send("key-1"))).toEqual(UNKNOWN);
@@ -585,6 +644,14 @@ describe("how the transcript stands", () => {
     expect(upstream.count("get")).toBe(looks);
   });
 
+  test("is mended by reading the chat, where the agent has spoken by itself", async () => {
+    await send("key-1");
+    chat().messages.push({ role: "assistant", content: "Are you still there?" });
+    expect((await it.ask("GET /chat/chat-1", { claims: LASTING })).status).toBe(200);
+    upstream.next("complete", taken(LOST));
+    expect(await tell(await send("key-2", "more"))).toEqual(recovered("answer 2"));
+  });
+
   test("unknown, the message is sent all the same, and not looked for", async () => {
     upstream.always("get", replyWith(500));
     expect(await tell(await send("key-1"))).toEqual(answered("answer 1"));
@@ -662,6 +729,27 @@ describe("the same words again", () => {
     expect(await tell(await send("key-1", "yes"))).toEqual(UNKNOWN);
     expect(upstream.count("complete")).toBe(2);
   });
+
+  test.each([true, false])(
+    "are in doubt for 25 hours, however often they are said meanwhile (first with a key: %s)",
+    async (first) => {
+      upstream.next("complete", LOST);
+      expect(await tell(await (first ? send("key-1", "yes") : sendKeyless("yes")))).toEqual(
+        UNKNOWN,
+      );
+      for (let hours = 0; hours < 24; hours += 6) {
+        it.clock.advanceMs(6 * HOUR_MS);
+        expect((await sendKeyless("yes")).status).toBe(201);
+      }
+      upstream.next("complete", taken(LOST));
+      expect(await tell(await send("key-2", "yes"))).toEqual(UNKNOWN);
+      // What is unknown since is in doubt for as long again; what was said in between is not.
+      it.clock.advanceMs(25 * HOUR_MS);
+      expect((await sendKeyless("yes")).status).toBe(201);
+      upstream.next("complete", taken(LOST));
+      expect((await tell(await send("key-3", "yes"))).recovered).toBe("true");
+    },
+  );
 
   test("are answered as ever when UponAI does answer", async () => {
     upstream.next("complete", LOST);
@@ -832,6 +920,78 @@ describe("when the state fails after UponAI answered", () => {
     it.clock.advanceMs(15_000);
     expect(await tell(await send("key-1"))).toEqual(recovered("answer 1"));
     expect(upstream.count("complete")).toBe(1);
+  });
+});
+
+describe("between admission and sending", () => {
+  /** The look before the message takes so long. */
+  function stall(ms: number): void {
+    upstream.next("get", (usual) => {
+      it.clock.advanceMs(ms);
+      return usual();
+    });
+  }
+
+  test("a lease may nearly pass", async () => {
+    stall(14_999);
+    expect(await tell(await send("key-1"))).toEqual(answered("answer 1"));
+  });
+
+  test("a lease may not pass: nothing is sent, and the key may try again", async () => {
+    stall(15_000);
+    expect(await tell(await send("key-1"))).toEqual(problem(503, "state_unavailable"));
+    expect(upstream.count("complete")).toBe(0);
+    expect(await tell(await send("key-1"))).toEqual(answered("answer 1"));
+  });
+
+  test("others may go on once it has passed, and are sent alone", async () => {
+    upstream.next("get", async (usual) => {
+      it.clock.advanceMs(15_000);
+      expect(await tell(await send("key-2"))).toEqual(answered("answer 1"));
+      return usual();
+    });
+    expect(await tell(await send("key-1"))).toEqual(problem(503, "state_unavailable"));
+    expect(await tell(await send("key-2"))).toEqual(replayed("answer 1"));
+    expect(upstream.count("complete")).toBe(1);
+  });
+});
+
+describe("a renewal that is slower than UponAI's answer", () => {
+  test("comes before the settlement: it would lease anew what that frees", async () => {
+    const { state } = it;
+    const heard = Promise.withResolvers<undefined>();
+    let renewing = false;
+    it = await createTestApp({
+      upstream: upstream.answer,
+      beside: it,
+      services: {
+        state: {
+          ...state,
+          renew: async (ticket, markBefore) => {
+            renewing = true;
+            await heard.promise;
+            return state.renew(ticket, markBefore);
+          },
+        },
+      },
+    });
+    upstream.next("complete", replyWith(429));
+    const first = send("key-1");
+    await expect.poll(() => renewing && upstream.count("complete") === 1).toBe(true);
+    heard.resolve(undefined);
+    expect(await tell(await first)).toEqual(problem(503, "upstream_busy"));
+    expect(await tell(await sendKeyless("more"))).toEqual(answered("answer 1"));
+    expect(await tell(await send("key-1"))).toEqual(answered("answer 2"));
+  });
+
+  test("that fails is no matter", async () => {
+    const { state } = it;
+    it = await createTestApp({
+      upstream: upstream.answer,
+      beside: it,
+      services: { state: { ...state, renew: () => Promise.reject(new Error("no state")) } },
+    });
+    expect(await tell(await send("key-1"))).toEqual(answered("answer 1"));
   });
 });
 

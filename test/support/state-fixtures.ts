@@ -36,6 +36,10 @@ export interface ShiftedRedis {
   advanceUs(us: number): Promise<void>;
   /** The time of the last decision, in microseconds. */
   lastNowUs(): number;
+  /** From now on this script runs and its reply is lost, until another is named or none. */
+  loseReplies(script: string | undefined): void;
+  /** Tells the state that the connection is back. */
+  becomeReady(): void;
   close(): void;
 }
 
@@ -50,6 +54,8 @@ const SHIFTED_NOW = `${REAL_NOW} + (redis.call('GET', 'test:shift') or 0)`;
 export function createShiftedRedis(url: string, prefix: string): ShiftedRedis {
   const redis = new Redis(url);
   let nowUs = 0;
+  let lost: string | undefined;
+  const listeners = new Set<() => void>();
   for (const { name, lua } of redisScripts) {
     if (lua.split(REAL_NOW).length !== 2) throw new Error(`${name} does not read the clock once`);
     redis.defineCommand(name, { lua: lua.replace(REAL_NOW, SHIFTED_NOW) });
@@ -60,9 +66,10 @@ export function createShiftedRedis(url: string, prefix: string): ShiftedRedis {
       const reply = await command.call(redis, keys.length, ...keys, ...args);
       const told: unknown = Array.isArray(reply) ? reply[1] : reply;
       if (typeof told === "number") nowUs = Math.abs(told);
+      if (script.name === lost) throw new Error("connection lost");
       return reply;
     },
-    onReady: () => undefined,
+    onReady: (listener) => void listeners.add(listener),
   };
   const clock: Clock = { epochMs: () => Date.now(), monotonicMs: () => performance.now() };
   return {
@@ -78,6 +85,12 @@ export function createShiftedRedis(url: string, prefix: string): ShiftedRedis {
       await redis.incrby("test:shift", us);
     },
     lastNowUs: () => nowUs,
+    loseReplies: (script) => {
+      lost = script;
+    },
+    becomeReady: () => {
+      for (const listener of listeners) listener();
+    },
     close: () => redis.disconnect(),
   };
 }

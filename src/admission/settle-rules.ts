@@ -125,7 +125,7 @@ function settleSending(
   const fate = contested ? "unknown" : settlement.fate;
   if (fate !== "unknown" && sole) space.delete(keys.doubt);
   if (mine) space.delete(keys.lock);
-  closeTally(space, nowUs, admitted, settlement, { mine, clear: mine && fate !== "unknown" });
+  closeTally(space, nowUs, admitted, settlement, { mine, over: fate !== "unknown" });
 
   const record = readPending(space, keys) ?? recallRecord(space, admitted, message);
   if (record?.attempt === message.token) {
@@ -155,29 +155,33 @@ function recallRecord(
   return { kind: "pending", fingerprint, ...leased, mark: NO_MARK, code: "-" };
 }
 
-/** Notes how the transcript stands after a message; `clear` when nothing else can have changed it. */
+/** Notes how the transcript stands after a message; `over` when it cannot change it any more. */
 function closeTally(
   space: KeySpace,
   nowUs: number,
   { keys, sends, ownerTtlUs }: Admitted,
   settlement: Settlement,
-  { mine, clear }: { readonly mine: boolean; readonly clear: boolean },
+  { mine, over }: { readonly mine: boolean; readonly over: boolean },
 ): void {
-  const tally = parseTally(space.read(keys.tally)?.text);
+  const text = space.read(keys.tally)?.text;
+  const tally = parseTally(text);
+  // Nothing else can have changed the transcript.
+  const clear = mine && over;
   const absent = settlement.fate === "not_taken" && settlement.absent === true;
-  if (absent && clear && tally.sends === 1) {
+  if (absent && (text === undefined || (clear && tally.sends === 1))) {
     space.delete(keys.tally);
     return;
   }
-  // Told twice, over a connection that broke.
-  if (!mine && tally.sends === sends && tally.mark !== "*") return;
+  // Told twice, over a connection that broke; or the state had lost it, and has counted another since.
+  // Nothing is under way in either case, but only a look can tell how the transcript stands.
+  const again = over && !mine && tally.sends === sends && tally.mark !== "*";
   // Out of turn: somebody else was let in meanwhile, and must not rely on what it was told.
   const overtaken = tally.sends > sends;
   const known = clear && tally.sends === sends && tally.doubtfulUntilUs <= nowUs;
   const next = {
     sends: Math.max(tally.sends, sends),
     mark: known && "mark" in settlement ? formatMark(settlement.mark) : NO_MARK,
-    doubtfulUntilUs: clear ? tally.doubtfulUntilUs : nowUs + DOUBT_KEPT_US,
+    doubtfulUntilUs: clear || again ? tally.doubtfulUntilUs : nowUs + DOUBT_KEPT_US,
   };
   if (overtaken && tally.mark === "*") next.mark = "*";
   space.write(keys.tally, formatTally(next), nowUs + ownerTtlUs);

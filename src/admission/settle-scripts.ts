@@ -51,13 +51,13 @@ if mine then redis.call('DEL', KEYS[3]) end
 
 local clear = mine and fate ~= 'unknown'
 local sends, mark, doubtful = read_tally(held[2])
-local told = not mine and sends == sent and mark ~= '*'
-if absent and clear and sends == 1 then
+local again = fate ~= 'unknown' and not mine and sends == sent and mark ~= '*'
+if absent and (not held[2] or (clear and sends == 1)) then
   redis.call('DEL', KEYS[2])
-elseif not told then
+else
   if not (sends > sent and mark == '*') then mark = '-' end
   if clear and sends == sent and doubtful <= now then mark = after end
-  if not clear then doubtful = now + ${DOUBT_KEPT_US} end
+  if not (clear or again) then doubtful = now + ${DOUBT_KEPT_US} end
   write(KEYS[2], kept, whole(math.max(sends, sent)), mark, whole(doubtful))
 end
 

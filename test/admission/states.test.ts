@@ -229,6 +229,14 @@ describe.each([
     for (const name of KEYS) expect(await it.read(nameOf(name, keyed))).toBeUndefined();
   });
 
+  test("remembers nothing of one either that it is told of twice", async () => {
+    const ticket = await send(state, keyed);
+    for (let times = 0; times < 2; times += 1) {
+      await state.settle(ticket, { fate: "not_taken", mark: undefined, absent: true });
+    }
+    for (const name of KEYS) expect(await it.read(nameOf(name, keyed))).toBeUndefined();
+  });
+
   test("remembers a chat that was there before", async () => {
     await state.settle(await send(state, { token: "t0" }), { ...ANSWERED, claim: "first-use" });
     const ticket = await send(state, keyed);
@@ -267,12 +275,32 @@ describe.each([
     expect(await it.leftMs(record)).toBeLessThanOrEqual(HOUR_MS);
   });
 
-  test("that is told twice how a message went knows as much as before", async () => {
-    const ticket = await send(state, { token: "t1" });
+  describe("that is told of a message whose lock is gone, and of none since", () => {
     const settlement = { ...ANSWERED, claim: "first-use" } as const;
-    expect(await state.settle(ticket, settlement)).toBe("settled");
-    expect(await state.settle(ticket, settlement)).toBe("lost");
-    expect((await send(state, { token: "t2" })).mark).toEqual(MARK);
+
+    test("has been told twice: it counts anew, and is in no doubt", async () => {
+      const ticket = await send(state, { token: "t1" });
+      expect(await state.settle(ticket, settlement)).toBe("settled");
+      expect(await state.settle(ticket, settlement)).toBe("lost");
+      expect(await it.read(nameOf("tally", keyed))).toBe("1 - 0");
+    });
+
+    test("or has lost it and counted another in its place: that count is good no more", async () => {
+      const forgotten = await send(state, { token: "t1" });
+      await loseAll({ token: "t1" });
+      await state.settle(await send(state, { token: "t2", words: "others" }), settlement);
+      expect(await it.read(nameOf("tally", keyed))).toBe("1 3:three 0");
+      await state.settle(forgotten, { ...ANSWERED, mark: { count: 3, anchor: "other" } });
+      expect((await send(state, { token: "t3" })).mark).toBeUndefined();
+    });
+
+    test("doubts every count if nobody knows what became of it", async () => {
+      const forgotten = await send(state, { token: "t1" });
+      await loseAll({ token: "t1" });
+      await state.settle(await send(state, { token: "t2", words: "others" }), settlement);
+      await state.settle(forgotten, UNKNOWN);
+      expect(await it.read(nameOf("tally", keyed))).toMatch(/^1 - [1-9]\d+$/);
+    });
   });
 
   describe("a claim that nobody confirmed", () => {
@@ -320,14 +348,14 @@ describe.each([
   });
 });
 
-describe("Redis, where a reply was lost with its connection", () => {
-  /** The state hears that its connection broke, and then that there is another. */
-  async function reconnect(): Promise<void> {
-    redis.loseReplies(undefined);
-    await new Promise(setImmediate);
-    redis.becomeReady();
-  }
+/** The state hears that its connection broke, and then that there is another. */
+async function reconnect(): Promise<void> {
+  redis.loseReplies(undefined);
+  await new Promise(setImmediate);
+  redis.becomeReady();
+}
 
+describe("Redis, where a reply was lost with its connection", () => {
   test("takes an admission back, and its claim is looked at again", async () => {
     redis.loseReplies("bffAdmit");
     expect((await admit(redis.state, keyed)).kind).toBe("unavailable");
@@ -349,11 +377,12 @@ describe("Redis, where a reply was lost with its connection", () => {
     expect(await send(redis.state, keyed)).toMatchObject({ contested: false });
   });
 
-  test("settles a second time, and knows as much as before", async () => {
+  test("settles a second time, and keeps no doubt of it", async () => {
     const ticket = await send(redis.state, keyed);
     redis.loseReplies("bffSettle");
     expect(await redis.state.settle(ticket, ANSWERED)).toBe("unavailable");
     await reconnect();
-    expect((await send(redis.state, { token: "t2" })).mark).toEqual(MARK);
+    // Whatever the state does next comes after it, on the same connection.
+    expect(await redis.redis.get(nameOf("tally", keyed))).toBe("1 - 0");
   });
 });

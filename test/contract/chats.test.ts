@@ -262,6 +262,12 @@ describe("POST /chat", () => {
   });
 });
 
+/** A member with a tool call that nests so deep. */
+function messagesNesting(levels: number): string {
+  const list = `${"[".repeat(levels)}${"]".repeat(levels)}`;
+  return `"messages":[{"role":"assistant","content":"x","tool_calls":[{"a":${list}}]}]`;
+}
+
 describe("GET /chat/:chatId", () => {
   test("gives the transcript, and nothing that a browser must not see", async () => {
     upstream.add("chat-1", {
@@ -303,15 +309,11 @@ describe("GET /chat/:chatId", () => {
   test.each(["true", "false"])(
     "takes tool calls beyond all depth for malformed, wherever they come (exposed: %s)",
     async (exposed) => {
-      const nest = (levels: number) => {
-        const list = `${"[".repeat(levels)}${"]".repeat(levels)}`;
-        return `"messages":[{"role":"assistant","content":"x","tool_calls":[{"a":${list}}]}]`;
-      };
       for (const levels of [31, 500, 9_000]) {
         await restart({ EXPOSE_TOOL_CALLS: exposed });
-        upstream.next("get", replyWith(200, `{"chatId":"chat-1",${nest(levels)}}`));
-        upstream.next("create", replyWith(201, `{"chatId":"chat-1",${nest(levels)}}`));
-        upstream.next("complete", replyWith(201, `{${nest(levels)}}`));
+        upstream.next("get", replyWith(200, `{"chatId":"chat-1",${messagesNesting(levels)}}`));
+        upstream.next("create", replyWith(201, `{"chatId":"chat-1",${messagesNesting(levels)}}`));
+        upstream.next("complete", replyWith(201, `{${messagesNesting(levels)}}`));
         for (const name of ["read", "start", "send"] as const) {
           const answer = await use(name);
           expect(answer.status).toBe(502);

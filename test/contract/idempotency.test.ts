@@ -923,15 +923,15 @@ describe("when the state fails after UponAI answered", () => {
   });
 });
 
-describe("between admission and sending", () => {
-  /** The look before the message takes so long. */
-  function stall(ms: number): void {
-    upstream.next("get", (usual) => {
-      it.clock.advanceMs(ms);
-      return usual();
-    });
-  }
+/** The look before the message takes so long. */
+function stall(ms: number): void {
+  upstream.next("get", (usual) => {
+    it.clock.advanceMs(ms);
+    return usual();
+  });
+}
 
+describe("between admission and sending", () => {
   test("a lease may nearly pass", async () => {
     stall(14_999);
     expect(await tell(await send("key-1"))).toEqual(answered("answer 1"));

@@ -178,6 +178,42 @@ describe("a message with a key", () => {
     expect(chat.counts("hi")).toEqual({ arrived: 1, taken: 1 });
   });
 
+  test("that Redis forgot while it was under way is kept for its key all the same", async () => {
+    const chat = createTestChat(emulator);
+    chat.addFault({ kind: "taken-then-delay", delayMs: 2_000 });
+    const sending = tell(chat.send(bff.url, "pay", { key: "k" }));
+    await expect.poll(() => chat.counts("pay").taken).toBe(1);
+    await redis.kill();
+    await redis.start();
+    await expect.poll(() => readyStatus(), { timeout: 10_000 }).toBe(200);
+    const given = await sending;
+    const again = await tell(chat.send(bff.url, "pay", { key: "k" }));
+    expect(again).toMatchObject({ status: 201, replayed: true, text: given.text });
+    expect(chat.counts("pay")).toEqual({ arrived: 1, taken: 1 });
+  });
+
+  test("that Redis forgot is known again by its next renewal, while it is under way", async () => {
+    const chat = createTestChat(emulator);
+    chat.addFault({ kind: "taken-then-delay", delayMs: 9_000 });
+    const sending = tell(chat.send(bff.url, "pay", { key: "k" }));
+    await expect.poll(() => chat.counts("pay").taken).toBe(1);
+    const admin = new Redis(redis.url);
+    try {
+      await admin.flushall();
+      await expect.poll(() => admin.keys("bff:{ws:42}:k:*")).toHaveLength(1);
+    } finally {
+      admin.disconnect();
+    }
+    const meanwhile = await tell(chat.send(bff.url, "pay", { key: "k" }));
+    expect(meanwhile).toMatchObject({ status: 409, code: "request_in_progress" });
+    const other = await tell(chat.send(bff.url, "more"));
+    expect(other).toMatchObject({ status: 409, code: "chat_busy" });
+    expect((await sending).status).toBe(201);
+    const again = await tell(chat.send(bff.url, "pay", { key: "k" }));
+    expect(again).toMatchObject({ status: 201, replayed: true });
+    expect(chat.counts("pay")).toEqual({ arrived: 1, taken: 1 });
+  });
+
   test("whose answer Redis did not live to keep is answered all the same", async () => {
     const chat = createTestChat(emulator);
     chat.addFault({ kind: "taken-then-delay", delayMs: 300 });

@@ -49,10 +49,15 @@ export function settleAdmitted(
   if (message !== undefined && role === "seeker") {
     return settleSeeking(space, nowUs, keys, message, settlement);
   }
-  settleClaim(space, nowUs, admitted, settlement.claim);
   if (message === undefined || role === "reader") {
+    const { mark } = parseTally(space.read(keys.tally)?.text);
+    // A message under way settles the claim itself: somebody else must not have the chat meanwhile.
+    if (settlement.claim !== undefined || mark !== "*") {
+      settleClaim(space, nowUs, admitted, settlement.claim);
+    }
     return settleReading(space, nowUs, admitted, settlement);
   }
+  settleClaim(space, nowUs, admitted, settlement.claim);
   return settleSending(space, nowUs, admitted, message, settlement);
 }
 

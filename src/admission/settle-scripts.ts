@@ -119,8 +119,8 @@ ${RECORDS}
 ${CLAIM}
 local sent, mark, kept, me, claim = tonumber(ARGV[1]), ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local held = redis.call('MGET', unpack(KEYS))
-settle_claim(KEYS[1], held[1], me, kept, claim)
 local sends, was, doubtful = read_tally(held[2])
+if claim ~= '' or was ~= '*' then settle_claim(KEYS[1], held[1], me, kept, claim) end
 if mark ~= '-' and sends == sent and was ~= '*' then
   write(KEYS[2], kept, whole(sends), mark, whole(doubtful))
 end

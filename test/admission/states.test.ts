@@ -327,6 +327,17 @@ describe.each([
       expect(await it.read(nameOf("owner", keyed))).toBeUndefined();
     });
 
+    test("is not given up by one who only read while a message is under way", async () => {
+      const ticket = await send(state, keyed);
+      const { request } = ticket;
+      const reading = await state.admit({ ...request, chat: { chatId, access: "first-use" } });
+      if (reading.kind !== "admitted") throw new Error(reading.kind);
+      await state.settle(reading.ticket, { fate: "not_taken", mark: undefined });
+      expect((await admit(state, { token: "t2", subject: "bob" })).kind).toBe("denied");
+      await state.settle(ticket, { fate: "not_taken", mark: undefined });
+      expect((await admit(state, { token: "t2", subject: "bob" })).kind).toBe("admitted");
+    });
+
     test("yields to the stamp", async () => {
       const ticket = await send(state, keyed);
       const ownership = { workspaceId, subjectKey: "bob", chatId, mark: undefined };

@@ -313,6 +313,26 @@ describe("the first use", () => {
     }
   });
 
+  test.each(["read", "end"] as const)(
+    "by a message is not undone by a %s that fails meanwhile",
+    async (route) => {
+      const answered = Promise.withResolvers<undefined>();
+      upstream.next("complete", async (usual) => {
+        await answered.promise;
+        return usual();
+      });
+      const sending = use(it, "send");
+      await expect.poll(() => upstream.count("complete")).toBe(1);
+      upstream.next("get", replyWith(429));
+      expect((await use(it, route)).status).toBe(503);
+      await expectNotFound(await use(it, "read", { sub: "bob" }));
+      answered.resolve(undefined);
+      expect((await sending).status).toBe(201);
+      await expectNotFound(await use(it, "read", { sub: "bob" }));
+      expect((await use(it, "read")).status).toBe(200);
+    },
+  );
+
   test("of a refused request is none: whoever is over a limit owns nothing", async () => {
     it = await open({ LIMIT_SESSION: "1/1h" });
     await use(it, "read", { chatId: "chat-of-nobody" });

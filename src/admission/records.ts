@@ -25,9 +25,12 @@ export function holdsLock(text: string | undefined, nowUs: number): boolean {
   return text !== undefined && isLeased(leaseEndOf(text), nowUs);
 }
 
-/** One that ends later than a lease can was written under another clock, and must lock nobody out. */
+/**
+ * One that ends much later than a lease can was written before the clock was set back, and must lock
+ * nobody out. Up to another lease is let pass: a holder that renews is there.
+ */
 export function isLeased(leaseEndUs: number, nowUs: number): boolean {
-  return leaseEndUs > nowUs && leaseEndUs <= nowUs + LOCK_LEASE_US;
+  return leaseEndUs > nowUs && leaseEndUs <= nowUs + 2 * LOCK_LEASE_US;
 }
 
 export function isLockOf(text: string | undefined, token: string): boolean {

@@ -26,7 +26,7 @@ local function rewrite(key, us, ...)
 end
 local function leased(ends)
   ends = tonumber(ends)
-  return ends > now and ends <= now + ${LOCK_LEASE_US}
+  return ends > now and ends <= now + ${2 * LOCK_LEASE_US}
 end
 local function starts(text, with) return text and string.sub(text, 1, #with) == with end
 local function lease_end(lock) return tonumber(string.match(lock, ' (%d+)$')) end

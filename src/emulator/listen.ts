@@ -1,5 +1,5 @@
 // Owns the emulator's listening socket. It knows no route and no fault.
-import { createServer } from "node:http";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { getRequestListener } from "@hono/node-server";
 import { createEmulator, type Emulator, type EmulatorOptions } from "./emulator.ts";
 
@@ -8,6 +8,11 @@ export interface ListenOptions {
   readonly host?: string;
   /** 0 to 65535. Default 0, any free one. */
   readonly port?: number;
+  /**
+   * Closes a connection so many milliseconds after its last answer, 1 or more, and says nothing of
+   * it beforehand, as many servers do. Default: after ten minutes.
+   */
+  readonly idleMs?: number;
 }
 
 export interface RunningEmulator extends Emulator {
@@ -25,12 +30,15 @@ const KEEP_ALIVE_MS = 600_000;
 export async function startEmulator(
   options: EmulatorOptions & ListenOptions,
 ): Promise<RunningEmulator> {
-  const { host = "127.0.0.1", port = 0 } = options;
+  const { host = "127.0.0.1", port = 0, idleMs } = options;
   const ended = new AbortController();
   const emulator = createEmulator(options, ended.signal);
   // Tests run the product in this same process: its global Request and Response stay what they are.
   const listener = getRequestListener(emulator.app.fetch, { overrideGlobalObjects: false });
-  const server = createServer({ keepAliveTimeout: KEEP_ALIVE_MS }, (incoming, outgoing) => {
+  // Node would name its own time-out in a header (`Keep-Alive: timeout=5`); none leaves nothing to name.
+  const keepAliveTimeout = idleMs === undefined ? KEEP_ALIVE_MS : 0;
+  const server = createServer({ keepAliveTimeout }, (incoming, outgoing) => {
+    if (idleMs !== undefined) closeWhenIdle(incoming, outgoing, idleMs);
     void listener(incoming, outgoing);
   });
   await new Promise<void>((resolve, reject) => {
@@ -57,4 +65,17 @@ export async function startEmulator(
       return closed;
     },
   };
+}
+
+/** Whatever comes until then is still answered; what is under way when the time is over is cut off. */
+function closeWhenIdle(
+  { socket }: IncomingMessage,
+  outgoing: ServerResponse,
+  idleMs: number,
+): void {
+  outgoing.once("finish", () => {
+    const timer = setTimeout(() => socket.destroy(), idleMs);
+    socket.once("data", () => clearTimeout(timer));
+    socket.once("close", () => clearTimeout(timer));
+  });
 }

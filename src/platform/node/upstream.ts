@@ -33,9 +33,10 @@ export function createNodeUpstream(options: NodeUpstreamOptions): NodeUpstream {
     bodyTimeout: 0,
     pipelining: 1,
     allowH2: false,
-    // Idle sockets go before common servers drop theirs (Node 5 s), so that no message is written to
-    // one that is closing: it could not be told whether it arrived.
-    keepAliveTimeout: 4_000,
+    // Idle sockets go before any common server drops its own (the shortest is 2 s, gunicorn's), so
+    // that no message is written to one that is closing: it could not be told whether it arrived.
+    // A server that names its time (`Keep-Alive: timeout=`) is left two seconds before that.
+    keepAliveTimeout: 1_000,
     keepAliveMaxTimeout: 60_000,
   });
   return {

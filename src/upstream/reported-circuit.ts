@@ -6,9 +6,17 @@ import { type CircuitBreaker, createCircuitBreaker } from "./circuit-breaker.ts"
 
 /** The circuit of the upstream's one origin, at its standard settings. */
 export function createReportedCircuit(clock: Clock, log: Logger, metrics: Metrics): CircuitBreaker {
+  let leftAlone = false;
   return createCircuitBreaker(clock, (state) => {
     metrics.setCircuit(state);
-    if (state === "open") log.log("error", "UponAI keeps failing and is left alone");
-    if (state === "closed") log.log("info", "UponAI answers again");
+    if (state === "open") {
+      // An outage is told once, not again with each probe that fails.
+      if (!leftAlone) log.log("error", "UponAI keeps failing and is left alone");
+      leftAlone = true;
+    }
+    if (state === "closed") {
+      leftAlone = false;
+      log.log("info", "UponAI answers again");
+    }
   });
 }

@@ -1,27 +1,53 @@
-/** What senders see while UponAI is out and when it is back, over real sockets. */
+/** What senders and operators see while UponAI is out and when it is back, over real sockets. */
 import { afterAll, beforeAll, expect, test } from "vitest";
 
 import type { RunningEmulator } from "../../src/emulator/listen.ts";
+import { readGauge } from "../soak/memory.ts";
 import { readCode, sendMessage, startTestBff, startTestEmulator } from "../support/bff-fixture.ts";
 import type { BffProcess } from "../support/bff-process.ts";
 
 let emulator: RunningEmulator;
 let bff: BffProcess;
+let adminUrl: string;
 
 beforeAll(async () => {
   emulator = await startTestEmulator();
-  bff = await startTestBff(emulator.url, { LIMIT_SESSION: "off" });
+  bff = await startTestBff(emulator.url, { LIMIT_SESSION: "off", ADMIN_PORT: "0" });
+  const { adminPort } = await bff.waitForLine(({ msg }) => msg === "listening");
+  adminUrl = `http://127.0.0.1:${String(adminPort)}`;
 });
 afterAll(async () => {
   await bff.stop();
   await emulator.close();
 });
 
-test("ten resets open the circuit; five seconds later one probe closes it", async () => {
+const CLOSED = 0;
+const HALF_OPEN = 1;
+const OPEN = 2;
+
+async function readCircuit(): Promise<number> {
+  return readGauge(await (await fetch(`${adminUrl}/metrics`)).text(), "bff_circuit_state");
+}
+
+/** What the log says of UponAI as a whole, in order. */
+function circuitLines(): unknown[] {
+  return bff
+    .log()
+    .filter(({ msg }) => String(msg).startsWith("UponAI "))
+    .map(({ level, msg }) => [level, msg]);
+}
+
+const OPENED = ["error", "UponAI keeps failing and is left alone"];
+const CLOSED_AGAIN = ["info", "UponAI answers again"];
+
+test("ten resets open the circuit; five seconds later one probe closes it; gauge and log say so", async () => {
+  expect(await readCircuit()).toBe(CLOSED);
   emulator.addFault({ kind: "reset-before" }, { times: 10 });
   for (let count = 0; count < 10; count += 1) {
     expect(await readCode(await sendMessage(bff.url, "hi"))).toBe("outcome_unknown");
   }
+  expect(await readCircuit()).toBe(OPEN);
+  expect(circuitLines()).toEqual([OPENED]);
   const openedMs = performance.now();
   const arrived = emulator.requests().length;
 
@@ -40,4 +66,28 @@ test("ten resets open the circuit; five seconds later one probe closes it", asyn
   expect(performance.now() - openedMs).toBeGreaterThan(4_900);
   expect(emulator.requests()).toHaveLength(arrived + 1);
   expect((await sendMessage(bff.url, "hi")).status).toBe(201);
+  expect(await readCircuit()).toBe(CLOSED);
+  expect(circuitLines()).toEqual([OPENED, CLOSED_AGAIN]);
+});
+
+test("the gauge is half open while a probe is out, and one that fails is no further line in the log", async () => {
+  const before = circuitLines().length;
+  emulator.addFault({ kind: "reset-before" }, { times: 10 });
+  for (let count = 0; count < 10; count += 1) await sendMessage(bff.url, "hi");
+  emulator.addFault({ kind: "status", status: 500, delayMs: 1_000 });
+  const arrived = emulator.requests().length;
+  // Who is refused says nothing; the one that gets through is the probe.
+  const probes: Promise<Response>[] = [];
+  const probed = async () => {
+    const chatId = `probe-${probes.length}`;
+    emulator.addChat({ chatId, workspaceId: 42 });
+    probes.push(sendMessage(bff.url, "probe", { chatId }));
+    return (await readCircuit()) === HALF_OPEN;
+  };
+  await expect.poll(probed, { timeout: 10_000, interval: 200 }).toBe(true);
+  const codes = await Promise.all((await Promise.all(probes)).map(readCode));
+  expect(codes.filter((code) => code !== "upstream_unavailable")).toHaveLength(1);
+  expect(emulator.requests().slice(arrived)).toHaveLength(1);
+  expect(await readCircuit()).toBe(OPEN);
+  expect(circuitLines().slice(before)).toEqual([OPENED]);
 });

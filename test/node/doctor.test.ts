@@ -13,6 +13,8 @@ import { bffEnvironment, startTestEmulator, UPSTREAM_TOKEN } from "../support/bf
 import { expectNoCanary } from "../support/canary.ts";
 import { runCli } from "../support/cli.ts";
 import { findFreePort } from "../support/ports.ts";
+import { type RedisCluster, startCluster } from "../support/redis-cluster.ts";
+import { PRIMARY_NAME, type SentinelGroup, startSentinels } from "../support/redis-sentinel.ts";
 import { type RedisServer, startRedis } from "../support/redis-server.ts";
 
 interface Finding {
@@ -237,6 +239,89 @@ describe("the state", () => {
     const after = await diagnose({ REDIS_URL: url });
     expect(after.code).toBe(0);
     expect(after.of("cluster")).toMatchObject([{ status: "ok" }]);
+  });
+});
+
+describe("a state behind Sentinels", () => {
+  let group: SentinelGroup;
+  const urlOf = (name: string, hosts = group.hosts, query = "?sentinelPassword=watch-canary") =>
+    `redis+sentinel://:data-canary@${hosts}/${name}${query}`;
+  beforeAll(async () => {
+    group = await startSentinels({ password: "data-canary", sentinelPassword: "watch-canary" });
+  });
+  afterAll(() => group.stop());
+
+  test("is asked at its primary: reached, with its own settings", async () => {
+    const admin = new Redis(group.primary.port, { password: "data-canary" });
+    await admin.config("SET", "maxmemory-policy", "allkeys-lru");
+    const { code, of } = await diagnose({ REDIS_URL: urlOf(PRIMARY_NAME) });
+    await admin.config("SET", "maxmemory-policy", "noeviction");
+    admin.disconnect();
+    expect(code).toBe(0);
+    expect(of("state")).toMatchObject([{ status: "ok" }]);
+    // The replica has the right policy: it is the primary's that was read.
+    expect(of("eviction")).toMatchObject([{ status: "warn" }]);
+    expect(of("persistence")[0]?.detail).toContain("keeps nothing on disk");
+    expect(of("clock").some(({ detail }) => detail.includes("Redis"))).toBe(true);
+    expect(of("cluster")).toEqual([]);
+    expect(of("state settings")).toEqual([]);
+  });
+
+  test("is reached although the first Sentinel is not there", async () => {
+    const hosts = `127.0.0.1:${await findFreePort()},${group.hosts}`;
+    const { code, of } = await diagnose({ REDIS_URL: urlOf(PRIMARY_NAME, hosts) });
+    expect(code).toBe(0);
+    expect(of("state")).toMatchObject([{ status: "ok" }]);
+  });
+
+  test.each([
+    ["whose primary nobody knows by that name", () => urlOf("other")],
+    ["whose Sentinels refuse the password", () => urlOf(PRIMARY_NAME, group.hosts, "")],
+    ["whose Sentinels are not there", () => urlOf(PRIMARY_NAME, "127.0.0.1:1")],
+  ])("%s: a failure", async (_what, url) => {
+    const { code, of } = await diagnose({ REDIS_URL: url() });
+    expect(code).toBe(1);
+    expect(of("state")).toMatchObject([{ status: "fail" }]);
+  });
+});
+
+describe("a state that is a Cluster of several nodes", () => {
+  let cluster: RedisCluster;
+  beforeAll(async () => {
+    cluster = await startCluster(0, ["--appendonly", "yes", "--requirepass", "data-canary"]);
+  });
+  afterAll(() => cluster.stop());
+  const url = () => cluster.url.replace("//", "//:data-canary@");
+
+  test("is reached, and all its slots are counted", async () => {
+    const { code, checks, of } = await diagnose({ REDIS_URL: url() });
+    expect(checks.filter(({ status }) => status !== "ok")).toEqual([]);
+    expect(code).toBe(0);
+    expect(of("cluster")).toMatchObject([{ status: "ok", detail: "all 16384 slots are served" }]);
+    expect(of("persistence")).toMatchObject([{ status: "ok" }]);
+    expect(of("clock").some(({ detail }) => detail.includes("Redis"))).toBe(true);
+  });
+
+  test("that refuses the password: a failure", async () => {
+    const wrong = cluster.url.replace("//", "//:wrong-canary@");
+    const { code, of } = await diagnose({ REDIS_URL: wrong });
+    expect(code).toBe(1);
+    expect(of("state")).toMatchObject([{ status: "fail" }]);
+  });
+
+  test("of which a primary died: a failure", async () => {
+    const last = cluster.primaries.at(-1);
+    await last?.kill();
+    const survivor = cluster.primaries[0];
+    const noticed = async () =>
+      String(await survivor?.admin.cluster("INFO")).includes("cluster_state:fail");
+    await expect.poll(noticed, { timeout: 20_000 }).toBe(true);
+    const { code, of } = await diagnose({ REDIS_URL: url() });
+    expect(code).toBe(1);
+    // As the service sees it: while slots are missing, such a Cluster serves none.
+    expect(of("state")).toMatchObject([
+      { status: "fail", action: expect.stringContaining("the Cluster is whole") },
+    ]);
   });
 });
 

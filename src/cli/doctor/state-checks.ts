@@ -19,6 +19,13 @@ const CONNECT_TIMEOUT_MS = 3_000;
 const PROBES = 20;
 /** A message makes two trips: more than this, and the state is a good part of its wait. */
 const SLOW_TRIP_MS = 20;
+const CONNECTION_PARTS = "hosts, ports, user, password, redis: or rediss:";
+/** Of a `REDIS_URL` that leads nowhere. */
+const WHAT_TO_CHECK: { readonly [Kind in RedisAddress["kind"]]: string } = {
+  single: CONNECTION_PARTS,
+  sentinel: "the Sentinels' hosts and ports, the primary's name, both passwords",
+  cluster: `${CONNECTION_PARTS}; and that the Cluster is whole (redis-cli --cluster check)`,
+};
 const CLUSTER_SLOTS = 16_384;
 /** Past this share of its memory, a Redis that evicts nothing soon refuses writes. */
 const MEMORY_SHARE_MAX = 0.8;
@@ -38,7 +45,7 @@ export async function checkState({ state, chats }: Config): Promise<readonly Fin
           check: CHECK,
           status: "fail",
           detail: `Redis cannot be reached (${failure})`,
-          action: "Check REDIS_URL: hosts, ports, user, password, redis: or rediss:.",
+          action: `Check REDIS_URL: ${WHAT_TO_CHECK[address.kind]}.`,
         },
       ];
     }
@@ -85,6 +92,8 @@ async function probe(
 
 type Info = ReadonlyMap<string, string>;
 
+const isReady = ({ status }: Redis) => status === "ready";
+
 /** What happens to the connection shows in the commands that follow. */
 const ignore = () => undefined;
 
@@ -94,9 +103,10 @@ async function inspect(address: RedisAddress): Promise<readonly Finding[]> {
   const events = { up: () => resolve(undefined), down: ignore, hint: ignore, failed: ignore };
   const client = createRedisClient(address, CONNECT_TIMEOUT_MS, events);
   try {
-    await Promise.race([up, setTimeout(CONNECT_TIMEOUT_MS)]);
-    const redis = client instanceof Cluster ? client.nodes("master")[0] : client;
-    if (redis === undefined) throw new Error("the Cluster has no primary");
+    // Unreferenced: once the answers are here, nobody waits for it to end.
+    await Promise.race([up, setTimeout(CONNECT_TIMEOUT_MS, undefined, { ref: false })]);
+    const redis = client instanceof Cluster ? client.nodes("master").find(isReady) : client;
+    if (redis === undefined) throw new Error("the Cluster has no primary that answers");
     const info = parseInfo(await redis.info());
     const [seconds = 0, micros = 0] = (await redis.time()).map(Number);
     const skewMs = seconds * 1_000 + micros / 1_000 - Date.now();

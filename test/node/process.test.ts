@@ -15,6 +15,11 @@ import { spawnBff } from "../support/bff-process.ts";
 import { openRaw } from "../support/raw-http.ts";
 import { mintToken } from "../support/session-tokens.ts";
 
+/** Messages under way, and connections that are kept without one, when the signal comes. */
+const SLOW = 200;
+const IDLE = 50;
+const UNLIMITED = { LIMIT_SESSION: "off", LIMIT_IP: "off", LIMIT_WORKSPACE: "off" };
+
 let emulator: RunningEmulator;
 
 beforeAll(async () => {
@@ -87,34 +92,50 @@ describe("configuration", () => {
 });
 
 describe("stopping", () => {
-  test("drains: what was accepted is answered, newcomers are told, idle sockets do not delay, exit 0", async () => {
-    const bff = await startTestBff(emulator.url, { LIMIT_SESSION: "off", LIMIT_IP: "off" });
-    const idle = await openRaw(bff.url);
-    idle.write("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
-    await idle.received('{"status":"ok"}');
-    emulator.addFault({ delayMs: 400 }, { times: 20 });
-    const slow = Array.from({ length: 20 }, (_, index) => {
-      emulator.addChat({ chatId: `slow-${index}`, workspaceId: 42 });
-      return sendMessage(bff.url, "slow", { chatId: `slow-${index}` });
-    });
-    await expect.poll(() => emulator.messages().length).toBe(20);
-    bff.signal("SIGTERM");
-    await bff.waitForLine(({ msg }) => msg === "stopping");
+  test.each(["SIGTERM", "SIGINT"] as const)(
+    "%s drains: what was accepted is answered, newcomers are told, idle sockets do not delay, exit 0",
+    async (signal) => {
+      const bff = await startTestBff(emulator.url, { ...UNLIMITED, ADMIN_PORT: "0" });
+      const { adminPort } = await bff.waitForLine(({ msg }) => msg === "listening");
+      const adminUrl = `http://127.0.0.1:${String(adminPort)}`;
+      const idle = await Promise.all(
+        Array.from({ length: IDLE }, (_, index) => openRaw(index % 2 === 0 ? bff.url : adminUrl)),
+      );
+      for (const connection of idle) {
+        connection.write("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
+        await connection.received('{"status":"ok"}');
+      }
+      emulator.addFault({ delayMs: 3_000 }, { times: SLOW });
+      const slow = Array.from({ length: SLOW }, (_, index) => {
+        emulator.addChat({ chatId: `slow-${index}`, workspaceId: 42 });
+        return sendMessage(bff.url, "slow", { chatId: `slow-${index}` });
+      });
+      await expect.poll(() => emulator.messages().length).toBe(SLOW);
+      bff.signal(signal);
+      const stopping = await bff.waitForLine(({ msg }) => msg === "stopping");
+      expect(stopping).toMatchObject({ signal, inFlight: SLOW });
 
-    const ready = await fetch(`${bff.url}/readyz`);
-    expect(ready.status).toBe(503);
-    expect(await readCode(ready)).toBe("shutting_down");
-    const late = await sendMessage(bff.url, "late");
-    expect(late.status).toBe(503);
-    expect(late.headers.get("connection")).toBe("close");
-    expect(await readCode(late)).toBe("shutting_down");
+      for (const url of [bff.url, adminUrl]) {
+        const ready = await fetch(`${url}/readyz`);
+        expect(ready.status).toBe(503);
+        expect(await readCode(ready)).toBe("shutting_down");
+      }
+      const late = await sendMessage(bff.url, "late");
+      expect(late.status).toBe(503);
+      expect(late.headers.get("connection")).toBe("close");
+      expect(await readCode(late)).toBe("shutting_down");
 
-    const answers = await Promise.all(slow);
-    expect(answers.map(({ status }) => status)).toEqual(Array.from({ length: 20 }, () => 201));
-    expect(await bff.exited()).toBe(0);
-    expect(emulator.messages().every(({ arrived }) => arrived === 1)).toBe(true);
-    expect(emulator.messages().some(({ content }) => content === "late")).toBe(false);
-  });
+      const answers = await Promise.all(slow);
+      expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([201]));
+      expect(await bff.exited()).toBe(0);
+      for (const connection of idle) await connection.ended();
+      expect(bff.log().at(-1)).toMatchObject({ level: "info", msg: "stopped" });
+      expect(emulator.messages()).toHaveLength(SLOW);
+      expect(emulator.messages().every(({ arrived, taken }) => arrived === 1 && taken === 1)).toBe(
+        true,
+      );
+    },
+  );
 
   test("is not held up by connections that never sent a whole request", async () => {
     const bff = await startTestBff(emulator.url);
@@ -155,7 +176,7 @@ describe("stopping", () => {
   );
 
   test("a second signal ends it at once and says what was cut", async () => {
-    const bff = await startTestBff(emulator.url);
+    const bff = await startTestBff(emulator.url, { ADMIN_PORT: "0" });
     emulator.addFault({ delayMs: 60_000 });
     const cut = sendMessage(bff.url, "never").catch((error: unknown) => error);
     await expect.poll(() => emulator.messages().length).toBe(1);
@@ -177,13 +198,14 @@ describe("stopping", () => {
   });
 
   test("past SHUTDOWN_GRACE it ends with exit code 1 and says what was cut", async () => {
-    const bff = await startTestBff(emulator.url, { SHUTDOWN_GRACE: "100ms" });
+    const bff = await startTestBff(emulator.url, { SHUTDOWN_GRACE: "100ms", ADMIN_PORT: "0" });
     emulator.addFault({ delayMs: 60_000 });
     const cut = sendMessage(bff.url, "never").catch((error: unknown) => error);
     await expect.poll(() => emulator.messages().length).toBe(1);
     bff.signal("SIGTERM");
     expect(await bff.exited()).toBe(1);
-    expect(bff.log().at(-1)).toMatchObject({ level: "error", cut: 1 });
+    const last = bff.log().at(-1);
+    expect(last).toMatchObject({ level: "error", msg: "stopped before all was answered", cut: 1 });
     expect(await cut).toBeInstanceOf(Error);
   });
 });

@@ -1,5 +1,5 @@
 /** What operators are told is so: metrics, codes, labels and log fields that exist, and no others. */
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 
 import { describe, expect, test } from "vitest";
 
@@ -81,6 +81,14 @@ test("every metric of the service has a row, and every row a metric", () => {
   );
 });
 
+/** The files of the service itself, from the top of the repository. */
+function listSources(): string[] {
+  const others = /\.test\.ts$|^(?:emulator|demo)\//;
+  return readdirSync(new URL("../src", import.meta.url), { recursive: true, encoding: "utf8" })
+    .filter((path) => path.endsWith(".ts") && !others.test(path))
+    .map((path) => `src/${path}`);
+}
+
 describe("the log", () => {
   test("has a row for every field of a request's line, and no other", async () => {
     const service = await createTestApp();
@@ -92,5 +100,27 @@ describe("the log", () => {
     const rows = [...table.matchAll(/^\| `(\w+)`/gm)].map(([, field]) => field);
     const ours = fields.filter((field) => field !== "level" && field !== "message");
     expect(new Set(rows)).toEqual(new Set(ours));
+  });
+
+  test("has a row for every other line that the service can write, at its level, and no other", () => {
+    const source = listSources().map(read).join("\n");
+    const logged = [...source.matchAll(/\.log\(\s*"(\w+)",\s*"([^"]+)"/g)];
+    const announced = [...source.matchAll(/\.announce\(\s*"([^"]+)"/g)];
+    const written = [
+      ...logged.map(([, level = "", message = ""]) => `${message}: ${level}`),
+      ...announced.map(([, message = ""]) => `${message}: info`),
+    ];
+    expect(written.length).toBeGreaterThan(15);
+    const [, table = ""] = /Other lines:([\s\S]*?)\n## /.exec(page) ?? [];
+    const rows = table.split("\n").flatMap((row) => {
+      const [, messages = [], levels = []] = row
+        .split("|")
+        .map((cell) => [...cell.matchAll(/`([^`]+)`/g)].map(([, code = ""]) => code));
+      // One level for all messages of a row, one message at all its levels, or one each.
+      return messages.length === levels.length
+        ? messages.map((message, index) => `${message}: ${levels[index] ?? ""}`)
+        : messages.flatMap((message) => levels.map((level) => `${message}: ${level}`));
+    });
+    expect(new Set(rows)).toEqual(new Set(written.filter((line) => !line.startsWith("request: "))));
   });
 });

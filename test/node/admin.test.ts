@@ -18,6 +18,7 @@ import { openRaw } from "../support/raw-http.ts";
 import { type RedisServer, startRedis } from "../support/redis-server.ts";
 
 const SEND = 'route="/chat/:chatId/send"';
+const UNLIMITED = { LIMIT_SESSION: "off", LIMIT_IP: "off", LIMIT_WORKSPACE: "off" };
 
 let emulator: RunningEmulator;
 let redis: RedisServer;
@@ -119,6 +120,80 @@ test("recovered and replayed answers are counted as such", async () => {
   expect(lines).toContain('bff_recoveries_total{result="recovered"} 1');
   expect(lines).toContain('bff_recoveries_total{result="unknown"} 0');
   expect(lines).toContain("bff_replays_total 1");
+  await bff.stop();
+});
+
+test("every limit counts under its own name, and an outcome that stays unknown as such", async () => {
+  const cases = {
+    LIMIT_SESSION_DAILY: "session-daily",
+    LIMIT_WORKSPACE: "workspace",
+    LIMIT_IP: "ip",
+  };
+  for (const [variable, policy] of Object.entries(cases)) {
+    const bff = await startWatched({ [variable]: "1/1h" });
+    await sendMessage(bff.url, "one");
+    expect((await sendMessage(bff.url, "two")).status).toBe(429);
+    const limited = (await scrape(bff))
+      .split("\n")
+      .filter((line) => line.startsWith("bff_limited"));
+    expect(limited).toEqual([`bff_limited_total{policy="${policy}"} 1`]);
+    await bff.stop();
+  }
+  const bff = await startWatched({ LIMIT_AUTH_FAILURES: "1/1h", RECOVERY_WINDOW: "100ms" });
+  const wrong = { headers: { Authorization: "Bearer x.y.z" } };
+  for (const status of [401, 429]) {
+    expect((await sendMessage(bff.url, "wrong", wrong)).status).toBe(status);
+  }
+  emulator.addFault({ kind: "reset-before" }, { operation: "completion" });
+  const lost = await sendMessage(bff.url, "lost", { headers: { "Idempotency-Key": "key-2" } });
+  expect(await readCode(lost)).toBe("outcome_unknown");
+  const lines = (await scrape(bff)).split("\n");
+  expect(lines).toContain('bff_limited_total{policy="auth-failures"} 1');
+  expect(lines).toContain('bff_auth_failures_total{reason="invalid"} 1');
+  expect(lines).toContain('bff_recoveries_total{result="unknown"} 1');
+  await bff.stop();
+});
+
+test("messages over MAX_IN_FLIGHT are refused before any work, and the gauge shows those inside", async () => {
+  const bff = await startWatched({ MAX_IN_FLIGHT: "2" });
+  emulator.addFault({ delayMs: 1_000 }, { times: 2 });
+  const inside = ["in-1", "in-2"].map((chatId) => {
+    emulator.addChat({ chatId, workspaceId: 42 });
+    return sendMessage(bff.url, "inside", { chatId });
+  });
+  await expect.poll(() => emulator.messages().length).toBe(2);
+  // Its session is not even looked at.
+  const headers = { Authorization: "Bearer x.y.z" };
+  const refused = await sendMessage(bff.url, "outside", { headers });
+  expect([refused.status, refused.headers.get("retry-after")]).toEqual([503, "1"]);
+  expect(await readCode(refused)).toBe("overloaded");
+  const lines = (await scrape(bff)).split("\n");
+  expect(lines).toContain("bff_in_flight 2");
+  expect(lines).toContain(`bff_requests_total{${SEND},status="503",code="overloaded"} 1`);
+  expect((await Promise.all(inside)).map(({ status }) => status)).toEqual([201, 201]);
+  expect((await sendMessage(bff.url, "after")).status).toBe(201);
+  await bff.stop();
+});
+
+test("the number of series does not depend on who sends what where", async () => {
+  const bff = await startWatched({ ...UNLIMITED, LIMIT_AUTH_FAILURES: "off" });
+  const requestAll = async (name: string) => {
+    emulator.addChat({ chatId: `chat-${name}`, workspaceId: 42 });
+    await sendMessage(bff.url, name, { subject: `subject-${name}`, chatId: `chat-${name}` });
+    await sendMessage(bff.url, name, { headers: { Authorization: `Bearer ${name}.x.y` } });
+    await fetch(`${bff.url}/${name}/${name}`, { headers: { "X-Request-Id": name } });
+    await fetch(`${bff.url}/chat/${name}/send`, { method: "PROPFIND" });
+  };
+  const count = async () => {
+    const lines = (await scrape(bff)).split("\n");
+    return lines.filter((line) => line.startsWith("bff_")).length;
+  };
+  await requestAll("first");
+  // The first scrape is a request too.
+  await count();
+  const before = await count();
+  for (let index = 0; index < 50; index += 1) await requestAll(`other-${index}`);
+  expect(await count()).toBe(before);
   await bff.stop();
 });
 

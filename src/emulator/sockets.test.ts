@@ -291,3 +291,18 @@ test("a taken port is a rejection with EADDRINUSE", async () => {
 test("the process keeps its own Request and Response", () => {
   expect([Request, Response]).toEqual(GLOBALS);
 });
+
+test("with idleMs, a connection is closed so long after its last answer, without a word before", async () => {
+  const impatient = await startEmulator({ tokens: {}, idleMs: 100 });
+  try {
+    const socket = connect(impatient.port, "127.0.0.1");
+    const startedMs = performance.now();
+    socket.write("GET /nothing HTTP/1.1\r\nhost: localhost\r\n\r\n");
+    const answered = await text(socket);
+    expect(performance.now() - startedMs).toBeGreaterThan(90);
+    expect(answered).toMatch(/^HTTP\/1\.1 404 /);
+    expect(answered).not.toMatch(/^keep-alive:/im);
+  } finally {
+    await impatient.close();
+  }
+});

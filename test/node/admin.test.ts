@@ -1,7 +1,7 @@
 /** The second listener: what operators and scrapers get, and what nobody gets. */
 import { createServer } from "node:net";
 
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test } from "vitest";
 
 import type { RunningEmulator } from "../../src/emulator/listen.ts";
 import {
@@ -39,6 +39,15 @@ async function startWatched(more: Record<string, string> = {}): Promise<Watched>
   const bff = await startTestBff(emulator.url, { ADMIN_PORT: "0", ...more });
   const { adminPort } = await bff.waitForLine(({ msg }) => msg === "listening");
   return { ...bff, adminUrl: `http://127.0.0.1:${String(adminPort)}` };
+}
+
+/** Ends with the test, also where that fails. */
+async function startForTest(more: Record<string, string>): Promise<Watched> {
+  const bff = await startWatched(more);
+  onTestFinished(async () => {
+    await bff.stop();
+  });
+  return bff;
 }
 
 async function scrape({ adminUrl }: Watched): Promise<string> {
@@ -130,16 +139,15 @@ test("every limit counts under its own name, and an outcome that stays unknown a
     LIMIT_IP: "ip",
   };
   for (const [variable, policy] of Object.entries(cases)) {
-    const bff = await startWatched({ [variable]: "1/1h" });
+    const bff = await startForTest({ [variable]: "1/1h" });
     await sendMessage(bff.url, "one");
     expect((await sendMessage(bff.url, "two")).status).toBe(429);
     const limited = (await scrape(bff))
       .split("\n")
       .filter((line) => line.startsWith("bff_limited"));
     expect(limited).toEqual([`bff_limited_total{policy="${policy}"} 1`]);
-    await bff.stop();
   }
-  const bff = await startWatched({ LIMIT_AUTH_FAILURES: "1/1h", RECOVERY_WINDOW: "100ms" });
+  const bff = await startForTest({ LIMIT_AUTH_FAILURES: "1/1h", RECOVERY_WINDOW: "100ms" });
   const wrong = { headers: { Authorization: "Bearer x.y.z" } };
   for (const status of [401, 429]) {
     expect((await sendMessage(bff.url, "wrong", wrong)).status).toBe(status);
@@ -151,11 +159,10 @@ test("every limit counts under its own name, and an outcome that stays unknown a
   expect(lines).toContain('bff_limited_total{policy="auth-failures"} 1');
   expect(lines).toContain('bff_auth_failures_total{reason="invalid"} 1');
   expect(lines).toContain('bff_recoveries_total{result="unknown"} 1');
-  await bff.stop();
 });
 
 test("messages over MAX_IN_FLIGHT are refused before any work, and the gauge shows those inside", async () => {
-  const bff = await startWatched({ MAX_IN_FLIGHT: "2" });
+  const bff = await startForTest({ MAX_IN_FLIGHT: "2" });
   emulator.addFault({ delayMs: 1_000 }, { times: 2 });
   const inside = ["in-1", "in-2"].map((chatId) => {
     emulator.addChat({ chatId, workspaceId: 42 });
@@ -172,11 +179,10 @@ test("messages over MAX_IN_FLIGHT are refused before any work, and the gauge sho
   expect(lines).toContain(`bff_requests_total{${SEND},status="503",code="overloaded"} 1`);
   expect((await Promise.all(inside)).map(({ status }) => status)).toEqual([201, 201]);
   expect((await sendMessage(bff.url, "after")).status).toBe(201);
-  await bff.stop();
 });
 
 test("the number of series does not depend on who sends what where", async () => {
-  const bff = await startWatched({ ...UNLIMITED, LIMIT_AUTH_FAILURES: "off" });
+  const bff = await startForTest({ ...UNLIMITED, LIMIT_AUTH_FAILURES: "off" });
   const requestAll = async (name: string) => {
     emulator.addChat({ chatId: `chat-${name}`, workspaceId: 42 });
     await sendMessage(bff.url, name, { subject: `subject-${name}`, chatId: `chat-${name}` });
@@ -194,7 +200,6 @@ test("the number of series does not depend on who sends what where", async () =>
   const before = await count();
   for (let index = 0; index < 50; index += 1) await requestAll(`other-${index}`);
   expect(await count()).toBe(before);
-  await bff.stop();
 });
 
 describe("the second listener", () => {

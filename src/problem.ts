@@ -171,7 +171,8 @@ const catalogue = {
   outcome_unknown: {
     status: 504,
     title: "It is not known whether the message arrived",
-    detail: "Repeat the request with the same Idempotency-Key to look again, or check the chat.",
+    detail:
+      "Repeat the request with its Idempotency-Key to look again; without one, check the chat first.",
   },
 } as const satisfies Record<string, ProblemDefinition>;
 

@@ -126,7 +126,8 @@ write(KEYS[at + 3], ${LOCK_KEPT_US}, token, whole(lease_us))
 if mark == '*' then doubtful = now + ${DOUBT_KEPT_US} end
 sends = sends + 1
 write(KEYS[at + 2], kept, whole(sends), '*', whole(doubtful))
-rewrite(KEYS[at + 4], ${DOUBT_KEPT_US}, doubt and '*' or marker)
+if doubt then redis.call('SET', KEYS[at + 4], '*', 'KEEPTTL')
+else write(KEYS[at + 4], ${DOUBT_KEPT_US}, marker) end
 if doubt or doubtful > now then mark = '-' end
 if keyed then
   write(KEYS[at + 5], record_us, 'p', fingerprint, token, token, whole(lease_us), mark, '-')

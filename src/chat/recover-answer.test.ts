@@ -110,6 +110,11 @@ describe("the search", () => {
     ]);
   });
 
+  test("uses nearly all of a short window, too", async () => {
+    await search({ windowMs: 1_000, look: () => NOT_YET });
+    expect(looks.map(({ atMs }) => atMs)).toEqual([0, 250, 750, 900]);
+  });
+
   test("gives one look five seconds at most, so that a hanging one does not use it all up", async () => {
     await search({ look: () => FAILED, lookMs: 60_000 });
     expect(looks[0]?.timeoutMs).toBe(5_000);

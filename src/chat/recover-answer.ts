@@ -45,13 +45,16 @@ const LONGEST_PAUSE_MS = 4_000;
 
 /** One look takes no longer, so that a hanging one does not use up the window. */
 const LOOK_MS_MAX = 5_000;
-/** What is left for the last look. */
+/** The least that a look is given, and what is left of the window for the last one. */
 const LOOK_MS_MIN = 500;
+/** The last look of a short window leaves a tenth of it: most answers come late, not early. */
+const LAST_LOOK_SHARE = 0.1;
 
 export async function recoverAnswer(parts: RecoveryParts, search: Search): Promise<SearchResult> {
   const { clock, hashing, pause } = parts;
   const { mark, content, windowMs, look, isGivenUp } = search;
   const deadlineMs = clock.monotonicMs() + windowMs;
+  const lastLookMs = deadlineMs - Math.min(LOOK_MS_MIN, windowMs * LAST_LOOK_SHARE);
   let read = false;
   let seen: TranscriptMark | undefined;
   for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(pauseMs * 2, LONGEST_PAUSE_MS)) {
@@ -72,7 +75,7 @@ export async function recoverAnswer(parts: RecoveryParts, search: Search): Promi
         seen = now;
       }
     }
-    const leftMs = deadlineMs - clock.monotonicMs() - LOOK_MS_MIN;
+    const leftMs = lastLookMs - clock.monotonicMs();
     // Once an answer was seen, its second look is taken even so.
     if ((leftMs <= 0 || isGivenUp()) && !sighted) return { kind: read ? "not_found" : "not_read" };
     await pause(finding?.kind === "answer" ? FIRST_PAUSE_MS : Math.min(pauseMs, leftMs));

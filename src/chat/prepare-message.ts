@@ -36,7 +36,8 @@ export async function prepareMessage(
   if (!mustConfirm && !mustCount) return unseen;
 
   const trace = traceOf(exchange);
-  const seen = await parts.upstream.getChat(workspace, chatId, trace, PREPARE_MS_MAX);
+  const look = { timeoutMsMax: PREPARE_MS_MAX, repeated: false };
+  const seen = await parts.upstream.getChat(workspace, chatId, trace, look);
   if (seen.kind === "failed") {
     // That there is no such chat is left for the message itself to be told.
     if (!mustConfirm || seen.code === "chat_not_found") {

@@ -22,7 +22,8 @@ export async function searchTranscript(
     mark,
     content,
     windowMs: parts.recoveryWindowMs,
-    look: (timeoutMs) => parts.upstream.getChat(workspace, chatId, trace, timeoutMs),
+    look: (timeoutMsMax) =>
+      parts.upstream.getChat(workspace, chatId, trace, { timeoutMsMax, repeated: true }),
     // The key's next call looks again: nothing is lost when nobody waits for this one any more.
     isGivenUp: () => exchange.request.signal.aborted || parts.gate.draining,
   });

@@ -67,13 +67,13 @@ export interface UponaiClient {
   /**
    * Reads a chat (`GET /api/chats/{chatId}`). One of another id is malformed.
    *
-   * @param timeoutMsMax longest time for it, if less than for other calls
+   * @param look where it is no request of its own, but a part of sending a message
    */
   getChat(
     account: UpstreamAccount,
     chatId: ChatId,
     trace: TraceIds,
-    timeoutMsMax?: number,
+    look?: Look,
   ): Promise<CallOutcome<UpstreamChat>>;
   /** Ends a chat (`POST /api/chats/{chatId}/end`). */
   endChat(
@@ -83,11 +83,24 @@ export interface UponaiClient {
   ): Promise<CallOutcome<undefined>>;
 }
 
+/** A look at a chat on the way of a message. */
+export interface Look {
+  /** Longest time for it, in milliseconds, if less than for other calls. */
+  readonly timeoutMsMax: number;
+  /**
+   * One of many in a search for a lost answer: its failure says no more than the first one did, and
+   * one lost message must not open the circuit for everyone.
+   */
+  readonly repeated: boolean;
+}
+
 interface Call<Answer> {
   readonly method: "GET" | "POST";
   readonly path: string;
   readonly body?: object;
   readonly timeoutMs: number;
+  /** Whether a failure of it says nothing of the upstream that is not known already. */
+  readonly repeated?: boolean;
   /** What a successful reply says; undefined when it is malformed or no success at all. */
   readonly read: (status: number, body: string) => { readonly answer: Answer } | undefined;
 }
@@ -116,7 +129,7 @@ export function createUponaiClient(
   const call = async <Answer>(
     account: UpstreamAccount,
     trace: TraceIds,
-    { method, path, body, timeoutMs: callMs, read }: Call<Answer>,
+    { method, path, body, timeoutMs: callMs, repeated = false, read }: Call<Answer>,
   ): Promise<CallOutcome<Answer>> => {
     const pass = circuit.enter();
     if (pass.kind === "open") {
@@ -155,7 +168,8 @@ export function createUponaiClient(
       }
     }
     // The call as a whole counts, not each of its tries.
-    circuit.record(pass, hasFailed(reply));
+    const failed = hasFailed(reply);
+    if (!(failed && repeated && pass.kind === "closed")) circuit.record(pass, failed);
     const record: CallRecord = {
       status: reply.kind === "answer" ? reply.status : undefined,
       ms: clock.monotonicMs() - startedMs,
@@ -194,11 +208,12 @@ export function createUponaiClient(
         (outcome.code === "chat_not_found" || outcome.code === "chat_ended");
       return misleading ? { ...outcome, code: "upstream_error" } : outcome;
     },
-    async getChat(account, chatId, trace, timeoutMsMax = timeoutMs) {
+    async getChat(account, chatId, trace, look) {
       const outcome = await call<UpstreamChat>(account, trace, {
         method: "GET",
         path: `/api/chats/${chatId}?workspaceId=${account.id}`,
-        timeoutMs: Math.min(timeoutMs, timeoutMsMax),
+        timeoutMs: Math.min(timeoutMs, look?.timeoutMsMax ?? timeoutMs),
+        repeated: look?.repeated ?? false,
         read(status, body) {
           const chat = isSuccess(status) ? parseChat(body) : undefined;
           // Another chat than was asked for may be somebody else's.

@@ -32,9 +32,9 @@ export async function admitCaller(
   parts: ChatParts,
   exchange: Exchange,
   caller: Caller,
-): Promise<Ticket> {
+): Promise<void> {
   const outcome = await admit(parts, exchange, caller, undefined);
-  if (outcome.kind === "admitted") return outcome.ticket;
+  if (outcome.kind === "admitted") return;
   throw new Error("without a chat there is nothing else to be granted");
 }
 

@@ -20,6 +20,7 @@ import { parseStartBody } from "./chat/start-body.ts";
 import type { ChatId } from "./branded.ts";
 import type { Config } from "./config/config.ts";
 import { answer, answerJson, createExchange, type Exchange, runExchange } from "./exchange.ts";
+import { createSlowBodyGate } from "./http/slow-body-gate.ts";
 import { createCommonHeaders } from "./http/common-headers.ts";
 import { createPreflightHeaders, isTrustedSource } from "./http/cross-site.ts";
 import { isPlainJson } from "./http/media-type.ts";
@@ -33,8 +34,11 @@ import { endSession, exchangeSession, readSession } from "./session-routes.ts";
 import { createUponaiClient } from "./upstream/uponai-client.ts";
 import { createWorkspaceResolver, type Workspace } from "./workspace.ts";
 
-/** A body that dribbles for longer than this is refused, in milliseconds. */
+/** A body that takes longer than this to arrive is refused, in milliseconds. */
 const BODY_TIMEOUT_MS = 10_000;
+/** Most slow bodies under way from one client address, and for one subject of a workspace. */
+const SLOW_BODIES_PER_ADDRESS_MAX = 100;
+const SLOW_BODIES_PER_SUBJECT_MAX = 20;
 
 const METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"] as const;
 
@@ -44,6 +48,16 @@ export type App = Hono<{ Bindings: object }>;
 const SAFE_METHODS: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS"]);
 
 type Handler = (exchange: Exchange) => Response | Promise<Response>;
+
+/**
+ * Takes a place among `MAX_IN_FLIGHT`; called once, when everything that the headers can decide is
+ * decided and the body is in. Until then a request holds no place.
+ *
+ * @throws Problem `overloaded`
+ */
+type TakePlace = () => void;
+
+type WorkHandler = (exchange: Exchange, takePlace: TakePlace) => Response | Promise<Response>;
 
 export function createApp(config: Config, services: Services): App {
   const { clock, gate, source, state } = services;
@@ -74,6 +88,7 @@ export function createApp(config: Config, services: Services): App {
     allowedOrigins: config.allowedOrigins,
   };
   const apiDescription = JSON.stringify(describeApi(messageSchema));
+  const slowBodies = createSlowBodyGate(clock, BODY_TIMEOUT_MS);
 
   const route = (method: "GET" | "POST" | "DELETE", pattern: string, handler: Handler) => {
     app.on(method, pattern, (c) =>
@@ -81,15 +96,20 @@ export function createApp(config: Config, services: Services): App {
     );
   };
 
-  /** A route that does work: not begun while stopping or over capacity. */
+  /** A route that does work: refused while stopping, and bounded by `MAX_IN_FLIGHT`. */
   const worked =
-    (handler: Handler): Handler =>
+    (handler: WorkHandler): Handler =>
     async (exchange) => {
-      gate.enter();
+      gate.requireRunning();
+      let entered = false;
+      const takePlace = () => {
+        gate.enter();
+        entered = true;
+      };
       try {
-        return await handler(exchange);
+        return await handler(exchange, takePlace);
       } finally {
-        gate.leave();
+        if (entered) gate.leave();
       }
     };
 
@@ -107,10 +127,11 @@ export function createApp(config: Config, services: Services): App {
   route(
     "POST",
     "/session",
-    worked(async (exchange) => {
+    worked(async (exchange, takePlace) => {
       if (cookies === undefined) throw new Problem("not_found");
       const session = await requireSession(exchange, resolveAddress(exchange), null);
       const workspace = requireWorkspace(exchange, session);
+      takePlace();
       return exchangeSession(sessionParts, exchange, session, workspace);
     }),
   );
@@ -118,9 +139,10 @@ export function createApp(config: Config, services: Services): App {
   route(
     "GET",
     "/session",
-    worked(async (exchange) => {
+    worked(async (exchange, takePlace) => {
       const session = await requireSession(exchange);
       const workspace = requireWorkspace(exchange, session);
+      takePlace();
       return readSession(sessionParts, exchange, session, workspace);
     }),
   );
@@ -128,10 +150,11 @@ export function createApp(config: Config, services: Services): App {
   route(
     "DELETE",
     "/session",
-    worked(async (exchange) => {
+    worked(async (exchange, takePlace) => {
       const session = await requireSession(exchange);
       const workspace = resolveWorkspace(session);
       if (workspace !== undefined) exchange.workspace = workspace.id;
+      takePlace();
       return endSession(sessionParts, exchange, session, workspace?.id);
     }),
   );
@@ -139,11 +162,13 @@ export function createApp(config: Config, services: Services): App {
   route(
     "POST",
     "/chat/:chatId/send",
-    worked(async (exchange) => {
-      const { bytes, caller } = await requireCaller(exchange);
+    worked(async (exchange, takePlace) => {
+      const caller = await requireCaller(exchange);
       requireJson(exchange);
       const chatId = requireChatId(exchange);
       const idempotencyKey = readIdempotencyKey(exchange);
+      const bytes = await readBody(exchange, caller);
+      takePlace();
       const { content } = parseBody(bytes, messageSchema);
       return sendMessage(chatParts, exchange, { ...caller, chatId, content, idempotencyKey });
     }),
@@ -152,10 +177,11 @@ export function createApp(config: Config, services: Services): App {
   route(
     "POST",
     "/chat",
-    worked(async (exchange) => {
-      const { bytes, caller } = await requireCaller(exchange);
+    worked(async (exchange, takePlace) => {
+      const caller = await requireCaller(exchange);
       if (caller.workspace.agentId === undefined) throw new Problem("not_found");
-      if (bytes.byteLength > 0) requireJson(exchange);
+      const bytes = await readOptionalBody(exchange, caller);
+      takePlace();
       return startChat(chatParts, exchange, caller, parseStartBody(bytes));
     }),
   );
@@ -163,22 +189,24 @@ export function createApp(config: Config, services: Services): App {
   route(
     "GET",
     "/chat/:chatId",
-    worked(async (exchange) => {
-      const { caller } = await requireCaller(exchange);
-      return readChat(chatParts, exchange, { ...caller, chatId: requireChatId(exchange) });
+    worked(async (exchange, takePlace) => {
+      const caller = await requireCaller(exchange);
+      const chatId = requireChatId(exchange);
+      takePlace();
+      return readChat(chatParts, exchange, { ...caller, chatId });
     }),
   );
 
   route(
     "POST",
     "/chat/:chatId/end",
-    worked(async (exchange) => {
-      const { bytes, caller } = await requireCaller(exchange);
-      if (bytes.byteLength > 0) {
-        requireJson(exchange);
-        parseBody(bytes, EMPTY_BODY);
-      }
-      return endChat(chatParts, exchange, { ...caller, chatId: requireChatId(exchange) });
+    worked(async (exchange, takePlace) => {
+      const caller = await requireCaller(exchange);
+      const chatId = requireChatId(exchange);
+      const bytes = await readOptionalBody(exchange, caller);
+      takePlace();
+      if (bytes.byteLength > 0) parseBody(bytes, EMPTY_BODY);
+      return endChat(chatParts, exchange, { ...caller, chatId });
     }),
   );
 
@@ -197,21 +225,47 @@ export function createApp(config: Config, services: Services): App {
     return runExchange(exchangeParts, exchange, handler);
   });
 
-  /** The order of checks: an earlier failure answers, and nothing later runs. */
-  async function requireCaller(
-    exchange: Exchange,
-  ): Promise<{ readonly bytes: Uint8Array; readonly caller: Caller }> {
-    // Before the body: once a client has hung up, its connection has no address any more.
+  /** Session, origin of cookie requests, workspace: an earlier failure answers, nothing later runs. */
+  async function requireCaller(exchange: Exchange): Promise<Caller> {
+    // First: once a client has hung up, its connection has no address any more.
     const addressKey = resolveAddress(exchange);
-    const bytes = await readBody(exchange);
     const session = await requireSession(exchange, addressKey);
     const workspace = requireWorkspace(exchange, session);
-    return { bytes, caller: { session, workspace, addressKey } };
+    return { session, workspace, addressKey };
   }
 
-  async function readBody({ request, env }: Exchange): Promise<Uint8Array> {
-    const limits = { bytesMax: config.bodyBytesMax, timeoutMs: BODY_TIMEOUT_MS };
-    const body = await source.readBody(request, env, limits);
+  /** Reads a body that may be absent; where there is one, it must be JSON. */
+  async function readOptionalBody(exchange: Exchange, caller: Caller): Promise<Uint8Array> {
+    const { headers } = exchange.request;
+    // Chunks without a type may still turn out to be empty.
+    const isTyped = headers.has("transfer-encoding") && headers.has("content-type");
+    if (isTyped || declaredLength(headers) > 0) requireJson(exchange);
+    const bytes = await readBody(exchange, caller);
+    if (bytes.byteLength > 0) requireJson(exchange);
+    return bytes;
+  }
+
+  /** Reads the body within its bounds; it holds no place among `MAX_IN_FLIGHT` meanwhile. */
+  async function readBody(
+    { request, env }: Exchange,
+    { session, workspace, addressKey }: Caller,
+  ): Promise<Uint8Array> {
+    if (declaredLength(request.headers) > config.bodyBytesMax) {
+      throw new Problem("content_too_large");
+    }
+    gate.requireRoom();
+    const holders = [
+      { key: `address ${addressKey}`, bodiesMax: SLOW_BODIES_PER_ADDRESS_MAX },
+      {
+        key: `subject ${workspace.id} ${session.subjectKey}`,
+        bodiesMax: SLOW_BODIES_PER_SUBJECT_MAX,
+      },
+    ];
+    const body = await source.readBody(request, env, {
+      bytesMax: config.bodyBytesMax,
+      timeoutMs: BODY_TIMEOUT_MS,
+      enterSlow: () => slowBodies.enter(holders),
+    });
     switch (body.kind) {
       case "read":
         return body.bytes;
@@ -219,6 +273,8 @@ export function createApp(config: Config, services: Services): App {
         throw new Problem("content_too_large");
       case "too_slow":
         throw new Problem("request_timeout");
+      case "too_many_slow":
+        throw new Problem("overloaded", { detail: SLOW_BODIES_DETAIL });
       case "aborted":
         throw new Problem("invalid_request");
     }
@@ -313,6 +369,15 @@ export function createApp(config: Config, services: Services): App {
 const CHAT_ID_DETAIL = "Use a chat id of 1 to 128 letters, digits, underscores and hyphens.";
 const IDEMPOTENCY_KEY_DETAIL =
   "Use an Idempotency-Key of 1 to 255 visible ASCII characters, such as a UUID.";
+
+const SLOW_BODIES_DETAIL =
+  "Wait until your earlier requests have arrived in full, then try again: too many are being sent slowly.";
+
+/** The length that a body announces, in bytes; NaN where it announces none. */
+function declaredLength(headers: Headers): number {
+  const length = headers.get("content-length");
+  return length === null || !/^\d{1,15}$/.test(length) ? Number.NaN : Number(length);
+}
 
 function requireJson({ request: { headers } }: Exchange): void {
   if (!isPlainJson(headers.get("content-type"), headers.get("content-encoding"))) {

@@ -34,6 +34,15 @@ describe("capacity", () => {
     expect(gate.inFlight).toBe(2);
   });
 
+  test("asking for room takes no place", () => {
+    const gate = createLoadGate(1);
+    gate.requireRoom();
+    gate.requireRoom();
+    expect(gate.inFlight).toBe(0);
+    enter(gate);
+    expect(() => gate.requireRoom()).toThrow("overloaded");
+  });
+
   test("one that leaves makes room for exactly one", () => {
     const gate = createLoadGate(1);
     enter(gate);
@@ -64,20 +73,22 @@ describe("capacity", () => {
 });
 
 describe("draining", () => {
-  test("nobody is let in any more, even where there is room", async () => {
+  test("new requests are refused, even where there is room", async () => {
     const gate = createLoadGate(5);
     expect(gate.draining).toBe(false);
+    expect(() => gate.requireRunning()).not.toThrow();
     await gate.drain();
     expect(gate.draining).toBe(true);
-    expect(enter(gate)).toBe("shutting_down");
+    expect(() => gate.requireRunning()).toThrow("shutting_down");
     expect(gate.inFlight).toBe(0);
   });
 
-  test("a full gate that drains says so, not that it is full", () => {
+  test("a request that arrived before the drain still gets its place", async () => {
     const gate = createLoadGate(1);
-    enter(gate);
-    void gate.drain();
-    expect(enter(gate)).toBe("shutting_down");
+    gate.requireRunning();
+    await gate.drain();
+    expect(enter(gate)).toBe("in");
+    expect(enter(gate)).toBe("overloaded");
   });
 
   test("it is over when the last one has left, not before", async () => {

@@ -1,14 +1,25 @@
-/** Owns how many requests are worked on at once, and that none is begun while stopping. */
+/** Bounds how many requests are worked on at once, and refuses new ones while the service stops. */
 import { Problem } from "./problem.ts";
 
 export interface LoadGate {
   /**
-   * Lets one request in; it must `leave` exactly once.
-   * @throws Problem `shutting_down` or `overloaded`, before any work is done
+   * Refuses a new request while the service stops.
+   * @throws Problem `shutting_down`
+   */
+  requireRunning(): void;
+  /**
+   * Refuses a request while every place is taken; takes none. It saves reading a body in vain.
+   * @throws Problem `overloaded`
+   */
+  requireRoom(): void;
+  /**
+   * Takes a place for one request, which must `leave` exactly once. A request that arrived before the
+   * drain began may still enter: its client was told nothing else.
+   * @throws Problem `overloaded`
    */
   enter(): void;
   leave(): void;
-  /** Refuses all further requests; resolves when the last one inside has left. */
+  /** Refuses new requests; resolves when no request is inside. */
   drain(): Promise<void>;
   readonly draining: boolean;
   readonly inFlight: number;
@@ -19,10 +30,16 @@ export function createLoadGate(inFlightMax: number): LoadGate {
   const idle = Promise.withResolvers<undefined>();
   let inFlight = 0;
   let draining = false;
+  const requireRoom = () => {
+    if (inFlight >= inFlightMax) throw new Problem("overloaded");
+  };
   return {
-    enter() {
+    requireRunning() {
       if (draining) throw new Problem("shutting_down");
-      if (inFlight >= inFlightMax) throw new Problem("overloaded");
+    },
+    requireRoom,
+    enter() {
+      requireRoom();
       inFlight += 1;
     },
     leave() {

@@ -1,5 +1,5 @@
 /**
- * Owns reading a body of bytes within bounds. Bytes are counted as they arrive, before anything is
+ * Reads a body of bytes within bounds. Bytes are counted as they arrive, before anything is
  * parsed: `Content-Length` is the sender's claim and chunked bodies make none (CVE-2026-44456).
  */
 
@@ -7,6 +7,8 @@ export type BodyRead =
   | { readonly kind: "read"; readonly bytes: Uint8Array }
   | { readonly kind: "too_large" }
   | { readonly kind: "too_slow" }
+  /** It is slow, and its sender has too many slow bodies under way. */
+  | { readonly kind: "too_many_slow" }
   /** The sender left before the body was complete. */
   | { readonly kind: "aborted" };
 
@@ -15,6 +17,37 @@ export interface BodyLimits {
   readonly bytesMax: number;
   /** Longest time from the start of reading to the last byte. */
   readonly timeoutMs: number;
+  /** Asked once, when a body is slow; undefined: slow bodies are not bounded. */
+  readonly enterSlow?: EnterSlow;
+}
+
+/** @returns how the slow body is ended, called exactly once; undefined where there are too many */
+export type EnterSlow = () => (() => void) | undefined;
+
+/** A body that is not complete after this long counts as slow, in milliseconds. */
+export const SLOW_AFTER_MS = 500;
+
+/**
+ * Watches the time that a body takes to arrive.
+ *
+ * @param give told the bound that the body breaks, once at most
+ * @returns how to stop, to be called when the body is read or given up
+ */
+export function watchBodyTime(
+  { timeoutMs, enterSlow }: BodyLimits,
+  give: (broken: BodyRead & { readonly kind: "too_slow" | "too_many_slow" }) => void,
+): () => void {
+  let leave: (() => void) | undefined;
+  const beSlow = () => {
+    leave = enterSlow?.();
+    if (leave === undefined && enterSlow !== undefined) give({ kind: "too_many_slow" });
+    else timer = setTimeout(give, timeoutMs - SLOW_AFTER_MS, { kind: "too_slow" });
+  };
+  let timer = setTimeout(beSlow, Math.min(SLOW_AFTER_MS, timeoutMs));
+  return () => {
+    clearTimeout(timer);
+    leave?.();
+  };
 }
 
 /** Reads a web stream to its end, or to the first bound it breaks; then the stream is cancelled. */
@@ -24,10 +57,10 @@ export async function readStream(
 ): Promise<BodyRead> {
   if (stream === null) return { kind: "read", bytes: new Uint8Array() };
   const reader = stream.getReader();
-  const slow = Promise.withResolvers<BodyRead>();
-  const timer = setTimeout(slow.resolve, limits.timeoutMs, { kind: "too_slow" });
-  const outcome = await Promise.race([collect(reader, limits.bytesMax), slow.promise]);
-  clearTimeout(timer);
+  const broken = Promise.withResolvers<BodyRead>();
+  const stopWatching = watchBodyTime(limits, broken.resolve);
+  const outcome = await Promise.race([collect(reader, limits.bytesMax), broken.promise]);
+  stopWatching();
   if (outcome.kind !== "read") void reader.cancel().catch(() => undefined);
   return outcome;
 }

@@ -57,11 +57,7 @@ export function describeSending(use: () => Fixture): void {
       const chunks = ReadableStream.from(
         [exactly, " "].map((text) => new TextEncoder().encode(text)),
       );
-      const answer = await use().ask("/chat/chat-1/send", {
-        method: "POST",
-        headers: { "Content-Type": "application/json" },
-        body: chunks,
-      });
+      const answer = await use().send({ body: chunks });
       expect(answer.status).toBe(413);
       expect(await readCode(answer)).toBe("content_too_large");
     });

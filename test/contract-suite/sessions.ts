@@ -1,6 +1,7 @@
 /** Who is served: tokens, cookies, logging out, foreign sites. */
 import { describe, expect, test } from "vitest";
 
+import { openRaw } from "../support/raw-http.ts";
 import { ALLOWED_ORIGIN, bearer, COOKIE_NAME, type Fixture, readCode } from "./runtime.ts";
 
 const SAME_ORIGIN = { "Sec-Fetch-Site": "same-origin" };
@@ -51,6 +52,21 @@ export function describeSessions(use: () => Fixture): void {
       expect(await readCode(answer)).toBe(code);
       expect(use().emulator.requests()).toHaveLength(before);
     });
+  });
+
+  test("that is missing is told before the message is in: a slow body without one costs nothing", async () => {
+    const before = use().emulator.requests().length;
+    const connection = await openRaw(use().service.url);
+    const head = [
+      "POST /chat/chat-1/send HTTP/1.1",
+      "Host: x",
+      "Content-Type: application/json",
+      "Content-Length: 1000",
+    ];
+    connection.write(`${head.join("\r\n")}\r\n\r\n{`);
+    expect(await connection.received("\r\n\r\n")).toMatch(/^HTTP\/1.1 401 /);
+    connection.destroy();
+    expect(use().emulator.requests()).toHaveLength(before);
   });
 
   describe("a cookie", () => {

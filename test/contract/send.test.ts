@@ -1,10 +1,17 @@
 /** The contract of `POST /chat/:chatId/send`, on the application alone. */
 import { beforeEach, describe, expect, test, vi } from "vitest";
 
+import { SLOW_AFTER_MS } from "../../src/http/read-stream.ts";
 import bodies from "../data/bodies.json" with { type: "json" };
 import chatIds from "../data/chat-ids.json" with { type: "json" };
 import mediaTypes from "../data/media-types.json" with { type: "json" };
-import { answerWith, createTestApp, readProblem, type TestApp } from "../support/app-fixture.ts";
+import {
+  answerWith,
+  createTestApp,
+  readProblem,
+  type TestApp,
+  type TestSend,
+} from "../support/app-fixture.ts";
 import { mintToken } from "../support/session-tokens.ts";
 
 let it: TestApp;
@@ -65,25 +72,76 @@ describe("the body", () => {
     expect(it.sent).toHaveLength(1);
   });
 
-  test("that dribbles for over ten seconds is 408", async () => {
+  /** A body that never ends; `reading` resolves once the service reads it. */
+  const createEndless = () => {
+    const { promise: reading, resolve } = Promise.withResolvers<void>();
+    // Without a buffer, the stream is asked for bytes only when something reads it.
+    const body = new ReadableStream<Uint8Array>({ pull: () => resolve() }, { highWaterMark: 0 });
+    return { body, reading };
+  };
+
+  test("that takes over ten seconds is 408, and holds no place meanwhile", async () => {
     vi.useFakeTimers();
     try {
-      const endless = new ReadableStream<Uint8Array>({
-        start: (controller) => controller.enqueue(new TextEncoder().encode("{")),
-      });
-      const sending = it.app.request(
-        new Request("http://x/chat/chat-1/send", {
-          method: "POST",
-          body: endless,
-          duplex: "half",
-        }),
-        undefined,
-        {},
-      );
-      await vi.advanceTimersByTimeAsync(10_001);
-      const answer = await sending;
-      expect(answer.status).toBe(408);
+      const { body, reading } = createEndless();
+      const sending = it.send({ body });
+      await reading;
+      await vi.advanceTimersByTimeAsync(9_999);
       expect(it.gate.inFlight).toBe(0);
+      await vi.advanceTimersByTimeAsync(2);
+      expect((await sending).status).toBe(408);
+      expect(it.sent).toHaveLength(0);
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
+  test("is not waited for where the headers decide", async () => {
+    const refusals: [string, TestSend][] = [
+      ["session_missing", { headers: { Authorization: undefined } }],
+      ["session_invalid", { headers: { Authorization: "Bearer a.b.c" } }],
+      ["unsupported_media_type", { headers: { "Content-Type": "text/plain" } }],
+      ["invalid_request", { chatId: "a.b" }],
+      ["invalid_request", { headers: { "Idempotency-Key": "a b" } }],
+      ["content_too_large", { headers: { "Content-Length": "32769" } }],
+    ];
+    for (const [code, options] of refusals) {
+      const answer = await it.send({ body: createEndless().body, ...options });
+      expect(await readProblem(answer)).toMatchObject({ code });
+    }
+    expect(it.sent).toHaveLength(0);
+  });
+
+  test("that is sent slowly is bounded for each subject and each address, and others are served", async () => {
+    vi.useFakeTimers();
+    try {
+      const waiting: Promise<Response>[] = [];
+      const sendSlowly = async (sub: string, peer: string) => {
+        const { body, reading } = createEndless();
+        waiting.push(it.send({ sub, peer, body }));
+        await reading;
+      };
+      /** As long as it takes until a body counts as slow. */
+      const becomeSlow = () => vi.advanceTimersByTimeAsync(SLOW_AFTER_MS);
+      const refuse = async (sub: string, peer: string) => {
+        await sendSlowly(sub, peer);
+        await becomeSlow();
+        const answer = await (waiting.pop() ?? expect.unreachable("nothing was sent"));
+        expect(answer.headers.get("retry-after")).toBe("1");
+        expect(await readProblem(answer)).toMatchObject({ status: 503, code: "overloaded" });
+      };
+      for (let index = 0; index < 20; index += 1) await sendSlowly("mallory", "192.0.2.66");
+      await becomeSlow();
+      await refuse("mallory", "192.0.2.67");
+      for (let index = 0; index < 80; index += 1) await sendSlowly(`m-${index}`, "192.0.2.66");
+      await becomeSlow();
+      await refuse("m-new", "192.0.2.66");
+      expect((await it.send({ sub: "alice", peer: "192.0.2.1" })).status).toBe(201);
+
+      await vi.advanceTimersByTimeAsync(10_001);
+      const statuses = (await Promise.all(waiting)).map(({ status }) => status);
+      expect(new Set(statuses)).toEqual(new Set([408]));
+      expect((await it.send({ sub: "alice", peer: "192.0.2.66" })).status).toBe(201);
     } finally {
       vi.useRealTimers();
     }

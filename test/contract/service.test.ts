@@ -5,6 +5,7 @@ import {
   createTestApp,
   readProblem,
   type TestApp,
+  type TestSend,
   unavailableState,
 } from "../support/app-fixture.ts";
 import { mintToken } from "../support/session-tokens.ts";
@@ -19,24 +20,41 @@ describe("the order of checks", () => {
   const tooLarge = JSON.stringify({ content: "a".repeat(40_000) });
   const wrong = "Bearer a.b.c";
 
-  test("route, then drain, then capacity, then size, then session", async () => {
+  test("route, then drain, then session, then declared length, then capacity", async () => {
     const full = await createTestApp({ environment: { MAX_IN_FLIGHT: "1" } });
     full.gate.enter();
     expect((await full.app.request("/nowhere", { method: "POST" })).status).toBe(404);
-    const overloaded = await full.send({ body: tooLarge, headers: { Authorization: wrong } });
+    const code = async (options: TestSend) => (await readProblem(await full.send(options)))["code"];
+    expect(await code({ headers: { Authorization: wrong } })).toBe("session_invalid");
+    expect(await code({ headers: { "Content-Length": "40000" } })).toBe("content_too_large");
+    const overloaded = await full.send({ body: "no JSON" });
     expect(overloaded.status).toBe(503);
     expect(overloaded.headers.get("retry-after")).toBe("1");
     expect(await readProblem(overloaded)).toMatchObject({ code: "overloaded" });
     void full.gate.drain();
-    expect(await readProblem(await full.send({ body: tooLarge }))).toMatchObject({
-      code: "shutting_down",
-    });
+    expect(await code({ headers: { Authorization: wrong } })).toBe("shutting_down");
+    expect(full.sent).toHaveLength(0);
+  });
 
-    const large = await it.send({ body: tooLarge, headers: { Authorization: wrong } });
-    expect(large.status).toBe(413);
-    const stranger = await it.send({ body: "no JSON", headers: { Authorization: wrong } });
-    expect(stranger.status).toBe(401);
-    expect(it.sent).toHaveLength(0);
+  test("size as read, then capacity, then schema", async () => {
+    const declared = { "Content-Length": undefined };
+    expect((await it.send({ body: tooLarge, headers: declared })).status).toBe(413);
+    const full = await createTestApp({ environment: { MAX_IN_FLIGHT: "1" } });
+    // The last place goes while the body is on its way.
+    const body = new ReadableStream<Uint8Array>({
+      pull(controller) {
+        full.gate.enter();
+        controller.enqueue(new TextEncoder().encode("no JSON"));
+        controller.close();
+      },
+    });
+    const late = await full.send({ body });
+    expect(await readProblem(late)).toMatchObject({ code: "overloaded" });
+    full.gate.leave();
+    expect(await readProblem(await full.send({ body: "no JSON" }))).toMatchObject({
+      code: "invalid_request",
+    });
+    expect(full.gate.inFlight).toBe(0);
   });
 
   test("session, then workspace, then content type, then schema, then admission", async () => {

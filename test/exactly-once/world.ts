@@ -124,7 +124,9 @@ function describeServices(): Partial<Services> {
   return {
     clock: { epochMs: () => here().clock.epochMs(), monotonicMs: () => here().clock.monotonicMs() },
     gate: {
-      enter: () => undefined,
+      requireRunning: () => undefined,
+    requireRoom: () => undefined,
+    enter: () => undefined,
       leave: () => undefined,
       drain: () => Promise.resolve(),
       inFlight: 0,

@@ -210,6 +210,14 @@ describe("stopping", () => {
   });
 });
 
+/** The head of a message with a session, whose body follows as `framing` says. */
+async function startSend(framing: string): Promise<string> {
+  const authorization = `Authorization: Bearer ${await mintToken()}`;
+  const type = "Content-Type: application/json";
+  const head = ["POST /chat/chat-1/send HTTP/1.1", "Host: x", authorization, type, framing];
+  return `${head.join("\r\n")}\r\n\r\n`;
+}
+
 describe("requests below the application", () => {
   const broken = {
     "a header that is none": "GET / HTTP/1.1\r\nno colon here\r\n\r\n",
@@ -289,9 +297,7 @@ describe("requests below the application", () => {
     const bff = await startTestBff(emulator.url);
     try {
       const connection = await openRaw(bff.url);
-      connection.write(
-        "POST /chat/chat-1/send HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n",
-      );
+      connection.write(await startSend("Transfer-Encoding: chunked"));
       const chunk = `1000\r\n${"a".repeat(4_096)}\r\n`;
       for (let count = 0; count < 9; count += 1) connection.write(chunk);
       const answer = await connection.received("content_too_large");
@@ -302,13 +308,11 @@ describe("requests below the application", () => {
     }
   });
 
-  test("a body that dribbles for over ten seconds is 408", async () => {
+  test("a body that takes over ten seconds is 408", async () => {
     const bff = await startTestBff(emulator.url);
     try {
       const connection = await openRaw(bff.url);
-      connection.write(
-        "POST /chat/chat-1/send HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 20\r\n\r\n{",
-      );
+      connection.write(`${await startSend("Content-Length: 20")}{`);
       const answer = await connection.received("request_timeout");
       expect(answer).toMatch(/^HTTP\/1\.1 408 /);
       connection.destroy();

@@ -130,7 +130,9 @@ export async function createTestApp(options: TestAppOptions = {}): Promise<TestA
       ...(token === undefined ? {} : { Authorization: `Bearer ${token}` }),
       ...headers,
     };
-    const init: RequestInit = {
+    const init: RequestInit & { duplex: "half" } = {
+      // Asked for by the platform where a body comes in pieces.
+      duplex: "half",
       headers: Object.entries(all).flatMap(([name, value]): [string, string][] =>
         value === undefined ? [] : [[name, value]],
       ),

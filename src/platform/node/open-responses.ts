@@ -2,6 +2,8 @@
 import type { ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
 
+import { endBody } from "./request-source.ts";
+
 export interface OpenResponses {
   add(socket: Duplex, response: ServerResponse): void;
   /** Makes every open answer the last of its connection. */
@@ -40,8 +42,7 @@ export function createOpenResponses(): OpenResponses {
         owed = true;
         response.shouldKeepAlive = false;
         response.once("finish", () => socket.end());
-        // Its body ends here, unfinished. Node tells nobody: whoever reads it would wait in vain.
-        if (!response.req.complete) response.req.emit("aborted");
+        if (!response.req.complete) endBody(response.req);
       }
       return owed;
     },

@@ -1,7 +1,7 @@
-/** Owns what Node knows of a request: its socket, and its body as a stream of Node's own. */
+/** What Node knows of a request: the address of its socket, and its body as a stream of Node's own. */
 import { IncomingMessage } from "node:http";
 
-import { type BodyLimits, type BodyRead, joinChunks } from "../../http/read-stream.ts";
+import { type BodyLimits, type BodyRead, joinChunks, watchBodyTime } from "../../http/read-stream.ts";
 import type { RequestSource } from "../../services.ts";
 
 export const nodeRequestSource: RequestSource = {
@@ -16,16 +16,27 @@ function findIncoming(env: unknown): IncomingMessage {
   throw new Error("the request came without its Node connection");
 }
 
-/** What says that no more will come: from Node, and from the listener (see `OpenResponses`). */
+/** Events after which no more of the body comes: Node's own, and that of `endBody`. */
 const GONE = ["error", "close", "aborted"] as const;
+
+/** Requests whose bodies ended unfinished, perhaps before anything read them. */
+const unfinished = new WeakSet<IncomingMessage>();
+
+/** Ends a body that can no longer arrive: Node itself tells no reader, and a reader would wait. */
+export function endBody(incoming: IncomingMessage): void {
+  unfinished.add(incoming);
+  incoming.emit("aborted");
+}
 
 /** Reads Node's stream as it is: the web stream that stands for it costs more than all of this. */
 function readIncoming(incoming: IncomingMessage, limits: BodyLimits): Promise<BodyRead> {
+  // The session is verified first, and the client may have left meanwhile.
+  if (incoming.destroyed || unfinished.has(incoming)) return Promise.resolve({ kind: "aborted" });
   return new Promise((resolve) => {
     const chunks: Uint8Array[] = [];
     let size = 0;
     const finish = (result: BodyRead) => {
-      clearTimeout(timer);
+      stopWatching();
       incoming.off("data", onData).off("end", onEnd);
       for (const event of GONE) incoming.off(event, onGone);
       resolve(result);
@@ -42,10 +53,10 @@ function readIncoming(incoming: IncomingMessage, limits: BodyLimits): Promise<Bo
     };
     const onEnd = () => finish({ kind: "read", bytes: joinChunks(chunks, size) });
     const onGone = () => finish({ kind: "aborted" });
-    const timer = setTimeout(() => {
+    const stopWatching = watchBodyTime(limits, (broken) => {
       incoming.pause();
-      finish({ kind: "too_slow" });
-    }, limits.timeoutMs);
+      finish(broken);
+    });
     incoming.on("data", onData).on("end", onEnd);
     for (const event of GONE) incoming.on(event, onGone);
   });

@@ -1,5 +1,5 @@
 /**
- * Owns how many requests one isolate works on at once. The platform can end a request without a
+ * Bounds how many requests one isolate works on at once. The platform can end a request without a
  * word (half a minute after its client has left), so places are held by request, and for a time.
  */
 import type { Clock } from "../../clock.ts";
@@ -14,17 +14,22 @@ import { currentScope, type RequestScope } from "./request-scope.ts";
 export function createWorkerGate(inFlightMax: number, lifeMs: number, clock: Clock): LoadGate {
   // In the order in which they came, so that the ones to give up are first.
   const inside = new Map<RequestScope, number>();
+  const requireRoom = () => {
+    if (inside.size < inFlightMax) return;
+    const nowMs = clock.monotonicMs();
+    for (const [scope, enteredMs] of inside) {
+      if (nowMs - enteredMs <= lifeMs) break;
+      inside.delete(scope);
+    }
+    if (inside.size >= inFlightMax) throw new Problem("overloaded");
+  };
   return {
+    // A new version takes over request by request: there is nothing to stop.
+    requireRunning: () => undefined,
+    requireRoom,
     enter() {
-      const nowMs = clock.monotonicMs();
-      if (inside.size >= inFlightMax) {
-        for (const [scope, enteredMs] of inside) {
-          if (nowMs - enteredMs <= lifeMs) break;
-          inside.delete(scope);
-        }
-      }
-      if (inside.size >= inFlightMax) throw new Problem("overloaded");
-      inside.set(currentScope(), nowMs);
+      requireRoom();
+      inside.set(currentScope(), clock.monotonicMs());
     },
     leave: () => void inside.delete(currentScope()),
     // A new version takes over request by request; there is nothing to drain.

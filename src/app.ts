@@ -26,6 +26,7 @@ import { createPreflightHeaders, isTrustedSource } from "./http/cross-site.ts";
 import { isPlainJson } from "./http/media-type.ts";
 import { describeApi } from "./openapi.ts";
 import { Problem } from "./problem.ts";
+import { createReadiness } from "./readiness.ts";
 import type { Services } from "./services.ts";
 import { createAuthenticator } from "./session/authenticate.ts";
 import { createSessionCookies } from "./session/session-cookie.ts";
@@ -88,6 +89,10 @@ export function createApp(config: Config, services: Services): App {
     allowedOrigins: config.allowedOrigins,
   };
   const apiDescription = JSON.stringify(describeApi(messageSchema));
+  const checkReadiness = createReadiness(clock, async () => {
+    if (!(await state.isReachable())) return "state_unavailable";
+    return (await authenticator.isUsable()) ? undefined : "auth_unavailable";
+  });
   const slowBodies = createSlowBodyGate(clock, BODY_TIMEOUT_MS);
 
   const route = (method: "GET" | "POST" | "DELETE", pattern: string, handler: Handler) => {
@@ -116,9 +121,10 @@ export function createApp(config: Config, services: Services): App {
   route("GET", "/healthz", (exchange) => answerJson(exchange, 200, '{"status":"ok"}'));
 
   route("GET", "/readyz", async (exchange) => {
-    if (gate.draining) throw new Problem("shutting_down");
-    if (!(await state.isReachable())) throw new Problem("state_unavailable");
-    if (!(await authenticator.isUsable())) throw new Problem("auth_unavailable");
+    // Not from memory: a load balancer must learn of a stop at once.
+    gate.requireRunning();
+    const readiness = await checkReadiness();
+    if (readiness !== undefined) throw new Problem(readiness);
     return answerJson(exchange, 200, '{"status":"ok"}');
   });
 

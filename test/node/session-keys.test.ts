@@ -78,7 +78,7 @@ test("with the issuer out from the start sessions are 503, not 401; once it is u
     await expect
       .poll(async () => (await send(bff.url, token)).status, { timeout: 10_000 })
       .toBe(201);
-    expect((await fetch(`${bff.url}/readyz`)).status).toBe(200);
+    await expect.poll(async () => (await fetch(`${bff.url}/readyz`)).status).toBe(200);
 
     issuer.closeAllConnections();
     issuer.close();

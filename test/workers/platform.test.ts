@@ -113,7 +113,7 @@ describe("Redis", () => {
     expect(told).toHaveLength(1);
     await redis.start();
     expect((await send()).status).toBe(201);
-    expect((await ask("/readyz")).status).toBe(200);
+    await expect.poll(async () => (await ask("/readyz")).status).toBe(200);
   });
 });
 

@@ -45,8 +45,8 @@ const METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"] as const;
 
 export type App = Hono<{ Bindings: object }>;
 
-/** Methods that change nothing (RFC 9110 section 9.2.1); every other one is guarded. */
-const SAFE_METHODS: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS"]);
+/** Methods that a browser which sends neither `Sec-Fetch-Site` nor `Origin` may use with a cookie. */
+const READING_METHODS: ReadonlySet<string> = new Set(["GET", "HEAD"]);
 
 type Handler = (exchange: Exchange) => Response | Promise<Response>;
 
@@ -82,7 +82,12 @@ export function createApp(config: Config, services: Services): App {
     recoveryWindowMs: config.upstream.recoveryWindowMs,
     exposeToolCalls: config.exposeToolCalls,
   };
-  const sessionParts = { state, clock, cookies };
+  const sessionParts = {
+    state,
+    clock,
+    cookies,
+    hasWorkspaceTable: config.workspaces.kind === "table",
+  };
   const exchangeParts = {
     ...services,
     commonHeaders: createCommonHeaders(config.insecure),
@@ -318,17 +323,23 @@ export function createApp(config: Config, services: Services): App {
     }
   }
 
-  /** A browser sends cookies along whoever asks it to; a bearer token only its own page can add. */
+  /**
+   * Refuses a cookie that another site's page made the browser send. Reads are guarded too: a first
+   * use claims the chat and spends limits, so that an image on a sibling subdomain could do harm.
+   */
   function requireTrustedSource(
     { request: { method, headers } }: Exchange,
     session: Session,
   ): void {
-    if (session.via === "bearer" || SAFE_METHODS.has(method)) return;
+    // Only the page that has a bearer token can add it.
+    if (session.via === "bearer") return;
     const source = {
       secFetchSite: headers.get("sec-fetch-site"),
       origin: headers.get("origin"),
       host: headers.get("host"),
     };
+    const isUnmarked = source.secFetchSite === null && source.origin === null;
+    if (isUnmarked && READING_METHODS.has(method)) return;
     if (!isTrustedSource(source, config)) throw new Problem("cross_site_request");
   }
 

@@ -64,12 +64,7 @@ const START_PROBLEMS: readonly ProblemCode[] = [
   ),
   "not_found",
 ];
-const READ_PROBLEMS = without(
-  ...MESSAGE_ONLY,
-  "unsupported_media_type",
-  "cross_site_request",
-  "outcome_unknown",
-);
+const READ_PROBLEMS = without(...MESSAGE_ONLY, "unsupported_media_type", "outcome_unknown");
 const END_PROBLEMS = without(...MESSAGE_ONLY, "chat_ended");
 
 const CHAT_ID_PARAMETER = {
@@ -124,7 +119,9 @@ const SET_COOKIE = { "Set-Cookie": { schema: { type: "string" } } };
 
 const sessionSchema = z.strictObject({
   subject: z.string(),
-  workspace: z.int().meta({ description: "The workspace id." }),
+  workspace: z.string().optional().meta({
+    description: "The session's workspace claim; absent where one workspace serves all.",
+  }),
   expiresAt: z.iso.datetime().meta({ description: "RFC 3339, UTC." }),
 });
 
@@ -224,7 +221,12 @@ export function describeApi(messageSchema: z.ZodType): Record<string, unknown> {
           security: EITHER_SESSION,
           responses: {
             "200": describeJson("The session of this request.", ownSessionSchema),
-            ...describeProblems([...SESSION_PROBLEMS, "session_revoked", "workspace_unmapped"]),
+            ...describeProblems([
+              ...SESSION_PROBLEMS,
+              "session_revoked",
+              "cross_site_request",
+              "workspace_unmapped",
+            ]),
           },
         },
         delete: {

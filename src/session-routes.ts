@@ -20,15 +20,18 @@ export interface SessionRouteParts {
   readonly clock: Clock;
   /** Undefined: no cookie sessions. */
   readonly cookies: SessionCookies | undefined;
+  /** Whether the session's claim chooses the workspace; false where one serves all. */
+  readonly hasWorkspaceTable: boolean;
 }
 
 /** `POST /session`: a cookie for a bearer token. */
 export async function exchangeSession(
-  { state, cookies }: SessionRouteParts,
+  parts: SessionRouteParts,
   exchange: Exchange,
   session: Session,
   workspace: Workspace,
 ): Promise<Response> {
+  const { state, cookies } = parts;
   if (cookies === undefined) throw new Problem("not_found");
   await requireLive(state, session, workspace.id);
   const sealed = await cookies.seal(session);
@@ -38,20 +41,20 @@ export async function exchangeSession(
       detail: "Issue the session with fewer or shorter claims: it does not fit into a cookie.",
     });
   }
-  const body = describeSession(session, workspace.id, sealed.expiresAtMs);
+  const body = describeSession(parts, session, sealed.expiresAtMs);
   return answerJson(exchange, 201, JSON.stringify(body), { "Set-Cookie": sealed.setCookie });
 }
 
 /** `GET /session`: who am I. */
 export async function readSession(
-  { state }: SessionRouteParts,
+  parts: SessionRouteParts,
   exchange: Exchange,
   session: Session,
   workspace: Workspace,
 ): Promise<Response> {
-  await requireLive(state, session, workspace.id);
+  await requireLive(parts.state, session, workspace.id);
   const body = {
-    ...describeSession(session, workspace.id, session.expiresAtMs),
+    ...describeSession(parts, session, session.expiresAtMs),
     via: session.via,
   };
   return answerJson(exchange, 200, JSON.stringify(body));
@@ -94,6 +97,14 @@ function refer(session: Session, workspaceId: WorkspaceId | undefined): SessionR
   return { workspaceId, subjectKey, sessionKey, issuedAtMs };
 }
 
-function describeSession({ subject }: Session, workspace: WorkspaceId, expiresAtMs: number) {
-  return { subject, workspace, expiresAt: new Date(expiresAtMs).toISOString() };
+/** UponAI's integer workspace id never leaves the server; the session's own claim is its holder's. */
+function describeSession(
+  { hasWorkspaceTable }: SessionRouteParts,
+  { subject, workspaceClaim }: Session,
+  expiresAtMs: number,
+) {
+  const expiresAt = new Date(expiresAtMs).toISOString();
+  return hasWorkspaceTable
+    ? { subject, workspace: workspaceClaim, expiresAt }
+    : { subject, expiresAt };
 }

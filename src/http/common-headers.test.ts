@@ -4,12 +4,13 @@ import { createCommonHeaders } from "./common-headers.ts";
 
 const COMMON_HEADERS = createCommonHeaders(false);
 
-test("every answer forbids caching, sniffing, framing, referring and plain http", () => {
+test("every answer forbids caching, sniffing, framing, embedding, referring and plain http", () => {
   expect(COMMON_HEADERS).toEqual({
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
     "Strict-Transport-Security": expect.stringMatching(/^max-age=[1-9]\d{7,}$/) as string,
   });
 });

@@ -21,7 +21,7 @@ export function describeSessions(use: () => Fixture): void {
       const headers = await bearer({ sub: "who", exp: expiresAt });
       expect(await (await use().ask("/session", { headers })).json()).toEqual({
         subject: "who",
-        workspace: 42,
+        workspace: "acme",
         expiresAt: new Date(expiresAt * 1_000).toISOString(),
         via: "bearer",
       });
@@ -122,6 +122,22 @@ export function describeSessions(use: () => Fixture): void {
       expect(use().emulator.requests()).toHaveLength(before);
     });
   });
+
+  test.each(["same-site", "cross-site", "none"])(
+    "a cookie that a page of another site sends along (%s) reads no chat and claims none",
+    async (site) => {
+      const { headers } = await logIn({ sub: `victim-${site}`, sid: `v-${site}` });
+      const chatId = use().createChat();
+      const before = use().emulator.requests().length;
+      const image = await use().ask(`/chat/${chatId}`, {
+        headers: { ...headers, "Sec-Fetch-Site": site },
+      });
+      expect(image.status).toBe(403);
+      expect(await readCode(image)).toBe("cross_site_request");
+      expect(use().emulator.requests()).toHaveLength(before);
+      expect((await use().send({ sub: "owner", chatId })).status).toBe(201);
+    },
+  );
 
   test("logging out ends a session as cookie and as token, at once, and no other", async () => {
     const login = { sub: "leaver", sid: "l-1" };

@@ -2,6 +2,7 @@
 import { beforeEach, describe, expect, test } from "vitest";
 
 import {
+  answerWith,
   createTestApp,
   readProblem,
   type TestApp,
@@ -24,6 +25,9 @@ beforeEach(async () => {
       ALLOWED_ORIGINS: ALLOWED,
       WORKSPACES: '{"acme":42,"globex":43}',
     },
+    // An answer to a message, and a chat.
+    upstream: () =>
+      answerWith({ chatId: "chat-1", messages: [{ role: "assistant", content: "Hi" }] }),
   });
 });
 
@@ -60,7 +64,7 @@ describe("POST /session", () => {
     expect(answer.status).toBe(201);
     expect(await answer.json()).toEqual({
       subject: "alice",
-      workspace: 42,
+      workspace: "acme",
       expiresAt: new Date(expiresAt * 1_000).toISOString(),
     });
     expect(answer.headers.get("set-cookie")).toMatch(
@@ -126,20 +130,39 @@ describe("POST /session", () => {
   });
 });
 
+test("where one workspace serves all, no session answer names it", async () => {
+  it = await createTestApp({
+    environment: { COOKIE_KEYS: COOKIE_KEY, UPONAI_WORKSPACE_ID: "987654321" },
+  });
+  for (const method of ["POST", "GET"]) {
+    const text = await (await ask(method, await bearer())).text();
+    expect(JSON.parse(text)).not.toHaveProperty("workspace");
+    expect(text).not.toContain("987654321");
+  }
+});
+
 describe("GET /session", () => {
   test("says who, and by which credential", async () => {
     const asBearer = await ask("GET", await bearer());
     expect(asBearer.status).toBe(200);
-    expect(await asBearer.json()).toMatchObject({ subject: "alice", workspace: 42, via: "bearer" });
+    expect(await asBearer.json()).toMatchObject({
+      subject: "alice",
+      workspace: "acme",
+      via: "bearer",
+    });
     const asCookie = await ask("GET", await logIn());
-    expect(await asCookie.json()).toMatchObject({ subject: "alice", workspace: 42, via: "cookie" });
+    expect(await asCookie.json()).toMatchObject({
+      subject: "alice",
+      workspace: "acme",
+      via: "cookie",
+    });
   });
 
-  test("needs no proof of origin, since it changes nothing", async () => {
+  test("with a cookie is refused to pages of other sites, and needs no proof without a browser", async () => {
     const cookie = await logIn();
-    expect(
-      (await ask("GET", { ...cookie, "Sec-Fetch-Site": "cross-site", Origin: FOREIGN })).status,
-    ).toBe(200);
+    const foreign = { ...cookie, "Sec-Fetch-Site": "cross-site", Origin: FOREIGN };
+    expect(await code(await ask("GET", foreign))).toBe("cross_site_request");
+    expect((await ask("GET", cookie)).status).toBe(200);
   });
 
   test("never prolongs a cookie", async () => {
@@ -339,13 +362,18 @@ describe("DELETE /session", () => {
 describe("the guard against foreign sites", () => {
   const sites = [undefined, "same-origin", "same-site", "cross-site", "none"] as const;
   const origins = [undefined, "https://bff.test", ALLOWED, FOREIGN, "null"] as const;
-  const unsafe = [
+  const guarded = [
     ["POST", "/chat/chat-1/send"],
     ["DELETE", "/session"],
+    ["GET", "/session"],
+    ["GET", "/chat/chat-1"],
+    ["HEAD", "/chat/chat-1"],
   ] as const;
-  const matrix = unsafe.flatMap(([method, path]) =>
+  const matrix = guarded.flatMap(([method, path]) =>
     sites.flatMap((site) => origins.map((origin) => ({ method, path, site, origin }))),
   );
+
+  const statuses = { POST: 201, DELETE: 204, GET: 200, HEAD: 200 } as const;
 
   function act(
     { method, path, site, origin }: (typeof matrix)[number],
@@ -366,16 +394,18 @@ describe("the guard against foreign sites", () => {
     "$method $path with a cookie, Sec-Fetch-Site $site, Origin $origin",
     async (row) => {
       const answer = await act(row, await logIn());
+      const reads = row.method === "GET" || row.method === "HEAD";
       const trusted =
         row.site === "same-origin" ||
         row.origin === ALLOWED ||
-        (row.site === undefined && row.origin === "https://bff.test");
+        (row.site === undefined && row.origin === "https://bff.test") ||
+        (reads && row.site === undefined && row.origin === undefined);
       if (trusted) {
-        expect(answer.status).toBe(row.method === "POST" ? 201 : 204);
+        expect(answer.status).toBe(statuses[row.method]);
         return;
       }
       expect(answer.status).toBe(403);
-      expect(await code(answer)).toBe("cross_site_request");
+      if (row.method !== "HEAD") expect(await code(answer)).toBe("cross_site_request");
       expect(it.sent).toHaveLength(0);
       expect(answer.headers.get("set-cookie")).toBeNull();
       expect(answer.headers.get("ratelimit")).toBeNull();
@@ -386,19 +416,19 @@ describe("the guard against foreign sites", () => {
     "$method $path with a token, Sec-Fetch-Site $site, Origin $origin passes",
     async (row) => {
       const answer = await act(row, await bearer());
-      expect(answer.status).toBe(row.method === "POST" ? 201 : 204);
+      expect(answer.status).toBe(statuses[row.method]);
     },
   );
 
-  test("stands before every route that changes something, as the description lists them", async () => {
+  test("stands before every route that takes a cookie, as the description lists them", async () => {
     const { paths } = (await (await it.app.request("/openapi.json")).json()) as {
       paths: Record<string, Record<string, { security?: object[] }>>;
     };
     const cookie = await logIn();
-    let guarded = 0;
+    let guardedRoutes = 0;
     for (const [path, item] of Object.entries(paths)) {
       for (const [method, { security }] of Object.entries(item)) {
-        if (method === "parameters" || method === "get") continue;
+        if (method === "parameters" || security === undefined) continue;
         const answer = await it.app.request(path.replace("{chatId}", "chat-1"), {
           method: method.toUpperCase(),
           headers: { ...cookie, "Sec-Fetch-Site": "cross-site", Origin: FOREIGN },
@@ -406,10 +436,10 @@ describe("the guard against foreign sites", () => {
         });
         const takesCookies = JSON.stringify(security).includes('"cookie"');
         expect(await code(answer)).toBe(takesCookies ? "cross_site_request" : "session_missing");
-        guarded += 1;
+        guardedRoutes += 1;
       }
     }
-    expect(guarded).toBeGreaterThanOrEqual(3);
+    expect(guardedRoutes).toBeGreaterThanOrEqual(7);
     expect(it.sent).toHaveLength(0);
   });
 

@@ -125,8 +125,8 @@ function describeServices(): Partial<Services> {
     clock: { epochMs: () => here().clock.epochMs(), monotonicMs: () => here().clock.monotonicMs() },
     gate: {
       requireRunning: () => undefined,
-    requireRoom: () => undefined,
-    enter: () => undefined,
+      requireRoom: () => undefined,
+      enter: () => undefined,
       leave: () => undefined,
       drain: () => Promise.resolve(),
       inFlight: 0,

@@ -1,7 +1,12 @@
 /** What Node knows of a request: the address of its socket, and its body as a stream of Node's own. */
 import { IncomingMessage } from "node:http";
 
-import { type BodyLimits, type BodyRead, joinChunks, watchBodyTime } from "../../http/read-stream.ts";
+import {
+  type BodyLimits,
+  type BodyRead,
+  joinChunks,
+  watchBodyTime,
+} from "../../http/read-stream.ts";
 import type { RequestSource } from "../../services.ts";
 
 export const nodeRequestSource: RequestSource = {

@@ -24,6 +24,7 @@ import { createSlowBodyGate } from "./http/slow-body-gate.ts";
 import { createCommonHeaders } from "./http/common-headers.ts";
 import { createPreflightHeaders, isTrustedSource } from "./http/cross-site.ts";
 import { isPlainJson } from "./http/media-type.ts";
+import { hasDotSegments } from "./http/raw-path.ts";
 import { describeApi } from "./openapi.ts";
 import { Problem } from "./problem.ts";
 import { createReadiness } from "./readiness.ts";
@@ -361,6 +362,8 @@ export function createApp(config: Config, services: Services): App {
 
   /** A path that is known by another method, or not at all. */
   function answerUnrouted(exchange: Exchange, path: string): Response {
+    // Node's listener refuses such a target before a URL is made of it; Workers hand it over as it is.
+    if (hasDotSegments(exchange.request.url)) throw new Problem("invalid_request");
     const allowed: string[] = METHODS.filter((method) => {
       const routed = method === "HEAD" ? "GET" : method;
       return app.router.match(routed, path)[0].length > 0;

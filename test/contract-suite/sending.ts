@@ -3,7 +3,8 @@ import { describe, expect, test } from "vitest";
 
 import bodies from "../data/bodies.json" with { type: "json" };
 import chatIds from "../data/chat-ids.json" with { type: "json" };
-import { type Fixture, readCode, UPSTREAM_TOKEN } from "./runtime.ts";
+import { openRaw } from "../support/raw-http.ts";
+import { bearer, type Fixture, readCode, UPSTREAM_TOKEN } from "./runtime.ts";
 
 export function describeSending(use: () => Fixture): void {
   test("a message is answered, and goes to UponAI as it should and no other way", async () => {
@@ -78,6 +79,37 @@ export function describeSending(use: () => Fixture): void {
         expect(use().emulator.requests()).toHaveLength(before);
       },
     );
+
+    test.each([
+      "/chat/x/%2e%2e/TARGET/send",
+      "/chat/x/../TARGET/send",
+      "/chat/x/.%2E/TARGET/send",
+      "/chat/./TARGET/send",
+      "/chat/%2e/TARGET/send",
+      "/x/../chat/TARGET/send",
+      "/chat/TARGET/x/../send",
+      "/chat/x\\..\\TARGET/send",
+      "/chat/x%2f..%2fTARGET/send",
+    ])("behind dot segments, as in %s, is 400 and reaches nothing", async (path) => {
+      const chatId = use().createChat();
+      const { Authorization } = await bearer({ sub: "dotted" });
+      const before = use().emulator.requests().length;
+      // Byte by byte: a client library would resolve the segments itself.
+      const connection = await openRaw(use().service.url);
+      const body = '{"content":"hi"}';
+      const head = [
+        `POST ${path.replace("TARGET", chatId)} HTTP/1.1`,
+        "Host: x",
+        `Authorization: ${Authorization}`,
+        "Content-Type: application/json",
+        `Content-Length: ${body.length}`,
+        "Connection: close",
+      ];
+      connection.write(`${head.join("\r\n")}\r\n\r\n${body}`);
+      expect(await connection.received("\r\n\r\n")).toMatch(/^HTTP\/1\.1 400 /);
+      connection.destroy();
+      expect(use().emulator.requests()).toHaveLength(before);
+    });
   });
 
   test("a chat takes one message at a time", async () => {

@@ -3,9 +3,10 @@
  *
  *   npm run soak -- [--seconds=60] [--connections=64]
  *
- * A real Redis, the emulator, and senders of which one request in four is hostile. It fails unless
- * every answer is one that may be, none is a 5xx, every message answered 201 reached UponAI exactly
- * once, and memory is flat after the warm-up. Everything listens on loopback and ends with it.
+ * A real Redis, the emulator, senders of which one request in four is hostile, and hostile clients
+ * and neighbours beside them (`neighbours.ts`). It fails unless every answer to a sender is one that
+ * may be, none is a 5xx, every message answered 201 reached UponAI exactly once, and memory is flat
+ * after the warm-up and bounded. Everything listens on loopback and ends with it.
  */
 import { parseArgs } from "node:util";
 
@@ -16,6 +17,7 @@ import { bffEnvironment, UPSTREAM_TOKEN } from "../support/bff-fixture.ts";
 import { type BffProcess, startBff } from "../support/bff-process.ts";
 import { startRedis } from "../support/redis-server.ts";
 import { measureGrowth, readGauge, type Sample } from "./memory.ts";
+import { FAILING, failingChatId, startNeighbours } from "./neighbours.ts";
 import { createSender, type Outcome, type Sender, sendRightly, sendWrongly } from "./traffic.ts";
 
 const SECONDS_MAX = 3_600;
@@ -25,6 +27,13 @@ const SAMPLE_EVERY_MS = 500;
 /** What a heap may differ by for its collector's own reasons, in bytes. */
 const HEAP_GROWTH_MAX = 8 * 1_048_576;
 const RESIDENT_GROWTH_MAX = 48 * 1_048_576;
+/** What the process may occupy at any time, in bytes; unread answers alone could take far more. */
+const RESIDENT_MAX = 400 * 1_048_576;
+/** The workspaces of the senders and of the neighbour whose messages fail. */
+const SENDERS_WORKSPACE = 42;
+const FAILING_WORKSPACE = 43;
+/** The circuit of the failing neighbour opens, as it should. */
+const FAILING_CIRCUIT_LINE = "UponAI keeps failing: calls of this workspace are refused for now";
 /** Turns off what would refuse so many messages. */
 const NO_LIMITS = {
   LIMIT_SESSION: "off",
@@ -124,7 +133,7 @@ async function soak(bff: BffProcess, emulator: RunningEmulator): Promise<Tally> 
   const nextContent = () => `message ${(messages += 1)}`;
   const senders = await Promise.all(
     Array.from({ length: connections }, (_, number) => {
-      emulator.addChat({ chatId: `soak-${number}`, workspaceId: 42 });
+      emulator.addChat({ chatId: `soak-${number}`, workspaceId: SENDERS_WORKSPACE });
       return createSender(pool, port, number, nextContent);
     }),
   );
@@ -135,9 +144,15 @@ async function soak(bff: BffProcess, emulator: RunningEmulator): Promise<Tally> 
       () => tally.blame("metrics were not answered"),
     );
   }, SAMPLE_EVERY_MS);
+  for (let number = 0; number < FAILING.chats; number += 1) {
+    emulator.addChat({ chatId: failingChatId(number), workspaceId: FAILING_WORKSPACE });
+  }
+  const neighbours = await startNeighbours(port);
   const untilMs = performance.now() + seconds * 1_000;
   await Promise.all(senders.map((sender) => keepSending(sender, tally, untilMs)));
   clearInterval(watch);
+  await neighbours.stop();
+  for (const [name, count] of neighbours.counts) tally.counts.set(`neighbours, ${name}`, count);
   await pool.close();
   // Twice: the second look sees what arrived again after the first.
   tally.verify(emulator);
@@ -156,19 +171,30 @@ function judge(bff: BffProcess, tally: Tally, samples: readonly Sample[]): void 
     `heap ${inMib(growth.heapBytes)}, resident ${inMib(growth.residentBytes)} more at the end`,
   );
   if (growth.heapBytes > HEAP_GROWTH_MAX) tally.blame("the heap grows");
+  const peakBytes = Math.max(...samples.map(({ residentBytes }) => residentBytes));
+  console.log(`resident ${inMib(peakBytes)} at most`);
+  if (peakBytes > RESIDENT_MAX) tally.blame("the resident memory is not bounded");
   if (growth.residentBytes > RESIDENT_GROWTH_MAX) tally.blame("the resident memory grows");
   for (const { level, msg } of bff.log()) {
+    if (msg === FAILING_CIRCUIT_LINE) continue;
     if (level === "fatal" || level === "error" || msg === "runtime warning") {
       tally.blame(`a line in the log: ${String(msg)}`);
     }
   }
 }
 
-const emulator = await startEmulator({ tokens: { [UPSTREAM_TOKEN]: [42] } });
+const emulator = await startEmulator({
+  tokens: { [UPSTREAM_TOKEN]: [SENDERS_WORKSPACE, FAILING_WORKSPACE] },
+});
 const redis = await startRedis();
 const bff = await startBff(
   bffEnvironment(emulator.url, {
     ...NO_LIMITS,
+    UPONAI_WORKSPACE_ID: "",
+    WORKSPACES: JSON.stringify({
+      senders: SENDERS_WORKSPACE,
+      [FAILING.claim]: FAILING_WORKSPACE,
+    }),
     REDIS_URL: redis.url,
     ADMIN_PORT: "0",
     NODE_ENV: "production",

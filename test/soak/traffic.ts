@@ -133,6 +133,6 @@ export async function createSender(
   number: number,
   nextContent: () => string,
 ): Promise<Sender> {
-  const token = await mintToken({ sub: `soak-${number}` });
+  const token = await mintToken({ sub: `soak-${number}`, workspace: "senders" });
   return { pool, port, token, chatId: `soak-${number}`, nextContent };
 }

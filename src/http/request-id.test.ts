@@ -14,6 +14,7 @@ describe("request ids", () => {
     null,
     "",
     "x".repeat(65),
+    "x".repeat(60_000),
     "a b",
     "a,b",
     "a.b",

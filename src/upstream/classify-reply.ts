@@ -67,6 +67,8 @@ function classifyStatus(status: number, retryAfterSeconds: number | undefined): 
 }
 
 // RFC 9110 section 5.6.7: the one form that is sent, and two that a recipient must read as well.
+/** Longest `Retry-After` that is read, in characters; the longest date has 33. */
+const RETRY_AFTER_CHARS_MAX = 64;
 const HTTP_DATE =
   /^(?:[A-Z][a-z]{2}, \d{2} [A-Z][a-z]{2} \d{4} \d{2}:\d{2}:\d{2} GMT|[A-Z][a-z]{5,8}, \d{2}-[A-Z][a-z]{2}-\d{2} \d{2}:\d{2}:\d{2} GMT|[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d{2}:\d{2}:\d{2} \d{4})$/;
 
@@ -77,7 +79,7 @@ function withZone(date: string): string {
 
 /** `Retry-After` in seconds, 1 to 60; RFC 9110 section 10.2.3 also allows a date. */
 function parseRetryAfter(text: string | undefined, nowMs: number): number | undefined {
-  if (text === undefined) return undefined;
+  if (text === undefined || text.length > RETRY_AFTER_CHARS_MAX) return undefined;
   let seconds: number;
   if (/^\d+$/.test(text)) seconds = Number(text);
   // Only the one form of a date that senders may use: `Date.parse` would read nearly anything.

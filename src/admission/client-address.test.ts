@@ -10,6 +10,15 @@ describe("an address", () => {
     ["::ffff:203.0.113.7", "203.0.113.7"],
     ["::FFFF:cb00:7107", "203.0.113.7"],
     ["[::ffff:203.0.113.7]:80", "203.0.113.7"],
+    ["64:ff9b::203.0.113.7", "203.0.113.7"],
+    ["64:FF9B::cb00:7107", "203.0.113.7"],
+    ["0064:ff9b:0:0:0:0:cb00:7107", "203.0.113.7"],
+    ["[64:ff9b::203.0.113.7]:4711", "203.0.113.7"],
+    ["64:ff9b::203.0.113.7%eth0", "203.0.113.7"],
+    // Not the well-known prefix: the network's own (RFC 8215), and others that begin alike.
+    ["64:ff9b:1::203.0.113.7", "64:ff9b:1:0::/64"],
+    ["64:ff9b::1:203.0.113.7", "64:ff9b:0:0::/64"],
+    ["64:ff9c::203.0.113.7", "64:ff9c:0:0::/64"],
     ["2001:db8::1", "2001:db8:0:0::/64"],
     ["2001:DB8:0:0:1:2:3:4", "2001:db8:0:0::/64"],
     ["[2001:db8:1:2::1]:443", "2001:db8:1:2::/64"],
@@ -35,15 +44,20 @@ describe("an address", () => {
     "]:[",
     "1.2.3.4, 5.6.7.8",
     "::1]/x",
+    "%",
+    "%%%%",
+    `fe80::1%${"z".repeat(93)}`,
+    "1".repeat(101),
   ])("%j is none", (text) => {
     expect(normaliseAddress(text)).toBeUndefined();
   });
 
-  test("of any IPv4 is itself, plain or mapped; of any IPv6 is its /64", () => {
+  test("of any IPv4 is itself, plain, mapped or translated; of any IPv6 is its /64", () => {
     fc.assert(
       fc.property(fc.ipV4(), (address) => {
         expect(normaliseAddress(address)).toBe(address);
         expect(normaliseAddress(`::ffff:${address}`)).toBe(address);
+        expect(normaliseAddress(`64:ff9b::${address}`)).toBe(address);
       }),
     );
     const group = fc.integer({ min: 0, max: 0xffff }).map((value) => value.toString(16));

@@ -1,4 +1,4 @@
-/** Owns which address a request counts for, and in what form. */
+/** Decides which address a request counts for, and in what form. */
 
 /**
  * The client's address for limits: the socket's, or behind proxies the entry of `X-Forwarded-For`
@@ -22,21 +22,26 @@ export function resolveClientAddress(
   return normaliseAddress(peer) ?? "unknown";
 }
 
+/** Longest text that is read as an address, in characters: IPv6 in brackets with zone and port. */
+const ADDRESS_CHARS_MAX = 100;
+
 const IPV4 = /^(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.(?!$)|$)){4}$/;
 const IPV4_WITH_PORT = /^([\d.]+):\d{1,5}$/;
 const IPV6_IN_BRACKETS = /^\[([^\]]+)\](?::\d{1,5})?$/;
 
 /**
- * One form per client: IPv4 as it is, an IPv4-mapped IPv6 address as its IPv4, other IPv6 by its
- * /64, which is what one customer is given. Ports, brackets and zones are dropped.
+ * One form per client: IPv4 as it is; an IPv6 address that stands for an IPv4 address (IPv4-mapped,
+ * or NAT64's well-known prefix) as that; other IPv6 by its /64, which is what one customer is given.
+ * Ports, brackets and zones are dropped.
  */
 export function normaliseAddress(text: string): string | undefined {
+  if (text.length > ADDRESS_CHARS_MAX) return undefined;
   const bare = IPV4_WITH_PORT.exec(text)?.[1] ?? IPV6_IN_BRACKETS.exec(text)?.[1] ?? text;
   if (IPV4.test(bare)) return bare;
-  const groups = parseIpv6(bare.replace(/%.*$/, ""));
+  const [withoutZone = ""] = bare.split("%", 1);
+  const groups = parseIpv6(withoutZone);
   if (groups === undefined) return undefined;
-  const mapped = groups.slice(0, 5).every((group) => group === 0) && groups[5] === 0xffff;
-  if (mapped)
+  if (holdsIpv4(groups))
     return groups
       .slice(6)
       .flatMap((group) => [group >> 8, group & 0xff])
@@ -45,6 +50,17 @@ export function normaliseAddress(text: string): string | undefined {
     .slice(0, 4)
     .map((group) => group.toString(16))
     .join(":")}::/64`;
+}
+
+/** RFC 4291 section 2.5.5.2: `::ffff:0:0/96`. RFC 6052 section 2.1: `64:ff9b::/96`, one NAT64 for all. */
+const IPV4_PREFIXES: readonly (readonly number[])[] = [
+  [0, 0, 0, 0, 0, 0xffff],
+  [0x64, 0xff9b, 0, 0, 0, 0],
+];
+
+/** Whether the last 32 bits are an IPv4 address. */
+function holdsIpv4(groups: readonly number[]): boolean {
+  return IPV4_PREFIXES.some((prefix) => prefix.every((group, index) => groups[index] === group));
 }
 
 /** The eight groups of an IPv6 address; the URL parser does the reading (WHATWG URL section 3.5). */

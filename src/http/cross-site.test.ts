@@ -52,6 +52,61 @@ describe.each([
   });
 });
 
+describe("our own origin, as old browsers name it without Sec-Fetch-Site", () => {
+  test.each([
+    ["name:443", "https://name"],
+    ["NAME:443", "https://name"],
+    ["Chat.Example.COM", "https://chat.example.com"],
+    ["name:8443", "https://name:8443"],
+    ["name:80", "https://name:80"],
+    ["name:", "https://name"],
+    ["[2001:DB8:0:0::1]:443", "https://[2001:db8::1]"],
+    ["[::1]:8443", "https://[::1]:8443"],
+    ["192.0.2.7:443", "https://192.0.2.7"],
+    ["under_score.example", "https://under_score.example"],
+  ])("is for the host %s the origin %s", (host, origin) => {
+    const source = { secFetchSite: null, origin, host };
+    expect(isTrustedSource(source, rules)).toBe(true);
+    expect(isTrustedSource({ ...source, origin: origin.replace("s:", ":") }, rules)).toBe(false);
+  });
+
+  test.each([
+    ["localhost:80", "http://localhost"],
+    ["LOCALHOST", "http://localhost"],
+    ["localhost:443", "http://localhost:443"],
+    ["[::1]:80", "http://[::1]"],
+  ])("is for the host %s over plain http the origin %s", (host, origin) => {
+    const insecure = { ...rules, insecure: true };
+    expect(isTrustedSource({ secFetchSite: null, origin, host }, insecure)).toBe(true);
+  });
+
+  test.each([
+    ["name", "https://name:443"],
+    ["name:443", "https://name:443"],
+    ["name", "https://NAME"],
+    ["name:80", "https://name"],
+    ["name:8443", "https://name"],
+    ["name", "https://name:8443"],
+    ["other@name", "https://name"],
+    ["name/path", "https://name"],
+    ["name?query", "https://name"],
+    ["name#part", "https://name"],
+    ["name\\path", "https://name"],
+    ["name, other", "https://name"],
+    ["%6eame", "https://name"],
+    ["name:443:443", "https://name"],
+    ["name:99999", "https://name:99999"],
+    ["[::1", "https://[::1]"],
+    ["::1", "https://[::1]"],
+    ["", "https://"],
+    [":443", "https://"],
+    ["null", "null"],
+    [`${"a.".repeat(130)}a`, `https://${"a.".repeat(130)}a`],
+  ])("is for the host %j not the origin %j", (host, origin) => {
+    expect(isTrustedSource({ secFetchSite: null, origin, host }, rules)).toBe(false);
+  });
+});
+
 test("without a Host nothing is our own", () => {
   const source = { secFetchSite: null, origin: "https://", host: null };
   expect(isTrustedSource(source, rules)).toBe(false);

@@ -28,15 +28,36 @@ export function isTrustedSource(request: RequestOrigin, rules: OriginRules): boo
   if (origin === null) return false;
   if (rules.allowedOrigins.has(origin)) return true;
   if (secFetchSite !== null || host === null) return false;
-  return origin === `${rules.insecure ? "http" : "https"}://${host}`;
+  return origin === readOwnOrigin(host, rules.insecure);
+}
+
+/** Longest `Host` that is read, in characters: a name of 253 and a port. */
+const HOST_CHARS_MAX = 260;
+
+/**
+ * The origin that a browser names for a page of this host. It writes names in lower case, leaves out
+ * the scheme's own port, and shortens IPv6 addresses (WHATWG URL section 4.7); `Host` may do neither.
+ *
+ * @returns undefined where the header holds more than a host and a port
+ */
+function readOwnOrigin(host: string, insecure: boolean): string | undefined {
+  // The URL parser reads more than a host: no user, path or query may get there.
+  if (host.length > HOST_CHARS_MAX || !/^[\w.:[\]-]+$/.test(host)) return undefined;
+  const url = `${insecure ? "http" : "https"}://${host}/`;
+  return URL.canParse(url) ? new URL(url).origin : undefined;
 }
 
 /** The headers that a page's script may read besides the few that it always may. */
 const EXPOSED_HEADERS =
   "X-Request-Id, Retry-After, RateLimit, RateLimit-Policy, Idempotency-Replayed, Message-Recovered, Location";
 
-/** The headers that a page's script may set. */
-const REQUEST_HEADERS = "Authorization, Content-Type, Idempotency-Key, X-Request-Id, traceparent";
+/**
+ * The headers that a page's script may set. Tracing libraries in a page add the last four to every
+ * request of theirs: without them here the browser would refuse to send it. Only a valid
+ * `traceparent` is used; the others are accepted and go no further.
+ */
+const REQUEST_HEADERS =
+  "Authorization, Content-Type, Idempotency-Key, X-Request-Id, traceparent, tracestate, baggage, sentry-trace";
 
 /** How long a browser may remember a preflight, in seconds: 2 h is the most that Chromium does. */
 const PREFLIGHT_SECONDS = "7200";

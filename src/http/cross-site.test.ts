@@ -131,6 +131,24 @@ describe("CORS headers", () => {
     });
   });
 
+  test("of a preflight let a page's tracing library send its headers", () => {
+    const { "Access-Control-Allow-Headers": allowed = "" } = createPreflightHeaders(
+      LISTED,
+      rules.allowedOrigins,
+      "POST",
+    );
+    expect(allowed.split(", ")).toEqual([
+      "Authorization",
+      "Content-Type",
+      "Idempotency-Key",
+      "X-Request-Id",
+      "traceparent",
+      "tracestate",
+      "baggage",
+      "sentry-trace",
+    ]);
+  });
+
   test.each(
     Object.values(origins).filter((origin) => origin === null || !rules.allowedOrigins.has(origin)),
   )("are not for %s, and caches are told that it matters", (origin) => {

@@ -107,6 +107,31 @@ export function describeRoutes(use: () => Fixture): void {
       });
       expect(preflight.status).toBe(204);
       expect(preflight.headers.get("access-control-allow-methods")).toContain("POST");
+      const allowed = preflight.headers.get("access-control-allow-headers")?.toLowerCase() ?? "";
+      expect(allowed.split(/, */)).toEqual(
+        expect.arrayContaining(["authorization", "traceparent", "tracestate", "baggage"]),
+      );
+      expect(allowed).toContain("sentry-trace");
+    });
+
+    test("may send what tracing libraries add; only a valid trace context reaches UponAI", async () => {
+      const traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+      const traced = {
+        Origin: ALLOWED_ORIGIN,
+        tracestate: "vendor=unseen",
+        baggage: "user=unseen",
+        "sentry-trace": "unseen-1",
+      };
+      for (const [given, passed] of [
+        [traceparent, traceparent],
+        [`${traceparent}-unseen`, undefined],
+      ] as const) {
+        const answer = await use().send({ headers: { ...traced, traceparent: given } });
+        expect(answer.status).toBe(201);
+        const { headers = {} } = use().emulator.requests().at(-1) ?? {};
+        expect(headers["traceparent"]).toBe(passed);
+        expect(JSON.stringify(headers)).not.toContain("unseen");
+      }
     });
 
     test("get no CORS header where they are not", async () => {

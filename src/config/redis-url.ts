@@ -51,9 +51,10 @@ export const redisUrl = z.string().transform((text, context): RedisAddress => {
 });
 
 function parseAddress(text: string): RedisAddress {
-  const parts = /^(redis|rediss)(\+sentinel|\+cluster|):\/\/([^/?#\s]*)([^?#\s]*)([^#\s]*)$/.exec(
-    withoutRepeatedScheme(text),
-  );
+  const parts =
+    /^(redis|rediss)(\+sentinel|\+cluster|):\/\/([^/?#\s]*)((?:\/[^?#\s]*)?)((?:\?[^#\s]*)?)$/.exec(
+      withoutRepeatedScheme(text),
+    );
   if (parts === null) {
     throw new Refusal(
       `must be a redis://, rediss:// (TLS), redis+sentinel:// or redis+cluster:// URL without a fragment; ${ENCODING}`,

@@ -155,7 +155,8 @@ describe("quotas", () => {
         const text = `${quota}/${window}${unit}${burst === undefined ? "" : `;burst=${burst}`}`;
         const windowSeconds = window * SECONDS[unit];
         const meant = { quota, windowSeconds, burst: burst ?? quota };
-        expect(parseQuota(text)).toEqual(recoversInTenYears(meant) ? meant : undefined);
+        const right = recoversInTenYears(meant) && quota <= windowSeconds * 1_000_000;
+        expect(parseQuota(text)).toEqual(right ? meant : undefined);
       }),
     );
   });
@@ -171,9 +172,10 @@ describe("quotas", () => {
           isCountAndUnit(window, Object.keys(SECONDS), 5) &&
           (burst === undefined || isCount(burst, 7)) &&
           more.length + rest.length === 0;
-        // What is written rightly is refused only for coming back too slowly; tested by itself below.
-        const tooSlow = right && setting === undefined;
-        expect(setting !== undefined).toBe((right && !tooSlow) || text === "off");
+        // Well-formed quotas are refused only for coming back too slowly or too fast; both are tested
+        // by themselves below.
+        const refused = right && setting === undefined;
+        expect(setting !== undefined).toBe((right && !refused) || text === "off");
         if (setting !== undefined && setting !== "off") {
           expect(Math.min(setting.quota, setting.windowSeconds, setting.burst)).toBeGreaterThan(0);
         }
@@ -189,6 +191,19 @@ describe("quotas", () => {
     ["1/1d;burst=3651", false],
     ["9999999/99999d;burst=1", true],
   ])("%s comes back within ten years: %s", (text, right) => {
+    expect(parseQuota(text) !== undefined).toBe(right);
+  });
+
+  // Limits count in whole microseconds: 2000000/1s would refill half of what it announces.
+  test.each([
+    ["1000000/1s", true],
+    ["1000001/1s", false],
+    ["2000000/1s", false],
+    ["2000000/1s;burst=1", false],
+    ["9999999/9s", false],
+    ["9999999/10s", true],
+    ["9999999/1m", true],
+  ])("%s has an interval of a microsecond or more: %s", (text, right) => {
     expect(parseQuota(text) !== undefined).toBe(right);
   });
 });

@@ -46,9 +46,12 @@ export type QuotaSetting = Quota | "off";
  */
 const RECOVERY_SECONDS_MAX = 315_360_000;
 
+/** Limits count in whole microseconds: a shorter interval would be rounded up to one. */
+const QUOTA_PER_SECOND_MAX = 1_000_000;
+
 /**
- * Reads `20/1m`, `1000/1d;burst=50` or `off`; zero quotas, windows and bursts are refused, and a
- * burst that would take over ten years to come back.
+ * Reads `20/1m`, `1000/1d;burst=50` or `off`. Zero quotas, windows and bursts are refused, quotas of
+ * more than one request per microsecond, and bursts that take over ten years to come back.
  */
 export function parseQuota(text: string): QuotaSetting | undefined {
   if (text === "off") return "off";
@@ -57,6 +60,7 @@ export function parseQuota(text: string): QuotaSetting | undefined {
   const quota = Number(match[1]);
   const windowSeconds = scale(match[2], MS_PER_UNIT[match[3] ?? ""]) / 1_000;
   const burst = match[4] === undefined ? quota : Number(match[4]);
+  if (quota > windowSeconds * QUOTA_PER_SECOND_MAX) return undefined;
   if ((windowSeconds / quota) * burst > RECOVERY_SECONDS_MAX) return undefined;
   return { quota, windowSeconds, burst };
 }

@@ -79,6 +79,7 @@ describe("what is refused", () => {
     ],
     ["__proto__ as a limit", '{"acme":{"id":42,"limits":{"__proto__":"off"}}}'],
     ["a zero limit", { acme: { id: 42, limits: { session: "0/1m" } } }],
+    ["a limit under a microsecond", { acme: { id: 42, limits: { session: "2000000/1s" } } }],
     ["a limit as a number", { acme: { id: 42, limits: { session: 5 } } }],
     ["limits as text", { acme: { id: 42, limits: "5/1m" } }],
     ["an empty token", { acme: { id: 42, apiToken: "" } }],

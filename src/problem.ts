@@ -199,7 +199,7 @@ export interface ProblemExtras {
 /** How soon to try again where nothing better is known; short, since most such faults are blips. */
 const DEFAULT_RETRY_AFTER_SECONDS = 1;
 
-/** A refusal. Throw it anywhere below the router: `renderProblem` is the one place that answers it. */
+/** A refusal. Throw it anywhere below the router: the code that runs the route answers with it. */
 export class Problem extends Error {
   override readonly name = "Problem";
   readonly code: ProblemCode;

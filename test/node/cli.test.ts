@@ -1,4 +1,6 @@
 /** The command `uponai-bff`, as a process: what it prints, where, and with which exit code. */
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -171,6 +173,19 @@ describe("revoke", () => {
     expect(stderr).toContain("SESSION_SECRET must be at least 32 bytes");
     expect(stderr).not.toContain("canary");
   });
+});
+
+// npx and npm's links run the file itself, which the compiler writes without the permission to do so.
+test("the build makes the command executable", async () => {
+  const child = spawn(CLI, ["--help"], {
+    env: { PATH: `${path.dirname(process.execPath)}${path.delimiter}${process.env["PATH"]}` },
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  let stdout = "";
+  child.stdout.setEncoding("utf8").on("data", (text: string) => (stdout += text));
+  const [code] = (await once(child, "close")) as [number | null];
+  expect(code).toBe(0);
+  expect(stdout).toContain("Usage: uponai-bff COMMAND");
 });
 
 test("the package names the command, and its file says which program runs it", () => {

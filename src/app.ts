@@ -16,7 +16,7 @@ import { createNotFoundPace } from "./chat/not-found-pace.ts";
 import { readChat } from "./chat/read.ts";
 import { sendMessage } from "./chat/send.ts";
 import { startChat } from "./chat/start.ts";
-import { parseStartBody } from "./chat/start-body.ts";
+import { createStartSchema, parseStartBody } from "./chat/start-body.ts";
 import type { ChatId } from "./branded.ts";
 import type { Config } from "./config/config.ts";
 import { answer, answerJson, createExchange, type Exchange, runExchange } from "./exchange.ts";
@@ -70,6 +70,7 @@ export function createApp(config: Config, services: Services): App {
   const resolveWorkspace = createWorkspaceResolver(config.workspaces);
   const authFailurePolicy = compilePolicy("auth-failures", config.authFailureLimit);
   const messageSchema = createMessageSchema(config.contentCharsMax);
+  const startSchema = createStartSchema(config.chats);
   const chatParts = {
     ...services,
     upstream: createUponaiClient(
@@ -94,7 +95,7 @@ export function createApp(config: Config, services: Services): App {
     commonHeaders: createCommonHeaders(config.insecure),
     allowedOrigins: config.allowedOrigins,
   };
-  const apiDescription = JSON.stringify(describeApi(messageSchema));
+  const apiDescription = JSON.stringify(describeApi(messageSchema, startSchema));
   const checkReadiness = createReadiness(clock, async () => {
     if (!(await state.isReachable())) return "state_unavailable";
     return (await authenticator.isUsable()) ? undefined : "auth_unavailable";
@@ -194,7 +195,7 @@ export function createApp(config: Config, services: Services): App {
       if (caller.workspace.agentId === undefined) throw new Problem("not_found");
       const bytes = await readOptionalBody(exchange, caller);
       takePlace();
-      return startChat(chatParts, exchange, caller, parseStartBody(bytes));
+      return startChat(chatParts, exchange, caller, parseStartBody(bytes, startSchema));
     }),
   );
 

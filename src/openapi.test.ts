@@ -4,6 +4,7 @@ import { describe, expect, test } from "vitest";
 import { z } from "zod";
 
 import { createMessageSchema } from "./chat/message-body.ts";
+import { createStartSchema } from "./chat/start-body.ts";
 import { describeApi } from "./openapi.ts";
 import { problemCodes, problemStatus } from "./problem.ts";
 
@@ -30,7 +31,12 @@ const documentSchema = z.looseObject({
   ),
 });
 
-const text = JSON.stringify(describeApi(createMessageSchema(CONTENT_CHARS_MAX)));
+const text = JSON.stringify(
+  describeApi(
+    createMessageSchema(CONTENT_CHARS_MAX),
+    createStartSchema({ variables: new Set(["language", "page"]), metadata: new Set() }),
+  ),
+);
 const document = documentSchema.parse(JSON.parse(text));
 const operations = Object.values(document.paths).flatMap(({ get, post }) =>
   [get, post].filter((operation) => operation !== undefined),
@@ -114,6 +120,29 @@ describe("sending a message", () => {
       const routing = code === "not_found" || code === "method_not_allowed";
       expect(description?.includes(`\`${code}\``) ?? false).toBe(!routing);
     }
+  });
+});
+
+describe("starting a chat", () => {
+  test("names what this deployment lets a client choose, and the limits", () => {
+    const member = (names: readonly string[]) => ({
+      type: "object",
+      additionalProperties: false,
+      properties: Object.fromEntries(names.map((name) => [name, {}])),
+      description: expect.stringMatching(/4096 bytes .* 32 levels/),
+    });
+    expect(document.paths["/chat"]?.post?.requestBody).toEqual({
+      required: false,
+      content: {
+        "application/json": {
+          schema: {
+            type: "object",
+            additionalProperties: false,
+            properties: { metadata: member([]), variables: member(["language", "page"]) },
+          },
+        },
+      },
+    });
   });
 });
 

@@ -3,7 +3,6 @@ import { z } from "zod";
 
 import { chatSchema, startedChatSchema } from "./chat/present-chat.ts";
 import { messagesSchema } from "./chat/present-messages.ts";
-import { startSchema } from "./chat/start-body.ts";
 import { type ProblemCode, problemCodes, problemStatus } from "./problem.ts";
 
 const REQUEST_ID = {
@@ -127,8 +126,14 @@ const sessionSchema = z.strictObject({
 
 const ownSessionSchema = sessionSchema.extend({ via: z.enum(["bearer", "cookie"]) });
 
-/** @param messageSchema validates the body of a message; its limits appear in the description */
-export function describeApi(messageSchema: z.ZodType): Record<string, unknown> {
+/**
+ * @param messageSchema validates the body of a message; its limits appear in the description
+ * @param startSchema validates the body of a start; its names and limits appear in the description
+ */
+export function describeApi(
+  messageSchema: z.ZodType,
+  startSchema: z.ZodType,
+): Record<string, unknown> {
   return {
     openapi: "3.1.0",
     info: {

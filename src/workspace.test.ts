@@ -30,6 +30,8 @@ const sessionWith = (workspaceClaim: string | undefined): Session => ({
   hasSiblings: false,
   issuedAtMs: undefined,
   chats: undefined,
+  variableClaims: new Map(),
+  variables: {},
   via: "bearer",
 });
 

@@ -33,6 +33,17 @@ function countCodePoints(text: string): number {
 /** Refuses what is no UTF-8; made once, since making it costs more than a message's decoding. */
 const utf8 = new TextDecoder("utf-8", { fatal: true });
 
+export interface BodyRules<Body> {
+  readonly schema: z.ZodType<Body>;
+  /** Says of an unknown member of the object at this path why it is refused; never its name. */
+  readonly describeUnknown?: (path: readonly PropertyKey[]) => string;
+}
+
+export interface PathFault {
+  readonly path: readonly PropertyKey[];
+  readonly detail: string;
+}
+
 /**
  * Reads and validates a body.
  *
@@ -40,31 +51,52 @@ const utf8 = new TextDecoder("utf-8", { fatal: true });
  * @throws Problem `invalid_request` with a pointer to each fault
  */
 export function parseBody<Body>(bytes: Uint8Array, schema: z.ZodType<Body>): Body {
+  return parseBodyBy(bytes, { schema });
+}
+
+/**
+ * Reads and validates a body by more rules than a schema has.
+ *
+ * @param bytes the raw body; must be UTF-8 (RFC 8259 section 8.1)
+ * @throws Problem `invalid_request` with a pointer to each fault
+ */
+export function parseBodyBy<Body>(
+  bytes: Uint8Array,
+  { schema, describeUnknown }: BodyRules<Body>,
+): Body {
   let json: unknown;
   try {
     json = JSON.parse(utf8.decode(bytes));
   } catch {
-    throw new Problem("invalid_request", {
-      errors: [{ pointer: "", detail: "must be JSON in UTF-8" }],
-    });
+    throw refuse([{ path: [], detail: "must be JSON in UTF-8" }]);
   }
   const result = schema.safeParse(json);
-  if (result.success) return result.data;
-  const errors = result.error.issues.flatMap(describeIssue).slice(0, FAULTS_MAX);
-  throw new Problem("invalid_request", { errors });
+  if (!result.success) {
+    throw refuse(result.error.issues.flatMap((issue) => describeIssue(issue, describeUnknown)));
+  }
+  return result.data;
 }
 
-function describeIssue(issue: z.core.$ZodIssue): RequestFault[] {
+function refuse(faults: readonly PathFault[]): Problem {
+  const errors = faults
+    .slice(0, FAULTS_MAX)
+    .map(({ path, detail }): RequestFault => ({ pointer: toPointer(path), detail }));
+  return new Problem("invalid_request", { errors });
+}
+
+function describeIssue(
+  issue: z.core.$ZodIssue,
+  describeUnknown: BodyRules<unknown>["describeUnknown"],
+): PathFault[] {
+  const { path } = issue;
   if (issue.code === "unrecognized_keys") {
-    return issue.keys.map((key) => ({
-      pointer: toPointer([...issue.path, key]),
-      detail: "is not a member of this request",
-    }));
+    const detail = describeUnknown?.(path) ?? "is not a member of this request";
+    return issue.keys.map((key) => ({ path: [...path, key], detail }));
   }
-  const pointer = toPointer(issue.path);
-  if (issue.code === "invalid_type")
-    return [{ pointer, detail: `must be ${article(issue.expected)}` }];
-  return [{ pointer, detail: issue.message }];
+  if (issue.code === "invalid_type") {
+    return [{ path, detail: `must be ${article(issue.expected)}` }];
+  }
+  return [{ path, detail: issue.message }];
 }
 
 function article(type: string): string {

@@ -2,14 +2,17 @@ import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 
 import { Problem } from "../problem.ts";
-import { parseStartBody, START_MEMBER_BYTES_MAX } from "./start-body.ts";
+import { createStartSchema, parseStartBody, START_MEMBER_BYTES_MAX } from "./start-body.ts";
+
+const NAMES = ["a", "b", "name"];
+const schema = createStartSchema({ variables: new Set(NAMES), metadata: new Set(NAMES) });
 
 const encode = (text: string) => new TextEncoder().encode(text);
 
 /** The body as it was taken, or where it was refused. */
 function read(body: string): unknown {
   try {
-    return parseStartBody(encode(body));
+    return parseStartBody(encode(body), schema);
   } catch (error) {
     if (error instanceof Problem) return error.extras.errors?.map(({ pointer }) => pointer);
     throw error;
@@ -31,9 +34,7 @@ describe("the body of a start", () => {
   test("holds any JSON in its two members", () => {
     fc.assert(
       fc.property(
-        fc.dictionary(fc.string({ minLength: 1, maxLength: 8 }), fc.jsonValue({ maxDepth: 3 }), {
-          maxKeys: 5,
-        }),
+        fc.dictionary(fc.constantFrom(...NAMES), fc.jsonValue({ maxDepth: 3 })),
         (given) => {
           const text = JSON.stringify({ metadata: given, variables: given });
           fc.pre(encode(JSON.stringify(given)).byteLength <= START_MEMBER_BYTES_MAX);
@@ -57,14 +58,35 @@ describe("the body of a start", () => {
     expect(read(body)).toEqual(pointers);
   });
 
-  test("may have the reserved name anywhere but in metadata itself", () => {
-    for (const body of [
-      '{"variables":{"uponai_bff_owner":1}}',
-      '{"metadata":{"a":{"uponai_bff_owner":1}}}',
-      '{"metadata":{"UPONAI_BFF_OWNER":1}}',
-    ]) {
-      expect(read(body)).toEqual(JSON.parse(body));
+  test("may have the reserved name inside of a value: only a member of that name is the stamp", () => {
+    const body = '{"metadata":{"a":{"uponai_bff_owner":1}}}';
+    expect(read(body)).toEqual(JSON.parse(body));
+  });
+
+  test("holds only names that the operator lists, whatever a value holds", () => {
+    const hostile = ["c", "A", "__proto__", "constructor", "toString", "", "a~/b", " a"];
+    for (const member of ["metadata", "variables"]) {
+      for (const name of hostile) {
+        const escaped = name.replaceAll("~", "~0").replaceAll("/", "~1");
+        expect(read(`{"${member}":{"a":1,${JSON.stringify(name)}:2}}`)).toEqual([
+          `/${member}/${escaped}`,
+        ]);
+      }
     }
+    expect(read('{"variables":{"x":1,"y":2},"metadata":{"z":3}}')).toEqual([
+      "/metadata/z",
+      "/variables/x",
+      "/variables/y",
+    ]);
+  });
+
+  test("takes no name at all where the operator lists none", () => {
+    const none = createStartSchema({ variables: new Set(), metadata: new Set() });
+    expect(parseStartBody(encode('{"metadata":{},"variables":{}}'), none)).toEqual({
+      metadata: {},
+      variables: {},
+    });
+    expect(() => parseStartBody(encode('{"variables":{"a":1}}'), none)).toThrow(Problem);
   });
 
   test("cannot bring the reserved name in by another spelling", () => {
@@ -84,6 +106,6 @@ describe("the body of a start", () => {
   test("that is not UTF-8 is refused", () => {
     const bytes = encode('{"metadata":{"a":"x"}}');
     bytes[18] = 0xff;
-    expect(() => parseStartBody(bytes)).toThrow(Problem);
+    expect(() => parseStartBody(bytes, schema)).toThrow(Problem);
   });
 });

@@ -1,45 +1,66 @@
-/** Owns what a client may say when it starts a chat. */
+/** Schema and limits of the body of `POST /chat`. */
 import { z } from "zod";
 
 import { isTooDeep, JSON_DEPTH_MAX } from "../json-depth.ts";
-import { parseBody } from "./message-body.ts";
-import { OWNER_STAMP } from "./owner-stamp.ts";
+import { parseBodyBy } from "./message-body.ts";
 
 /** Largest `metadata` and `variables`, each, in UTF-8 bytes of their JSON. */
 export const START_MEMBER_BYTES_MAX = 4_096;
 
+/** The names that a client may choose: `CHAT_VARIABLES` and `CHAT_METADATA`. */
+export interface StartNames {
+  readonly variables: ReadonlySet<string>;
+  readonly metadata: ReadonlySet<string>;
+}
+
 const encoder = new TextEncoder();
 
-const member = z
-  .record(z.string(), z.unknown())
-  .refine((value) => !isTooDeep(value), {
-    error: `must not nest deeper than ${JSON_DEPTH_MAX} levels`,
-    abort: true,
-  })
-  .refine(
-    (value) => encoder.encode(JSON.stringify(value)).byteLength <= START_MEMBER_BYTES_MAX,
-    `must be at most ${START_MEMBER_BYTES_MAX} bytes of JSON`,
-  );
+const LIMITS = `At most ${START_MEMBER_BYTES_MAX} bytes of JSON and ${JSON_DEPTH_MAX} levels.`;
 
-export const startSchema = z.strictObject({
-  metadata: member
-    .refine((value) => !Object.hasOwn(value, OWNER_STAMP), {
-      error: "is reserved",
-      path: [OWNER_STAMP],
+function createMemberSchema(names: ReadonlySet<string>, about: string) {
+  const shape = Object.fromEntries([...names].map((name) => [name, z.unknown().optional()]));
+  const known = names.size === 0 ? "This service accepts no names here." : "No other names.";
+  return z
+    .strictObject(shape)
+    .refine((value) => !isTooDeep(value), {
+      error: `must not nest deeper than ${JSON_DEPTH_MAX} levels`,
+      abort: true,
     })
+    .refine(
+      (value) => encoder.encode(JSON.stringify(value)).byteLength <= START_MEMBER_BYTES_MAX,
+      `must be at most ${START_MEMBER_BYTES_MAX} bytes of JSON`,
+    )
     .optional()
-    .meta({ description: `Kept with the chat; at most ${START_MEMBER_BYTES_MAX} bytes of JSON.` }),
-  variables: member.optional().meta({
-    description: `The agent's dynamic variables; at most ${START_MEMBER_BYTES_MAX} bytes of JSON.`,
-  }),
-});
+    .meta({ description: `${about} ${known} ${LIMITS}` });
+}
 
-export type StartBody = z.output<typeof startSchema>;
+/** @param names the owner stamp's name is in neither list; the configuration refuses it */
+export function createStartSchema(names: StartNames) {
+  return z.strictObject({
+    metadata: createMemberSchema(names.metadata, "Kept with the chat."),
+    variables: createMemberSchema(names.variables, "The agent's dynamic variables."),
+  });
+}
+
+export type StartSchema = ReturnType<typeof createStartSchema>;
+export type StartBody = z.output<StartSchema>;
 
 /**
  * @param bytes the raw body; none at all is an empty one
  * @throws Problem `invalid_request` with a pointer to each fault
  */
-export function parseStartBody(bytes: Uint8Array): StartBody {
-  return bytes.byteLength === 0 ? {} : parseBody(bytes, startSchema);
+export function parseStartBody(bytes: Uint8Array, schema: StartSchema): StartBody {
+  if (bytes.byteLength === 0) return {};
+  return parseBodyBy(bytes, { schema, describeUnknown });
+}
+
+function describeUnknown([member]: readonly PropertyKey[]): string {
+  switch (member) {
+    case "variables":
+      return "is not allowed: the operator lists the allowed names in CHAT_VARIABLES";
+    case "metadata":
+      return "is not allowed: the operator lists the allowed names in CHAT_METADATA";
+    default:
+      return "is not a member of this request";
+  }
 }

@@ -1,6 +1,7 @@
-/** Owns starting a chat: with the operator's agent, and owned before anybody is told its id. */
+/** Starts a chat with the operator's agent, and records its owner before a client learns its id. */
 import { answerJson, type Exchange } from "../exchange.ts";
 import { Problem } from "../problem.ts";
+import type { SessionVariables } from "../session/claims.ts";
 import { admitCaller } from "./admit-chat.ts";
 import { parseChatId } from "./chat-id.ts";
 import { type Caller, type ChatParts, describeFailure, traceOf } from "./chat-parts.ts";
@@ -20,10 +21,17 @@ export async function startChat(
   const { session, workspace } = caller;
   const { agentId } = workspace;
   if (agentId === undefined) throw new Problem("not_found");
+  if (session.variables === "too_large") {
+    throw new Problem("content_too_large", { detail: SESSION_TOO_LARGE });
+  }
   await admitCaller(parts, exchange, caller);
 
   const stamp = createOwnerStamp(hashing, { workspace, subject: session.subject });
-  const seed = { agentId, metadata: { ...metadata, [OWNER_STAMP]: stamp }, variables };
+  const seed = {
+    agentId,
+    metadata: { ...metadata, [OWNER_STAMP]: stamp },
+    variables: mergeVariables(variables, session.variables),
+  };
   const outcome = await upstream.createChat(workspace, seed, traceOf(exchange));
   exchange.call = outcome.call;
   if (outcome.kind === "failed") throw describeFailure(outcome);
@@ -47,4 +55,16 @@ export async function startChat(
   }
   const json = JSON.stringify(presentStartedChat(chat, exposeToolCalls));
   return answerJson(exchange, 201, json, { Location: `/chat/${chatId}` });
+}
+
+const SESSION_TOO_LARGE =
+  "Issue the session with fewer or shorter claims: its variables take more than 4,096 bytes.";
+
+/** The session's variables win, also where they have no value: see `SessionVariables`. */
+function mergeVariables(
+  client: StartBody["variables"],
+  session: SessionVariables,
+): Readonly<Record<string, unknown>> | undefined {
+  const set = Object.entries({ ...client, ...session }).filter(([, value]) => value !== undefined);
+  return client === undefined && set.length === 0 ? undefined : Object.fromEntries(set);
 }

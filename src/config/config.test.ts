@@ -227,6 +227,14 @@ describe("misspelt variables", () => {
   });
 });
 
+test("a variable that both a client and the session could set is named in a warning", () => {
+  const both = { CHAT_VARIABLES: "language,plan", SESSION_VARIABLES: "plan=tier,vip=vip" };
+  expect(warningsOf(both)).toEqual([
+    expect.stringMatching(/^CHAT_VARIABLES lists plan, which SESSION_VARIABLES sets /),
+  ]);
+  expect(warningsOf({ CHAT_VARIABLES: "language", SESSION_VARIABLES: "plan=tier" })).toEqual([]);
+});
+
 /** The state on a platform that has Durable Objects, or what is wrong with it. */
 function stateOf(more: Environment) {
   const result = parseConfig({ ...GOOD, NODE_ENV: "production", ...more }, "durable-object");

@@ -51,6 +51,8 @@ export interface Config {
     readonly audience: string;
     readonly workspaceClaim: string;
     readonly chatsClaim: string;
+    /** Claim of the session by the dynamic variable that it sets. */
+    readonly variables: ReadonlyMap<string, string>;
   };
   /** Undefined: no cookie sessions. */
   readonly cookies: { readonly keys: readonly Uint8Array[]; readonly maxAgeMs: number } | undefined;
@@ -61,6 +63,9 @@ export interface Config {
   readonly chats: {
     readonly access: "first-use" | "claim" | "workspace";
     readonly ownerTtlMs: number;
+    /** Names that a client may choose when it starts a chat. */
+    readonly variables: ReadonlySet<string>;
+    readonly metadata: ReadonlySet<string>;
   };
   readonly authFailureLimit: QuotaSetting;
   readonly trustedProxies: number;
@@ -200,6 +205,7 @@ function assemble(values: VariableValues, platform: Platform, report: Report): C
       audience: values.SESSION_AUDIENCE ?? "",
       workspaceClaim: values.SESSION_WORKSPACE_CLAIM ?? "workspace",
       chatsClaim: values.SESSION_CHATS_CLAIM ?? "chats",
+      variables: values.SESSION_VARIABLES ?? new Map(),
     },
     cookies:
       values.COOKIE_KEYS === undefined
@@ -211,6 +217,8 @@ function assemble(values: VariableValues, platform: Platform, report: Report): C
     chats: {
       access: values.CHAT_ACCESS ?? "first-use",
       ownerTtlMs: values.CHAT_OWNER_TTL ?? 2_592_000_000,
+      variables: values.CHAT_VARIABLES ?? new Set(),
+      metadata: values.CHAT_METADATA ?? new Set(),
     },
     authFailureLimit: values.LIMIT_AUTH_FAILURES ?? perMinute(30),
     trustedProxies: values.TRUST_PROXY ?? 0,
@@ -346,6 +354,12 @@ function listWarnings(environment: Environment, config: Config): string[] {
   if (config.insecure) {
     warnings.push(
       "COOKIE_INSECURE is on: session cookies travel over plain http. For localhost only.",
+    );
+  }
+  for (const name of config.chats.variables) {
+    if (!config.session.variables.has(name)) continue;
+    warnings.push(
+      `CHAT_VARIABLES lists ${name}, which SESSION_VARIABLES sets from the session: what a client sends for it is accepted and not used.`,
     );
   }
   for (const name of Object.keys(environment)) {

@@ -55,6 +55,23 @@ const WRONG_QUOTAS = ["0/1m", "20/0m", "20", "20/1m;burst=0", "-1/1m", "none", "
 const WRONG_FLAGS = ["1", "0", "yes", "no", "TRUE", "on", " true"];
 const WRONG_URLS = ["issuer.example", "ftp://a.example", "http://a.example", "https://", "/keys"];
 
+const WRONG_NAMES = [
+  ",",
+  "a,",
+  "a,,b",
+  "a b",
+  "a=b",
+  "a/b",
+  "*",
+  "é",
+  "-a",
+  "a".repeat(65),
+  "__proto__",
+  "constructor",
+  "uponai_bff_owner",
+  Array.from({ length: 33 }, (_, index) => `n${index}`).join(),
+];
+
 const COOKIE_KEY = Buffer.alloc(32, 7).toString("base64url");
 
 // By the type, a variable without its cases here does not compile.
@@ -94,6 +111,47 @@ const cases: Record<VariableName, VariableCase> = {
       workspaces.kind === "single" ? workspaces.workspace.agentId : workspaces,
     right: [["agent_1", "agent_1"]],
     wrong: ["an agent", "a".repeat(201)],
+  },
+  CHAT_VARIABLES: {
+    read: (config) => [...config.chats.variables],
+    standard: [],
+    right: [
+      ["language", ["language"]],
+      ["language, page_url,a.b-c,7,_x,language", ["language", "page_url", "a.b-c", "7", "_x"]],
+      ["a".repeat(64), ["a".repeat(64)]],
+    ],
+    wrong: WRONG_NAMES,
+  },
+  CHAT_METADATA: {
+    read: (config) => [...config.chats.metadata],
+    standard: [],
+    right: [["page,campaign", ["page", "campaign"]]],
+    wrong: WRONG_NAMES,
+  },
+  SESSION_VARIABLES: {
+    read: (config) => [...config.session.variables],
+    standard: [],
+    right: [
+      ["plan=plan", [["plan", "plan"]]],
+      [
+        "plan = app.plan , id=https://a.example/id?x=1",
+        [
+          ["plan", "app.plan"],
+          ["id", "https://a.example/id?x=1"],
+        ],
+      ],
+    ],
+    wrong: [
+      "plan",
+      "plan=",
+      "=plan",
+      "a=b,",
+      "a=b,a=c",
+      "a b=c",
+      "__proto__=a",
+      "uponai_bff_owner=sub",
+      Array.from({ length: 33 }, (_, index) => `v${index}=c`).join(),
+    ],
   },
   CHAT_ACCESS: {
     read: (config) => config.chats.access,
@@ -464,6 +522,9 @@ describe("every variable", () => {
     "STATE",
     "COOKIE_KEYS",
     "ALLOWED_ORIGINS",
+    "CHAT_VARIABLES",
+    "CHAT_METADATA",
+    "SESSION_VARIABLES",
   ]);
   const documented = defaulted.filter(({ name }) => !inWords.has(name));
 

@@ -5,6 +5,7 @@
 import { base64url } from "jose";
 import { z } from "zod";
 
+import { parseNames, parseVariableMapping } from "./name-lists.ts";
 import { redisUrl } from "./redis-url.ts";
 import { parseByteSize, parseDuration, parseQuota } from "./units.ts";
 import { workspaceTable } from "./workspace-table.ts";
@@ -111,6 +112,15 @@ const origins = parsed((text) => {
   const list = text.split(",").map((entry) => entry.trim());
   return list.every(isOrigin) ? new Set(list) : undefined;
 }, "exact origins separated by commas, such as https://www.example.com: scheme and host, no path, no wildcard (http only on localhost)");
+
+const names = parsed(
+  parseNames,
+  "names separated by commas, at most 32: letters, digits, underscores, dots and hyphens, 64 characters each, none that starts with uponai_bff_",
+);
+const variableMapping = parsed(
+  parseVariableMapping,
+  "pairs such as plan=plan,customer_name=profile.name, at most 32, each variable once; names of variables as in CHAT_VARIABLES",
+);
 
 /** As a browser writes it in the `Origin` header; apps' own schemes (capacitor://) included. */
 function isOrigin(text: string): boolean {
@@ -230,6 +240,13 @@ export const variables = {
     example: "chats",
     standard: "chats",
   }),
+  SESSION_VARIABLES: define({
+    schema: variableMapping,
+    about:
+      "Dynamic variables that `POST /chat` takes from the session: `variable=claim`, comma-separated; claims are looked up in the same way. What a client sends for such a variable is never used.",
+    example: "plan=plan,customer_name=profile.name",
+    standard: "none: the session sets no variables",
+  }),
   COOKIE_KEYS: define({
     schema: cookieKeys,
     about:
@@ -282,6 +299,20 @@ export const variables = {
     about: "How long a chat stays its owner's after its last use.",
     example: "30d",
     standard: "30d",
+  }),
+  CHAT_VARIABLES: define({
+    schema: names,
+    about:
+      "Names of the agent's dynamic variables that a client may choose in `POST /chat`, comma-separated; others are refused.",
+    example: "language,page",
+    standard: "none: no variable is the client's choice",
+  }),
+  CHAT_METADATA: define({
+    schema: names,
+    about:
+      "Names of the metadata members that a client may choose in `POST /chat`, comma-separated; others are refused.",
+    example: "page,campaign",
+    standard: "none: no metadata is the client's choice",
   }),
   LIMIT_SESSION: define({
     schema: quota,

@@ -33,6 +33,8 @@ function createConfig(upstreamUrl: string): Config {
     UPONAI_API_TOKEN: apiToken,
     UPONAI_WORKSPACE_ID: String(WORKSPACE),
     UPONAI_AGENT_ID: "demo-agent",
+    CHAT_METADATA: "page",
+    SESSION_VARIABLES: "customer_name=name",
     SESSION_SECRET: sessionSecret,
     SESSION_ISSUER: ISSUER,
     SESSION_AUDIENCE: AUDIENCE,
@@ -46,7 +48,7 @@ function createConfig(upstreamUrl: string): Config {
 
 /** What a site's own login would do: sign a token for the user it has just recognised. */
 function mintSession(subject: string): Promise<string> {
-  return new SignJWT()
+  return new SignJWT({ name: "Demo User" })
     .setProtectedHeader({ alg: "HS256" })
     .setIssuer(ISSUER)
     .setAudience(AUDIENCE)

@@ -31,7 +31,14 @@ async function openChat() {
     for (const message of transcript) show(message.role, message.content);
     return known;
   }
-  const started = await (await fetch("/chat", { method: "POST" })).json();
+  // A page may choose only what the operator lists (CHAT_METADATA, CHAT_VARIABLES). The agent learns
+  // the user's name from the session (SESSION_VARIABLES), where no script can change it.
+  const response = await fetch("/chat", {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ metadata: { page: location.pathname } }),
+  });
+  const started = await response.json();
   sessionStorage.setItem("chatId", started.chatId);
   for (const message of started.messages) show(message.role, message.content);
   return String(started.chatId);

@@ -2,7 +2,13 @@
 import type { Subject } from "../branded.ts";
 import type { Hashing } from "../hashing.ts";
 import { readBearerToken } from "./bearer-token.ts";
-import { parseChatsClaim, parseWorkspaceClaim, resolveClaim } from "./claims.ts";
+import {
+  mapVariables,
+  parseChatsClaim,
+  parseWorkspaceClaim,
+  readVariableClaims,
+  resolveClaim,
+} from "./claims.ts";
 import { createSessionCache } from "./session-cache.ts";
 import type { SessionCookies } from "./session-cookie.ts";
 import type { Session, SessionClaims } from "./session.ts";
@@ -35,6 +41,8 @@ export interface AuthenticatorOptions extends TokenRules {
   /** Names of the claims; see `resolveClaim`. */
   readonly workspaceClaim: string;
   readonly chatsClaim: string;
+  /** Claim names by the variable that they set; see `SESSION_VARIABLES`. */
+  readonly variables: ReadonlyMap<string, string>;
   readonly hashing: Hashing;
   /** Undefined: there are no cookie sessions, and cookies are not looked at. */
   readonly cookies: SessionCookies | undefined;
@@ -60,7 +68,7 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
     // Without the signature: the same token can be written with another tail that verifies too.
     const content = token.slice(0, token.lastIndexOf("."));
     const claims = readClaims(verdict.claims, hashing.digest(content), options);
-    const session = createSession(claims, "bearer", hashing);
+    const session = createSession(claims, "bearer", options);
     const expiryMs = claims.expiresAtMs + CLOCK_TOLERANCE_SECONDS * 1_000;
     knownTokens.add(digest, session, Math.min(expiryMs, clock.epochMs() + CACHED_MS_MAX));
     return { kind: "session", session };
@@ -75,7 +83,7 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
     if (known !== undefined) return { kind: "session", session: known };
     const opened = await cookies.open(cookie.value);
     if (opened.kind === "refused") return opened;
-    const session = createSession(opened.claims, "cookie", hashing);
+    const session = createSession(opened.claims, "cookie", options);
     knownCookies.add(digest, session, opened.claims.expiresAtMs);
     return { kind: "session", session };
   };
@@ -90,13 +98,18 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
   };
 }
 
-function createSession(claims: SessionClaims, via: Session["via"], hashing: Hashing): Session {
+function createSession(
+  claims: SessionClaims,
+  via: Session["via"],
+  { hashing, variables }: AuthenticatorOptions,
+): Session {
   return {
     ...claims,
     // The one place where a string becomes a subject: its credential was verified.
     subject: claims.subject as Subject, // oxlint-disable-line typescript/no-unsafe-type-assertion
     subjectKey: createSubjectKey(hashing, claims.subject),
     subjectHash: hashing.pseudonym(claims.subject),
+    variables: mapVariables(variables, claims.variableClaims),
     via,
   };
 }
@@ -109,7 +122,7 @@ export function createSubjectKey(hashing: Hashing, subject: string): string {
 function readClaims(
   claims: VerifiedClaims,
   contentDigest: string,
-  { workspaceClaim, chatsClaim, hashing }: AuthenticatorOptions,
+  { workspaceClaim, chatsClaim, variables, hashing }: AuthenticatorOptions,
 ): SessionClaims {
   const { sub, iat, exp, jti } = claims;
   const login = readId(claims["sid"]);
@@ -124,6 +137,7 @@ function readClaims(
     tokenExpiresAtMs: exp * 1_000,
     workspaceClaim: parseWorkspaceClaim(resolveClaim(claims, workspaceClaim)),
     chats: parseChatsClaim(resolveClaim(claims, chatsClaim)),
+    variableClaims: readVariableClaims(claims, variables.values()),
   };
 }
 

@@ -1,7 +1,7 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 
-import { parseWorkspaceClaim, resolveClaim } from "./claims.ts";
+import { mapVariables, parseWorkspaceClaim, readVariableClaims, resolveClaim } from "./claims.ts";
 
 const INHERITED = ["constructor", "__proto__", "toString", "hasOwnProperty", "valueOf"];
 
@@ -121,5 +121,54 @@ describe("a claim as a key of the workspace table", () => {
     ["acme"],
   ])("%j is none", (claim) => {
     expect(parseWorkspaceClaim(claim)).toBeUndefined();
+  });
+});
+
+describe("claims that become variables", () => {
+  const claims = {
+    plan: "gold",
+    "https://a.example/seats": 7,
+    profile: { name: "Ann", trial: false, tags: ["a"], rate: 0.1 },
+    huge: 2 ** 53,
+    nothing: null,
+  };
+  const read = (...names: string[]) => Object.fromEntries(readVariableClaims(claims, names));
+
+  test("are strings, numbers and booleans, as they are, found like any other claim", () => {
+    expect(
+      read("plan", "https://a.example/seats", "profile.name", "profile.trial", "profile.rate"),
+    ).toEqual({
+      plan: "gold",
+      "https://a.example/seats": 7,
+      "profile.name": "Ann",
+      "profile.trial": false,
+      "profile.rate": 0.1,
+    });
+  });
+
+  test("are no objects, no lists, no null, no whole number that may have been another", () => {
+    expect(
+      read("profile", "profile.tags", "nothing", "huge", "absent", "constructor", "plan.length"),
+    ).toEqual({});
+  });
+
+  test("are mapped by the claim's name; a variable without a value stays the session's", () => {
+    const values = new Map([["plan", "gold"]]);
+    const mapping = new Map([
+      ["tier", "plan"],
+      ["level", "plan"],
+      ["other", "absent"],
+    ]);
+    const mapped = mapVariables(mapping, values);
+    expect(mapped).toStrictEqual({ tier: "gold", level: "gold", other: undefined });
+  });
+
+  test("take 4,096 bytes of JSON together at most, in UTF-8", () => {
+    const mapping = new Map([["a", "a"]]);
+    const room = 4_096 - '{"a":""}'.length;
+    const map = (text: string) => mapVariables(mapping, new Map([["a", text]]));
+    expect(map("x".repeat(room))).toEqual({ a: "x".repeat(room) });
+    expect(map("x".repeat(room + 1))).toBe("too_large");
+    expect(map("é".repeat(room / 2 + 1))).toBe("too_large");
   });
 });

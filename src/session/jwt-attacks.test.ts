@@ -243,6 +243,7 @@ describe.each(["secret", "pem", "jwks"] as const)("with the key as %s", (kind) =
       audience: AUDIENCE,
       workspaceClaim: "workspace",
       chatsClaim: "chats",
+      variables: new Map(),
       cookies: undefined,
       clock,
       hashing: createHashing(config.config),

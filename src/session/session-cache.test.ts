@@ -16,6 +16,8 @@ const sessionOf = (subject: string): Session => ({
   hasSiblings: false,
   issuedAtMs: undefined,
   chats: undefined,
+  variableClaims: new Map(),
+  variables: {},
   via: "bearer",
 });
 

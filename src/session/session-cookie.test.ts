@@ -1,4 +1,4 @@
-import { CompactEncrypt } from "jose";
+import { compactDecrypt, CompactEncrypt } from "jose";
 import { beforeEach, describe, expect, test } from "vitest";
 
 import { createSessionCookies, type SessionCookies } from "./session-cookie.ts";
@@ -18,6 +18,11 @@ const claims: SessionClaims = {
   tokenExpiresAtMs: START_MS + 24 * HOUR_MS,
   workspaceClaim: "acme",
   chats: ["chat-1", "chat-2"],
+  variableClaims: new Map<string, string | number | boolean>([
+    ["plan", "gold"],
+    ["profile.seats", 7],
+    ["__proto__", true],
+  ]),
 };
 
 let nowMs: number;
@@ -71,7 +76,7 @@ describe("the cookie", () => {
     expect(Buffer.from(parts[0] ?? "", "base64url").toString()).toBe(
       '{"alg":"dir","enc":"A256GCM"}',
     );
-    for (const secret of ["alice", "acme", "chat-1", "session-key"]) {
+    for (const secret of ["alice", "acme", "chat-1", "session-key", "gold"]) {
       expect(text).not.toContain(secret);
       expect(text).not.toContain(Buffer.from(secret).toString("base64url"));
     }
@@ -122,11 +127,56 @@ describe("opening", () => {
       kind: "opened",
       claims: { ...claims, expiresAtMs: START_MS + 8 * HOUR_MS },
     });
-    const bare = { ...claims, workspaceClaim: undefined, chats: undefined, issuedAtMs: undefined };
+    const bare = {
+      ...claims,
+      workspaceClaim: undefined,
+      chats: undefined,
+      issuedAtMs: undefined,
+      variableClaims: new Map(),
+    };
     expect(await cookies.open(valueOf(await seal(cookies, bare)))).toMatchObject({
       kind: "opened",
-      claims: { workspaceClaim: undefined, chats: undefined, issuedAtMs: undefined },
+      claims: {
+        workspaceClaim: undefined,
+        chats: undefined,
+        issuedAtMs: undefined,
+        variableClaims: new Map(),
+      },
     });
+  });
+
+  test("works for a cookie of the version before, which sealed no variables", async () => {
+    const before = {
+      sub: "alice",
+      key: "session-key",
+      siblings: true,
+      exp: START_MS + HOUR_MS,
+      end: START_MS + HOUR_MS,
+      chats: ["chat-1"],
+    };
+    const value = await new CompactEncrypt(new TextEncoder().encode(JSON.stringify(before)))
+      .setProtectedHeader({ alg: "dir", enc: "A256GCM" })
+      .encrypt(NEW_KEY);
+    expect(await create([NEW_KEY]).open(value)).toMatchObject({
+      kind: "opened",
+      claims: { subject: "alice", chats: ["chat-1"], variableClaims: new Map() },
+    });
+  });
+
+  test("by the version before works for a session without variables: nothing new is sealed", async () => {
+    const cookies = create([NEW_KEY]);
+    const value = valueOf(await seal(cookies, { ...claims, variableClaims: new Map() }));
+    const { plaintext } = await compactDecrypt(value, NEW_KEY);
+    expect(Object.keys(JSON.parse(new TextDecoder().decode(plaintext)) as object)).toEqual([
+      "sub",
+      "key",
+      "siblings",
+      "iat",
+      "exp",
+      "end",
+      "workspace",
+      "chats",
+    ]);
   });
 
   test("works under every listed key: rotation loses nobody", async () => {

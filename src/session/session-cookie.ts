@@ -57,6 +57,9 @@ const sealedClaims = z.strictObject({
   end: z.number(),
   workspace: z.string().optional(),
   chats: z.array(z.string()).optional(),
+  // By the claim's name, not the variable's: a cookie must not outlive a change of the mapping.
+  // Left out where there are none, so that an instance of the version before opens the cookie too.
+  claims: z.array(z.tuple([z.string(), z.union([z.string(), z.number(), z.boolean()])])).optional(),
 });
 
 export function createSessionCookies(options: SessionCookieOptions): SessionCookies {
@@ -83,12 +86,14 @@ export function createSessionCookies(options: SessionCookieOptions): SessionCook
         tokenExpiresAtMs: end,
         workspaceClaim: workspace,
         chats,
+        variableClaims: new Map(parsed.data.claims),
       };
       return { kind: "opened", claims };
     },
     async seal(claims) {
       if (sealingKey === undefined) throw new Error("cookies need a key");
       const { subject, sessionKey, issuedAtMs, tokenExpiresAtMs, workspaceClaim, chats } = claims;
+      const variableClaims = [...claims.variableClaims];
       const exp = Math.min(claims.expiresAtMs, clock.epochMs() + options.maxAgeMs);
       const maxAgeSeconds = Math.floor((exp - clock.epochMs()) / 1_000);
       if (maxAgeSeconds < 1) return { kind: "expired" };
@@ -101,6 +106,7 @@ export function createSessionCookies(options: SessionCookieOptions): SessionCook
         end: tokenExpiresAtMs,
         workspace: workspaceClaim,
         chats: chats === undefined ? undefined : [...chats],
+        claims: variableClaims.length === 0 ? undefined : variableClaims,
       };
       const value = await new CompactEncrypt(new TextEncoder().encode(JSON.stringify(payload)))
         .setProtectedHeader({ alg: "dir", enc: "A256GCM" })

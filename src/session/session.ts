@@ -1,5 +1,6 @@
 /** Owns what a proven session is. Only `createAuthenticator` makes one. */
 import type { Subject } from "../branded.ts";
+import type { SessionVariables, VariableClaim } from "./claims.ts";
 
 /** What a credential says of its session; a token by its claims, a cookie by what was sealed in it. */
 export interface SessionClaims {
@@ -21,6 +22,8 @@ export interface SessionClaims {
   readonly workspaceClaim: string | undefined;
   /** The chats that it is confined to; undefined where it has no such claim. */
   readonly chats: readonly string[] | undefined;
+  /** Values of the claims in `SESSION_VARIABLES`, by the claim's name; never logged. */
+  readonly variableClaims: ReadonlyMap<string, VariableClaim>;
 }
 
 export interface Session extends SessionClaims {
@@ -29,5 +32,7 @@ export interface Session extends SessionClaims {
   readonly subjectKey: string;
   /** Keyed hash of the subject, the only form of it that is logged. */
   readonly subjectHash: string;
+  /** The dynamic variables that it sets, at most 4,096 bytes of JSON; never logged. */
+  readonly variables: SessionVariables | "too_large";
   readonly via: "bearer" | "cookie";
 }

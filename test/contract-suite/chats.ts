@@ -62,6 +62,51 @@ export function describeChats(use: () => Fixture): void {
       expect((await start(staffed)).status).toBe(201);
     });
 
+    test("is started with the names that the operator lists, and with the session's own variables", async () => {
+      const { ask, emulator } = use();
+      const session = {
+        sub: "planner",
+        workspace: "staffed",
+        sid: "p-1",
+        profile: { plan: "free" },
+      };
+      const swapped = await ask("/session", { method: "POST", headers: await bearer(session) });
+      expect(swapped.status).toBe(201);
+      const setCookie = swapped.headers.get("set-cookie") ?? "";
+      const cookie = { Cookie: setCookie.slice(0, setCookie.indexOf(";")) };
+      for (const credentials of [
+        await bearer(session),
+        { ...cookie, "Sec-Fetch-Site": "same-origin" },
+      ]) {
+        const post = (body: string) =>
+          ask("/chat", {
+            method: "POST",
+            headers: { ...credentials, "Content-Type": "application/json" },
+            body,
+          });
+        const started = await post('{"metadata":{"page":"/"},"variables":{"language":"de"}}');
+        expect(started.status).toBe(201);
+        expect(JSON.parse(emulator.requests().at(-1)?.body ?? "")).toMatchObject({
+          metadata: { page: "/", uponai_bff_owner: expect.any(String) },
+          uponai_dynamic_variables: { language: "de", plan: "free" },
+        });
+        const before = emulator.requests().length;
+        for (const [body, pointer] of [
+          ['{"variables":{"plan":"gold"}}', "/variables/plan"],
+          ['{"metadata":{"campaign":"x"}}', "/metadata/campaign"],
+          ['{"metadata":{"uponai_bff_owner":"x"}}', "/metadata/uponai_bff_owner"],
+        ] as const) {
+          const refused = await post(body);
+          expect(refused.status).toBe(400);
+          expect(await refused.json()).toMatchObject({
+            code: "invalid_request",
+            errors: [{ pointer, detail: expect.any(String) }],
+          });
+        }
+        expect(emulator.requests()).toHaveLength(before);
+      }
+    });
+
     test("is its first user's; to others it is as if there were none", async () => {
       const chatId = use().createChat();
       expect((await use().send({ sub: "first", chatId })).status).toBe(201);

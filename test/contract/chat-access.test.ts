@@ -13,7 +13,7 @@ import {
   TIMEOUT,
 } from "../support/scripted-chats.ts";
 
-const AGENT = { UPONAI_AGENT_ID: "agent-1" };
+const AGENT = { UPONAI_AGENT_ID: "agent-1", CHAT_METADATA: "page" };
 const DAY_MS = 86_400_000;
 
 let upstream: ScriptedChats;

@@ -15,6 +15,8 @@ import {
 } from "../support/scripted-chats.ts";
 
 const AGENT = { UPONAI_AGENT_ID: "agent-1" };
+/** What clients may choose in these tests. */
+const NAMES = { CHAT_METADATA: "page,a", CHAT_VARIABLES: "name,a,c" };
 const JSON_TYPE = { "Content-Type": "application/json" };
 
 let it: TestApp;
@@ -27,7 +29,7 @@ beforeEach(async () => {
 async function restart(environment: Record<string, string> = {}): Promise<void> {
   upstream = createScriptedChats("chat-1");
   it = await createTestApp({
-    environment: { ...AGENT, ...environment },
+    environment: { ...AGENT, ...NAMES, ...environment },
     upstream: upstream.answer,
   });
 }
@@ -259,6 +261,158 @@ describe("POST /chat", () => {
     const text = await answer.text();
     expect(text).toContain("state_unavailable");
     expect(text).not.toContain("started-1");
+  });
+});
+
+describe("the variables and metadata of POST /chat", () => {
+  const COOKIE_KEYS = Buffer.alloc(32, 7).toString("base64url");
+
+  /** Starts a chat with a token of these claims, or with the cookie that it was swapped for. */
+  async function startAs(via: "bearer" | "cookie", claims: object, body: unknown = {}) {
+    const options = { claims: { ...claims }, headers: JSON_TYPE, body: JSON.stringify(body) };
+    if (via === "bearer") return it.ask("POST /chat", options);
+    const setCookie =
+      (await it.ask("POST /session", { claims: { ...claims } })).headers.get("set-cookie") ?? "";
+    const Cookie = setCookie.slice(0, setCookie.indexOf(";"));
+    const own = { Authorization: undefined, Cookie, "Sec-Fetch-Site": "same-origin" };
+    return it.ask("POST /chat", { ...options, headers: { ...JSON_TYPE, ...own } });
+  }
+
+  test.each([
+    ["variables", "CHAT_VARIABLES"],
+    ["metadata", "CHAT_METADATA"],
+  ])("%s may have only the names in %s: by default none", async (member, variable) => {
+    it = await createTestApp({ environment: AGENT, upstream: upstream.answer });
+    const refused = await start({ [member]: { discount: "canary-value" } });
+    expect(refused.status).toBe(400);
+    const text = await refused.text();
+    expect(JSON.parse(text)).toMatchObject({
+      code: "invalid_request",
+      errors: [
+        {
+          pointer: `/${member}/discount`,
+          detail: `is not allowed: the operator lists the allowed names in ${variable}`,
+        },
+      ],
+    });
+    expect(text).not.toContain("canary-value");
+    expect(refused.headers.get("ratelimit")).toBeNull();
+    expect((await start({ [member]: {} })).status).toBe(201);
+
+    await restart({ [variable]: "page,language" });
+    expect((await start({ [member]: { page: "/", language: "de" } })).status).toBe(201);
+    expect((await start({ [member]: { page: "/", Language: "de" } })).status).toBe(400);
+    expect(upstream.count("create")).toBe(1);
+    expect(JSON.stringify(it.lines)).not.toContain("language");
+  });
+
+  test("are described by /openapi.json as this deployment takes them", async () => {
+    await restart({ CHAT_VARIABLES: "language", SESSION_VARIABLES: "plan=internal-claim" });
+    const text = await (await it.app.request("/openapi.json")).text();
+    const { paths } = JSON.parse(text) as {
+      paths: Record<string, { post: { requestBody: { content: Record<string, unknown> } } }>;
+    };
+    expect(paths["/chat"]?.post.requestBody.content["application/json"]).toMatchObject({
+      schema: {
+        properties: {
+          variables: { properties: { language: {} }, additionalProperties: false },
+          metadata: { properties: { page: {}, a: {} }, additionalProperties: false },
+        },
+      },
+    });
+    expect(text).not.toMatch(/plan|internal-claim/);
+  });
+
+  const MAPPED = {
+    COOKIE_KEYS,
+    CHAT_VARIABLES: "language,plan",
+    SESSION_VARIABLES: "plan=tier,customer=profile.name,seats=https://a.example/seats,vip=vip",
+  };
+
+  test.each(["bearer", "cookie"] as const)(
+    "come from the session's claims, which win over the client's (%s)",
+    async (via) => {
+      await restart(MAPPED);
+      const claims = {
+        tier: "free",
+        profile: { name: "Ann" },
+        "https://a.example/seats": 7,
+        vip: false,
+        other: "canary-claim",
+      };
+      const body = { variables: { language: "de", plan: "gold" } };
+      expect((await startAs(via, claims, body)).status).toBe(201);
+      expect(startBodySent()["uponai_dynamic_variables"]).toEqual({
+        language: "de",
+        plan: "free",
+        customer: "Ann",
+        seats: 7,
+        vip: false,
+      });
+      // Not in CHAT_VARIABLES: no client may send it, whatever would become of it.
+      const refused = await startAs(via, claims, { variables: { customer: "Bob" } });
+      expect(await readProblem(refused)).toMatchObject({
+        errors: [{ pointer: "/variables/customer" }],
+      });
+      expect(JSON.stringify([it.lines, upstream.calls])).not.toContain("canary-claim");
+      expect(JSON.stringify(it.lines)).not.toContain("Ann");
+    },
+  );
+
+  test.each(["bearer", "cookie"] as const)(
+    "are never the client's where they are the session's, also without the claim (%s)",
+    async (via) => {
+      await restart(MAPPED);
+      const unusable = { tier: { name: "gold" }, profile: "Ann", vip: null };
+      for (const claims of [{}, unusable]) {
+        const body = { variables: { plan: "gold", language: "de" } };
+        expect((await startAs(via, claims, body)).status).toBe(201);
+        expect(startBodySent()["uponai_dynamic_variables"]).toEqual({ language: "de" });
+        expect((await startAs(via, claims)).status).toBe(201);
+        expect(startBodySent()).not.toHaveProperty("uponai_dynamic_variables");
+      }
+    },
+  );
+
+  test("are told by no route but to UponAI", async () => {
+    await restart(MAPPED);
+    const claims = { tier: "canary-tier" };
+    for (const target of ["POST /session", "GET /session", "POST /chat"]) {
+      const answer = await it.ask(target, { claims });
+      expect(answer.ok).toBe(true);
+      expect(await answer.text()).not.toContain("canary-tier");
+      expect(JSON.stringify([...answer.headers])).not.toContain("canary-tier");
+    }
+    expect(JSON.stringify(it.lines)).not.toContain("canary-tier");
+  });
+
+  test("a cookie follows the mapping of today, and gives no claim that it was not sealed for", async () => {
+    await restart(MAPPED);
+    const setCookie =
+      (await it.ask("POST /session", { claims: { tier: "gold", role: "admin" } })).headers.get(
+        "set-cookie",
+      ) ?? "";
+    const Cookie = setCookie.slice(0, setCookie.indexOf(";"));
+    const headers = { Authorization: undefined, Cookie, "Sec-Fetch-Site": "same-origin" };
+    await restart({ COOKIE_KEYS, SESSION_VARIABLES: "level=tier,role=role" });
+    expect((await it.ask("POST /chat", { headers })).status).toBe(201);
+    expect(startBodySent()["uponai_dynamic_variables"]).toEqual({ level: "gold" });
+  });
+
+  test("of the session take 4,096 bytes at most: more is 413, by token and at the swap", async () => {
+    await restart({ COOKIE_KEYS, SESSION_VARIABLES: "a=a" });
+    const room = 4_096 - '{"a":""}'.length;
+    expect((await startAs("bearer", { a: "x".repeat(room) })).status).toBe(201);
+    const calls = upstream.calls.length;
+    for (const target of ["POST /chat", "POST /session"]) {
+      const answer = await it.ask(target, { claims: { a: "x".repeat(room + 1) } });
+      expect(answer.status).toBe(413);
+      expect(await readProblem(answer)).toMatchObject({
+        code: "content_too_large",
+        detail: expect.stringMatching(/^Issue the session with fewer or shorter claims/),
+      });
+    }
+    expect(upstream.calls).toHaveLength(calls);
   });
 });
 

@@ -71,7 +71,12 @@ describe("a chat that was started", () => {
   const modes = [{ CHAT_ACCESS: "first-use" }, { CHAT_ACCESS: "claim" }];
 
   test.each(modes)("is its starter's and nobody else's, under %j", async (mode) => {
-    const bff = await startInstance({ ...mode, UPONAI_AGENT_ID: AGENT });
+    const bff = await startInstance({
+      ...mode,
+      UPONAI_AGENT_ID: AGENT,
+      CHAT_METADATA: "page",
+      CHAT_VARIABLES: "name",
+    });
     try {
       const started = await startChat(bff.url, "starter", {
         metadata: { page: "pricing" },

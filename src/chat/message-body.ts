@@ -37,6 +37,8 @@ export interface BodyRules<Body> {
   readonly schema: z.ZodType<Body>;
   /** Says of an unknown member of the object at this path why it is refused; never its name. */
   readonly describeUnknown?: (path: readonly PropertyKey[]) => string;
+  /** Looks for faults in the text of a body that fits the schema. */
+  readonly findFaults?: (text: string) => readonly PathFault[];
 }
 
 export interface PathFault {
@@ -62,11 +64,13 @@ export function parseBody<Body>(bytes: Uint8Array, schema: z.ZodType<Body>): Bod
  */
 export function parseBodyBy<Body>(
   bytes: Uint8Array,
-  { schema, describeUnknown }: BodyRules<Body>,
+  { schema, describeUnknown, findFaults }: BodyRules<Body>,
 ): Body {
+  let text: string;
   let json: unknown;
   try {
-    json = JSON.parse(utf8.decode(bytes));
+    text = utf8.decode(bytes);
+    json = JSON.parse(text);
   } catch {
     throw refuse([{ path: [], detail: "must be JSON in UTF-8" }]);
   }
@@ -74,6 +78,8 @@ export function parseBodyBy<Body>(
   if (!result.success) {
     throw refuse(result.error.issues.flatMap((issue) => describeIssue(issue, describeUnknown)));
   }
+  const faults = findFaults?.(text) ?? [];
+  if (faults.length > 0) throw refuse(faults);
   return result.data;
 }
 

@@ -89,6 +89,14 @@ describe("the body of a start", () => {
     expect(() => parseStartBody(encode('{"variables":{"a":1}}'), none)).toThrow(Problem);
   });
 
+  test("is refused at each number that would change, and takes it as a string", () => {
+    expect(
+      read(
+        '{"metadata":{"a":[1,{"b":1e400}]},"variables":{"b":10000000000000001,"name":"1e400","a":0.1}}',
+      ),
+    ).toEqual(["/metadata/a/1/b", "/variables/b"]);
+  });
+
   test("cannot bring the reserved name in by another spelling", () => {
     expect(read('{"metadata":{"uponai\\u005fbff_owner":1}}')).toEqual([
       "/metadata/uponai_bff_owner",

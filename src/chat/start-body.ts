@@ -2,7 +2,8 @@
 import { z } from "zod";
 
 import { isTooDeep, JSON_DEPTH_MAX } from "../json-depth.ts";
-import { parseBodyBy } from "./message-body.ts";
+import { findInexactNumbers } from "./exact-numbers.ts";
+import { type PathFault, parseBodyBy } from "./message-body.ts";
 
 /** Largest `metadata` and `variables`, each, in UTF-8 bytes of their JSON. */
 export const START_MEMBER_BYTES_MAX = 4_096;
@@ -15,7 +16,7 @@ export interface StartNames {
 
 const encoder = new TextEncoder();
 
-const LIMITS = `At most ${START_MEMBER_BYTES_MAX} bytes of JSON and ${JSON_DEPTH_MAX} levels.`;
+const LIMITS = `At most ${START_MEMBER_BYTES_MAX} bytes of JSON and ${JSON_DEPTH_MAX} levels. Numbers that a double cannot keep are refused.`;
 
 function createMemberSchema(names: ReadonlySet<string>, about: string) {
   const shape = Object.fromEntries([...names].map((name) => [name, z.unknown().optional()]));
@@ -51,7 +52,7 @@ export type StartBody = z.output<StartSchema>;
  */
 export function parseStartBody(bytes: Uint8Array, schema: StartSchema): StartBody {
   if (bytes.byteLength === 0) return {};
-  return parseBodyBy(bytes, { schema, describeUnknown });
+  return parseBodyBy(bytes, { schema, describeUnknown, findFaults });
 }
 
 function describeUnknown([member]: readonly PropertyKey[]): string {
@@ -63,4 +64,12 @@ function describeUnknown([member]: readonly PropertyKey[]): string {
     default:
       return "is not a member of this request";
   }
+}
+
+/** Numbers would change silently on their way to UponAI; a client can send them as strings. */
+function findFaults(text: string): readonly PathFault[] {
+  return findInexactNumbers(text).map((path) => ({
+    path,
+    detail: "must be a number that a double can keep; send it as a string",
+  }));
 }

@@ -107,6 +107,27 @@ export function describeChats(use: () => Fixture): void {
       }
     });
 
+    test("is not started with numbers that would change on the way", async () => {
+      const { ask, emulator } = use();
+      const headers = {
+        ...(await bearer({ sub: "counter", workspace: "staffed" })),
+        "Content-Type": "application/json",
+      };
+      const post = (number: string) =>
+        ask("/chat", { method: "POST", headers, body: `{"metadata":{"page":[${number}]}}` });
+      const before = emulator.requests().length;
+      for (const number of ["10000000000000001", "1e400", "1e-400", "0.12345678901234567890"]) {
+        const refused = await post(number);
+        expect(refused.status).toBe(400);
+        expect(await refused.json()).toMatchObject({ errors: [{ pointer: "/metadata/page/0" }] });
+      }
+      expect(emulator.requests()).toHaveLength(before);
+      expect((await post("0.1,-2.50,1e3,9007199254740991")).status).toBe(201);
+      expect(JSON.parse(emulator.requests().at(-1)?.body ?? "")).toMatchObject({
+        metadata: { page: [0.1, -2.5, 1_000, 9_007_199_254_740_991] },
+      });
+    });
+
     test("is its first user's; to others it is as if there were none", async () => {
       const chatId = use().createChat();
       expect((await use().send({ sub: "first", chatId })).status).toBe(201);

@@ -414,6 +414,24 @@ describe("the variables and metadata of POST /chat", () => {
     }
     expect(upstream.calls).toHaveLength(calls);
   });
+
+  test.each(["metadata", "variables"])(
+    "refuses numbers in %s that would become others on the way",
+    async (member) => {
+      for (const number of ["10000000000000001", "1e400", "-1e-400", "0.12345678901234567890"]) {
+        const answer = await start(`{"${member}":{"a":[0,{"b":${number}}]}}`);
+        expect(answer.status).toBe(400);
+        expect(await readProblem(answer)).toMatchObject({
+          code: "invalid_request",
+          errors: [{ pointer: `/${member}/a/1/b` }],
+        });
+      }
+      expect(upstream.calls).toEqual([]);
+      const kept = '[0.1,-0.5,1e21,9007199254740991,"10000000000000001"]';
+      expect((await start(`{"${member}":{"a":${kept}}}`)).status).toBe(201);
+      expect(upstream.calls.at(-1)?.request.body).toContain(kept.replace("1e21", "1e+21"));
+    },
+  );
 });
 
 /** A member with a tool call that nests so deep. */

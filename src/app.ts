@@ -12,7 +12,7 @@ import type { Caller } from "./chat/chat-parts.ts";
 import { endChat } from "./chat/end.ts";
 import { parseIdempotencyKey } from "./chat/idempotency-key.ts";
 import { createMessageSchema, parseBody } from "./chat/message-body.ts";
-import { createNotFoundPace } from "./chat/not-found-pace.ts";
+import { createNotFoundDelay } from "./chat/not-found-delay.ts";
 import { readChat } from "./chat/read.ts";
 import { sendMessage } from "./chat/send.ts";
 import { startChat } from "./chat/start.ts";
@@ -79,7 +79,7 @@ export function createApp(config: Config, services: Services): App {
       config.upstream.timeoutMs,
       services.circuit,
     ),
-    notFoundPace: createNotFoundPace(),
+    notFoundDelay: createNotFoundDelay(),
     chatAccess: config.chats.access,
     recoveryWindowMs: config.upstream.recoveryWindowMs,
     exposeToolCalls: config.exposeToolCalls,

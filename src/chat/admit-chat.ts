@@ -1,6 +1,6 @@
 /**
- * Owns the way through admission: the question, the refusals, and what the state cannot know by
- * itself: whose a chat is that the state has lost.
+ * Admits a request to its chat: asks the state, maps refusals to problems, and reads the owner stamp
+ * of a chat whose owner the state has lost.
  */
 import type {
   AdmitOutcome,
@@ -14,14 +14,18 @@ import { describeRefusal, renderLimitHeaders } from "../admission/rate-limit-hea
 import type { Exchange } from "../exchange.ts";
 import { Problem } from "../problem.ts";
 import type { UpstreamChat } from "../upstream/message-schema.ts";
+import type { CallOutcome } from "../upstream/uponai-client.ts";
+import type { Workspace } from "../workspace.ts";
 import { resolveChatAccess } from "./chat-access.ts";
 import {
   type Caller,
   type ChatCaller,
   type ChatParts,
+  type ChatPurpose,
   describeFailure,
   traceOf,
 } from "./chat-parts.ts";
+import type { AbsentCall } from "./not-found-delay.ts";
 import { readOwnerStamp } from "./owner-stamp.ts";
 import { learnMark } from "./transcript.ts";
 
@@ -38,36 +42,109 @@ export async function admitCaller(
   throw new Error("without a chat there is nothing else to be granted");
 }
 
-/** @throws Problem for every refusal, a chat of somebody else's included */
+/** @throws Problem for every refusal, a chat of another owner included */
 export async function admitToChat(
   parts: ChatParts,
   exchange: Exchange,
   caller: ChatCaller,
+  purpose: ChatPurpose,
   message?: MessageRef,
 ): Promise<Granted> {
-  const { chatId, session } = caller;
+  const { chatId, session, workspace } = caller;
   const access = resolveChatAccess(parts.chatAccess, session.chats, chatId);
   const use = message === undefined ? { chatId, access } : { chatId, access, message };
   const outcome = await admit(parts, exchange, caller, use);
   if (outcome.kind !== "denied") return outcome;
-  // Without an agent this workspace has started no chats, and there is no stamp to look for.
-  if (!outcome.unowned || caller.workspace.agentId === undefined) {
-    await parts.pause(parts.notFoundPace.next(exchange.route));
-    throw new Problem("chat_not_found");
-  }
   const startedMs = parts.clock.monotonicMs();
-  if (await isStamped(parts, exchange, caller)) {
-    // Its limits are spent already.
-    const again = await admit(parts, exchange, caller, use, []);
-    if (again.kind !== "denied") return again;
+  const refusal: Refusal = { workspace, use, purpose, startedMs, unknown: true };
+  // Without an agent this workspace has started no chats, and there is no stamp to look for.
+  if (outcome.unowned && workspace.agentId !== undefined) {
+    const found = await findStamp(parts, exchange, caller);
+    if (found === "own") {
+      // Its limits are spent already.
+      const again = await admit(parts, exchange, caller, use, []);
+      if (again.kind !== "denied") return again;
+    }
+    // Any other access makes more calls into a chat that does not exist: see `listAbsentCalls`.
+    if (found === "absent" && access === "started") throw refuseAbsent(parts, refusal);
   }
-  throw notFound(parts, exchange, startedMs);
+  throw await refuseForeign(parts, refusal);
 }
 
-/** UponAI's word that there is no such chat, as the answer to the client. */
-export function notFound(parts: ChatParts, exchange: Exchange, startedMs: number): Problem {
-  parts.notFoundPace.note(exchange.route, parts.clock.monotonicMs() - startedMs);
+/** What the time of a refusal depends on. */
+export interface Refusal {
+  readonly workspace: Workspace;
+  readonly use: ChatUse;
+  readonly purpose: ChatPurpose;
+  /** When the request was admitted or denied, in monotonic milliseconds. */
+  readonly startedMs: number;
+  /** Whether the state knew nothing of the chat: otherwise fewer calls are made than are listed. */
+  readonly unknown: boolean;
+}
+
+/** @param startedMs when the request was admitted, in monotonic milliseconds */
+export function createRefusal(
+  { workspace }: Caller,
+  { request, newlyClaimed }: Ticket,
+  purpose: ChatPurpose,
+  startedMs: number,
+): Refusal {
+  if (request.chat === undefined) throw new Error("only a request for a chat can miss it");
+  return { workspace, use: request.chat, purpose, startedMs, unknown: newlyClaimed };
+}
+
+/** The answer where UponAI says that there is no such chat; its time is recorded. */
+export function refuseAbsent({ notFoundDelay, clock }: ChatParts, refusal: Refusal): Problem {
+  if (refusal.unknown) {
+    const elapsedMs = clock.monotonicMs() - refusal.startedMs;
+    notFoundDelay.recordRequest(refusal.workspace, listAbsentCalls(refusal), elapsedMs);
+  }
   return new Problem("chat_not_found");
+}
+
+/** The answer where the chat is another owner's, after the time that an absent chat would have taken. */
+export async function refuseForeign(
+  { notFoundDelay, clock, pause }: ChatParts,
+  refusal: Refusal,
+): Promise<Problem> {
+  const ms = notFoundDelay.estimate(refusal.workspace, listAbsentCalls(refusal));
+  const leftMs = refusal.startedMs + ms - clock.monotonicMs();
+  if (leftMs > 0) await pause(leftMs);
+  return new Problem("chat_not_found");
+}
+
+/**
+ * The calls that a request makes into a chat that neither UponAI nor the state has. It follows
+ * `admitToChat`, `prepareMessage`, `readChat` and `endChat`.
+ */
+function listAbsentCalls({ workspace, use, purpose }: Refusal): readonly AbsentCall[] {
+  const hasAgent = workspace.agentId !== undefined;
+  // The state denies such a chat at once; only a stamp could open it.
+  if (use.access === "started") return hasAgent ? ["look"] : [];
+  switch (purpose) {
+    case "read":
+      return ["read"];
+    case "end":
+      return hasAgent ? ["look", "end"] : ["end"];
+    case "send":
+      return hasAgent || use.message?.keyDigest !== undefined ? ["look", "complete"] : ["complete"];
+  }
+}
+
+/**
+ * Records how long UponAI took for a call, where it answered by what it knows of the chat: a failure
+ * takes another time than "no such chat".
+ */
+export function recordCall(
+  { notFoundDelay }: ChatParts,
+  { workspace }: Caller,
+  outcome: CallOutcome<unknown>,
+): void {
+  const { kind, call } = outcome;
+  if (kind === "failed" && outcome.code !== "chat_not_found" && outcome.code !== "chat_ended") {
+    return;
+  }
+  notFoundDelay.recordCall(workspace, call.ms);
 }
 
 async function admit(
@@ -110,30 +187,38 @@ async function admit(
 }
 
 /**
- * Whether a chat that the state knows no owner of was started by this session's subject; then the
- * state is told so again.
+ * Reads the owner stamp of a chat that the state knows no owner of. Where it is the stamp of this
+ * session's subject, the state records the owner again.
  *
+ * @returns "absent" where UponAI has no such chat
  * @throws Problem when UponAI cannot be asked, as any other use of the chat would
  */
-async function isStamped(
-  { upstream, hashing, state }: ChatParts,
+async function findStamp(
+  parts: ChatParts,
   exchange: Exchange,
-  { session, workspace, chatId }: ChatCaller,
-): Promise<boolean> {
+  caller: ChatCaller,
+): Promise<"own" | "other" | "absent"> {
+  const { upstream, hashing, state } = parts;
+  const { session, workspace, chatId } = caller;
   const outcome = await upstream.getChat(workspace, chatId, traceOf(exchange));
   exchange.call = outcome.call;
+  recordCall(parts, caller, outcome);
   if (outcome.kind === "failed") {
-    if (outcome.code === "chat_not_found") return false;
+    if (outcome.code === "chat_not_found") return "absent";
     throw describeFailure(outcome);
   }
   const { metadata, messages } = outcome.answer;
   const { subject, subjectKey } = session;
-  if (readOwnerStamp(hashing, metadata, { workspace, subject }) !== "own") return false;
+  if (readOwnerStamp(hashing, metadata, { workspace, subject }) !== "own") return "other";
   const mark = learnMark(hashing, messages);
-  return (
-    (await state.own({ workspaceId: workspace.id, subjectKey, chatId, mark, stamped: true })) ===
-    "owned"
-  );
+  const owned = await state.own({
+    workspaceId: workspace.id,
+    subjectKey,
+    chatId,
+    mark,
+    stamped: true,
+  });
+  return owned === "owned" ? "own" : "other";
 }
 
 /** What a new claim on a chat turns out to be. */
@@ -169,8 +254,9 @@ export async function admitToRead(
   parts: ChatParts,
   exchange: Exchange,
   caller: ChatCaller,
+  purpose: "read" | "end",
 ): Promise<Ticket> {
-  const granted = await admitToChat(parts, exchange, caller);
+  const granted = await admitToChat(parts, exchange, caller, purpose);
   if (granted.kind === "admitted") return granted.ticket;
   throw new Error("without a message there is nothing else to be granted");
 }

@@ -1,4 +1,4 @@
-/** Owns what the chat routes share: their parts, and who asks. */
+/** What the chat routes share: their parts, and the caller. */
 import type { AdmissionState } from "../admission/admission.ts";
 import type { ChatId } from "../branded.ts";
 import type { Clock } from "../clock.ts";
@@ -12,7 +12,7 @@ import type { Failure } from "../upstream/classify-reply.ts";
 import type { TraceIds, UponaiClient } from "../upstream/uponai-client.ts";
 import type { Workspace } from "../workspace.ts";
 import type { ChatAccessMode } from "./chat-access.ts";
-import type { NotFoundPace } from "./not-found-pace.ts";
+import type { NotFoundDelay } from "./not-found-delay.ts";
 
 export interface ChatParts {
   readonly state: AdmissionState;
@@ -23,7 +23,7 @@ export interface ChatParts {
   readonly log: Logger;
   readonly createId: () => string;
   readonly pause: (ms: number) => Promise<void>;
-  readonly notFoundPace: NotFoundPace;
+  readonly notFoundDelay: NotFoundDelay;
   readonly chatAccess: ChatAccessMode;
   /** Longest search for a lost answer, in milliseconds. */
   readonly recoveryWindowMs: number;
@@ -42,6 +42,9 @@ export interface Caller {
 export interface ChatCaller extends Caller {
   readonly chatId: ChatId;
 }
+
+/** What a request wants of a chat. */
+export type ChatPurpose = "read" | "end" | "send";
 
 export function traceOf(exchange: Exchange): TraceIds {
   return { requestId: exchange.requestId, traceparent: resolveTraceparent(exchange) };

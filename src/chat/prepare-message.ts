@@ -1,8 +1,8 @@
-/** Owns what has to be known before a message goes: how the transcript stands, and whose the chat is. */
+/** Learns what has to be known before a message goes: the transcript's state, and the chat's owner. */
 import type { Ticket } from "../admission/admission.ts";
 import type { Exchange } from "../exchange.ts";
 import type { Failure } from "../upstream/classify-reply.ts";
-import { confirmClaim } from "./admit-chat.ts";
+import { confirmClaim, recordCall } from "./admit-chat.ts";
 import { type ChatCaller, type ChatParts, traceOf } from "./chat-parts.ts";
 import { type Known, notTaken, type Sent } from "./sent.ts";
 import { learnMark } from "./transcript.ts";
@@ -12,6 +12,14 @@ export interface Prepared extends Known {
   readonly kind: "ready";
   /** The transcript was to be counted, and could not be read. */
   readonly unread?: true;
+}
+
+/** The message must not be sent. */
+export interface Stopped {
+  readonly kind: "stopped";
+  readonly sent: Sent;
+  /** The chat was started by another owner. */
+  readonly foreign: boolean;
 }
 
 /** Longest look at a chat before a message is sent into it, in milliseconds. */
@@ -27,7 +35,7 @@ export async function prepareMessage(
   exchange: Exchange,
   message: ChatCaller & { readonly idempotencyKey: string | undefined },
   { ticket, renew }: { readonly ticket: Ticket; readonly renew: Renew },
-): Promise<Prepared | { readonly kind: "stopped"; readonly sent: Sent }> {
+): Promise<Prepared | Stopped> {
   const { workspace, chatId, idempotencyKey } = message;
   const { newlyClaimed, contested, mark } = ticket;
   const mustConfirm = newlyClaimed && workspace.agentId !== undefined;
@@ -38,18 +46,20 @@ export async function prepareMessage(
   const trace = traceOf(exchange);
   const look = { timeoutMsMax: PREPARE_MS_MAX, repeated: false };
   const seen = await parts.upstream.getChat(workspace, chatId, trace, look);
+  recordCall(parts, message, seen);
   if (seen.kind === "failed") {
     // That there is no such chat is left for the message itself to be told.
     if (!mustConfirm || seen.code === "chat_not_found") {
       return mustCount ? { ...unseen, unread: true } : unseen;
     }
     exchange.call = seen.call;
-    return { kind: "stopped", sent: notTaken(seen, { mark, claim: undefined }) };
+    return { kind: "stopped", sent: notTaken(seen, { mark, claim: undefined }), foreign: false };
   }
   const finding = confirmClaim(parts, message, ticket, seen.answer);
   if (!finding.allowed) {
     const foreign: Failure = { code: "chat_not_found", fate: "not_taken" };
-    return { kind: "stopped", sent: notTaken(foreign, { mark, claim: undefined }) };
+    const sent = notTaken(foreign, { mark, claim: undefined });
+    return { kind: "stopped", sent, foreign: true };
   }
   const { claim } = finding;
   if (!mustCount) return { kind: "ready", mark, claim };

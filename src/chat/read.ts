@@ -1,8 +1,15 @@
-/** Owns reading a chat: the transcript, for whom it belongs to. */
+/** Reads a chat: its transcript, for its owner. */
 import type { Settlement, Ticket } from "../admission/admission.ts";
 import { isSameMark } from "../admission/transcript-mark.ts";
 import { answerJson, type Exchange } from "../exchange.ts";
-import { admitToRead, confirmClaim, notFound } from "./admit-chat.ts";
+import {
+  admitToRead,
+  confirmClaim,
+  createRefusal,
+  recordCall,
+  refuseAbsent,
+  refuseForeign,
+} from "./admit-chat.ts";
 import { type ChatCaller, type ChatParts, describeFailure, traceOf } from "./chat-parts.ts";
 import { presentChat } from "./present-chat.ts";
 import { learnMark } from "./transcript.ts";
@@ -14,19 +21,20 @@ export async function readChat(
   caller: ChatCaller,
 ): Promise<Response> {
   const { upstream, hashing, exposeToolCalls } = parts;
-  const ticket = await admitToRead(parts, exchange, caller);
-  const startedMs = parts.clock.monotonicMs();
+  const ticket = await admitToRead(parts, exchange, caller, "read");
+  const refusal = createRefusal(caller, ticket, "read", parts.clock.monotonicMs());
   const outcome = await upstream.getChat(caller.workspace, caller.chatId, traceOf(exchange));
   exchange.call = outcome.call;
+  recordCall(parts, caller, outcome);
   if (outcome.kind === "failed") {
     await settleRead(parts, ticket, { fate: "not_taken", mark: undefined });
-    if (outcome.code === "chat_not_found") throw notFound(parts, exchange, startedMs);
+    if (outcome.code === "chat_not_found") throw refuseAbsent(parts, refusal);
     throw describeFailure(outcome);
   }
   const finding = confirmClaim(parts, caller, ticket, outcome.answer);
   if (!finding.allowed) {
     await settleRead(parts, ticket, { fate: "not_taken", mark: undefined });
-    throw notFound(parts, exchange, startedMs);
+    throw await refuseForeign(parts, refusal);
   }
   const mark = learnMark(hashing, outcome.answer.messages);
   await settleRead(parts, ticket, { fate: "not_taken", mark, claim: finding.claim });

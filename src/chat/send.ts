@@ -6,7 +6,7 @@
 import { LOCK_LEASE_US, type MessageRef, type Ticket } from "../admission/admission.ts";
 import { answerJson, type Exchange } from "../exchange.ts";
 import { isProblemCode, Problem } from "../problem.ts";
-import { admitToChat, notFound } from "./admit-chat.ts";
+import { admitToChat, createRefusal, refuseAbsent, refuseForeign } from "./admit-chat.ts";
 import { type ChatCaller, type ChatParts, traceOf } from "./chat-parts.ts";
 import { type Prepared, prepareMessage } from "./prepare-message.ts";
 import { searchTranscript } from "./search-transcript.ts";
@@ -27,7 +27,7 @@ export async function sendMessage(
   exchange: Exchange,
   message: Message,
 ): Promise<Response> {
-  const granted = await admitToChat(parts, exchange, message, referTo(parts, message));
+  const granted = await admitToChat(parts, exchange, message, "send", referTo(parts, message));
   switch (granted.kind) {
     case "replayed":
       return replay(exchange, parseReply(granted.answer));
@@ -66,9 +66,14 @@ async function sendAdmitted(
   ticket: Ticket,
 ): Promise<Response> {
   const startedMs = parts.clock.monotonicMs();
+  const refusal = createRefusal(message, ticket, "send", startedMs);
+  let foreign = false;
   const { result, settled } = await whileLeased(parts, exchange, ticket, async (renew) => {
     const prepared = await prepareMessage(parts, exchange, message, { ticket, renew });
-    if (prepared.kind === "stopped") return prepared.sent;
+    if (prepared.kind === "stopped") {
+      foreign = prepared.foreign;
+      return prepared.sent;
+    }
     // A machine that stood still: others went on, and were told that this message is not known of.
     if (parts.clock.monotonicMs() - startedMs >= UNSENT_MS_MAX) {
       return notTaken({ code: "state_unavailable", fate: "not_taken" }, prepared);
@@ -76,7 +81,7 @@ async function sendAdmitted(
     return complete(parts, exchange, message, prepared);
   });
   if (result.kind === "problem" && result.code === "chat_not_found") {
-    throw notFound(parts, exchange, startedMs);
+    throw foreign ? await refuseForeign(parts, refusal) : refuseAbsent(parts, refusal);
   }
   return respond(exchange, result, settled);
 }

@@ -199,21 +199,129 @@ describe("a chat of somebody else's and one that does not exist are told alike",
     expect(await look("started-1", combination)).toEqual(absent);
   });
 
-  test("and take alike long, once UponAI was heard of one that does not exist", async () => {
-    upstream.always("complete", (usual) => {
-      it.clock.advanceMs(300);
-      return usual();
-    });
-    it = await createTestApp({ upstream: upstream.answer });
-    await it.send({ sub: "bob" });
-    const timed = async (chatId: string) => {
+  describe("and take alike long", () => {
+    const CALL_MS = { get: 100, complete: 300, end: 70 } as const;
+    const worlds = ([AGENT, {}] as const).flatMap((agent) =>
+      (["first-use", "claim"] as const).flatMap((mode) =>
+        ROUTES.map((route) => ({ agent, mode, route })),
+      ),
+    );
+
+    const isTimed = (operation: string): operation is keyof typeof CALL_MS =>
+      Object.hasOwn(CALL_MS, operation);
+
+    /** An instance that has measured nothing yet, an UponAI that takes its time, a chat of bob's. */
+    async function openSlow(environment: Record<string, string>): Promise<void> {
+      upstream = createScriptedChats();
+      const before = await open();
+      expect(await start(before, "bob")).toBe("started-1");
+      it = await createTestApp({ environment, upstream: upstream.answer, beside: before });
+      for (const operation of ["get", "complete", "end"] as const) {
+        upstream.always(operation, (usual) => {
+          it.clock.advanceMs(CALL_MS[operation]);
+          return usual();
+        });
+      }
+    }
+
+    /** The calls that something makes. */
+    async function callsOf(run: () => Promise<unknown>): Promise<number[]> {
+      const first = upstream.calls.length;
+      await run();
+      return upstream.calls
+        .slice(first)
+        .map(({ operation }) => (isTimed(operation) ? CALL_MS[operation] : Number.NaN));
+    }
+
+    async function timed(route: RouteName, chatId: string): Promise<number> {
       const startedMs = it.clock.monotonicMs();
-      expect((await it.send({ chatId })).status).toBe(404);
+      await expectNotFound(await use(it, route, { chatId }));
       return it.clock.monotonicMs() - startedMs;
-    };
-    const absentMs = await timed("chat-of-nobody");
-    expect(absentMs).toBe(300);
-    expect(await timed("chat-1")).toBe(absentMs);
+    }
+
+    test.each(worlds)("by $route, $mode, $agent", async ({ agent, mode, route }) => {
+      await openSlow({ CHAT_ACCESS: mode, ...agent });
+      let absentMs = 0;
+      const made = await callsOf(async () => {
+        absentMs = await timed(route, "chat-of-nobody");
+      });
+      expect(absentMs).toBe(made.reduce((sum, ms) => sum + ms, 0));
+      // Other requests, such as those with a key, take another time; it is not this one's.
+      for (const [index, other] of ROUTES.entries()) await timed(other, `absent-${index}`);
+      const calls = await callsOf(async () => {
+        expect(await timed(route, "started-1")).toBe(absentMs);
+      });
+      expect(calls).toEqual([]);
+    });
+
+    test.each(worlds)(
+      "by $route, $mode, $agent, before anything was measured: 150 ms for each call",
+      async ({ agent, mode, route }) => {
+        await openSlow({ CHAT_ACCESS: mode, ...agent });
+        const foreignMs = await timed(route, "started-1");
+        const made = await callsOf(() => timed(route, "chat-of-nobody"));
+        expect(foreignMs).toBe(made.length * 150);
+      },
+    );
+
+    test.each(ROUTES)(
+      "by %s that finds another's stamp, where the state lost the owner",
+      async (route) => {
+        await openSlow(AGENT);
+        upstream.add("lost-1", upstream.chats.get("started-1") ?? {});
+        const absentMs = await timed(route, "chat-of-nobody");
+        const made = await callsOf(async () => {
+          expect(await timed(route, "lost-1")).toBe(absentMs);
+        });
+        expect(made).toEqual([CALL_MS.get]);
+      },
+    );
+
+    test("by a look at a chat that another one is just trying to claim", async () => {
+      await openSlow(AGENT);
+      const absentMs = await timed("send with a key", "chat-of-nobody");
+      const looked = Promise.withResolvers<undefined>();
+      upstream.add("chat-2");
+      upstream.next("get", async (usual) => {
+        await looked.promise;
+        return usual();
+      });
+      const claiming = use(it, "send", { sub: "bob", chatId: "chat-2" });
+      await expect.poll(() => upstream.calls.at(-1)?.operation).toBe("get");
+      expect(await timed("send with a key", "chat-2")).toBe(absentMs);
+      looked.resolve(undefined);
+      expect((await claiming).status).toBe(201);
+    });
+
+    test("by what UponAI takes in this workspace, whatever it takes in another", async () => {
+      await openSlow({ WORKSPACES: '{"acme":42,"globex":43}', LIMIT_IP: "off" });
+      const denied = async (workspace: string) => {
+        const claims = { workspace };
+        upstream.add("chat-1");
+        expect((await it.send({ sub: "bob", claims })).status).toBe(201);
+        const startedMs = it.clock.monotonicMs();
+        await expectNotFound(await it.send({ claims }));
+        return it.clock.monotonicMs() - startedMs;
+      };
+      upstream.always("complete", (usual) => {
+        it.clock.advanceMs(1_900);
+        return usual();
+      });
+      const slow = { workspace: "acme" };
+      await expectNotFound(await it.send({ claims: slow, chatId: "chat-of-nobody" }));
+      expect(await denied("acme")).toBe(1_900);
+      expect(await denied("globex")).toBe(150);
+    });
+
+    test("for two seconds at most", async () => {
+      await openSlow({});
+      upstream.always("complete", (usual) => {
+        it.clock.advanceMs(9_000);
+        return usual();
+      });
+      expect(await timed("send", "chat-of-nobody")).toBe(9_000);
+      expect(await timed("send", "started-1")).toBe(2_000);
+    });
   });
 });
 

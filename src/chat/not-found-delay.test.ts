@@ -1,0 +1,69 @@
+import { beforeEach, describe, expect, test } from "vitest";
+
+import type { WorkspaceId } from "../branded.ts";
+import type { UpstreamAccount } from "../upstream/uponai-client.ts";
+import { createNotFoundDelay, type NotFoundDelay } from "./not-found-delay.ts";
+
+const ACME: UpstreamAccount = { id: 42 as WorkspaceId, apiTokens: ["acme"] };
+const GLOBEX: UpstreamAccount = { id: 43 as WorkspaceId, apiTokens: ["globex"] };
+
+let delay: NotFoundDelay;
+
+beforeEach(() => {
+  delay = createNotFoundDelay();
+});
+
+const estimates = (count: number) =>
+  Array.from({ length: count }, () => delay.estimate(ACME, ["read"])).toSorted((a, b) => a - b);
+
+describe("before any request found no chat", () => {
+  test("a delay is 150 ms for each call that the request would make", () => {
+    expect(delay.estimate(ACME, [])).toBe(0);
+    expect(delay.estimate(ACME, ["complete"])).toBe(150);
+    expect(delay.estimate(ACME, ["look", "complete"])).toBe(300);
+  });
+
+  test("it is a measured call's time for each call, once there is one", () => {
+    delay.recordCall(ACME, 40);
+    expect(delay.estimate(ACME, ["end"])).toBe(40);
+    expect(delay.estimate(ACME, ["look", "end"])).toBe(80);
+    delay.recordCall(ACME, 60);
+    expect(delay.estimate(ACME, ["look", "end"])).toBe(100);
+  });
+});
+
+describe("once requests found no chat", () => {
+  test("a delay is the time of one that made the same calls", () => {
+    delay.recordCall(ACME, 7);
+    delay.recordRequest(ACME, ["look", "complete"], 280);
+    delay.recordRequest(ACME, ["complete"], 120);
+    expect(delay.estimate(ACME, ["look", "complete"])).toBe(280);
+    expect(delay.estimate(ACME, ["complete"])).toBe(120);
+    expect(delay.estimate(ACME, ["read"])).toBe(7);
+  });
+
+  test("delays in a row take each of the recorded times", () => {
+    for (const ms of [100, 200, 300]) delay.recordRequest(ACME, ["read"], ms);
+    expect(estimates(6)).toEqual([100, 100, 200, 200, 300, 300]);
+  });
+
+  test("only the last sixteen count", () => {
+    for (let ms = 1; ms <= 20; ms += 1) delay.recordRequest(ACME, ["read"], ms);
+    expect(estimates(16)).toEqual(Array.from({ length: 16 }, (_, index) => index + 5));
+  });
+});
+
+test("one account's times are not another's: a slow workspace slows down no other", () => {
+  delay.recordRequest(ACME, ["read"], 1_900);
+  delay.recordCall(ACME, 1_900);
+  expect(delay.estimate(GLOBEX, ["read"])).toBe(150);
+  delay.recordCall(GLOBEX, 20);
+  expect(delay.estimate(GLOBEX, ["look", "complete"])).toBe(40);
+});
+
+test("no delay is over two seconds", () => {
+  delay.recordRequest(ACME, ["read"], 30_000);
+  delay.recordCall(ACME, 1_500);
+  expect(delay.estimate(ACME, ["read"])).toBe(2_000);
+  expect(delay.estimate(ACME, ["look", "end"])).toBe(2_000);
+});

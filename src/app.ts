@@ -77,7 +77,7 @@ export function createApp(config: Config, services: Services): App {
       services.transport,
       clock,
       config.upstream.timeoutMs,
-      services.circuit,
+      services.circuits,
     ),
     notFoundDelay: createNotFoundDelay(),
     chatAccess: config.chats.access,

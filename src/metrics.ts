@@ -37,13 +37,13 @@ export interface Metrics {
    * @param ms until it answered or failed, in milliseconds
    */
   countStateTrip(operation: string, ms: number): void;
-  /** Told at each change; until then it is closed. */
-  setCircuit(state: CircuitState): void;
+  /** Names where the worst state of all circuits is read; until then it is closed. */
+  watchCircuits(circuits: { readonly state: CircuitState }): void;
 }
 
 /** For a service that nobody asks for metrics. */
 export const noMetrics: Metrics = {
   countRequest: () => undefined,
   countStateTrip: () => undefined,
-  setCircuit: () => undefined,
+  watchCircuits: () => undefined,
 };

@@ -8,7 +8,7 @@ import type { Logger } from "./logger.ts";
 import type { Metrics } from "./metrics.ts";
 import type { KeySource } from "./session/key-source.ts";
 import type { Tracing } from "./tracing.ts";
-import type { CircuitBreaker } from "./upstream/circuit-breaker.ts";
+import type { Circuits } from "./upstream/circuits.ts";
 import type { UpstreamTransport } from "./upstream/transport.ts";
 
 /** What the platform knows of a request that the request itself does not say. */
@@ -33,7 +33,7 @@ export interface Services {
   readonly state: AdmissionState;
   readonly transport: UpstreamTransport;
   /** Of the one origin that `transport` reaches. */
-  readonly circuit: CircuitBreaker;
+  readonly circuits: Circuits;
   readonly keys: KeySource;
   readonly gate: LoadGate;
   readonly source: RequestSource;

@@ -13,10 +13,16 @@ beforeEach(() => {
 
 /** A pass, where there must be one. */
 function pass(kind: CircuitPass["kind"] = "closed"): CircuitPass {
-  const decision = circuit.enter();
+  const decision = enter();
   if (decision.kind === "open") throw new Error("the circuit is open");
   expect(decision.kind).toBe(kind);
   return decision;
+}
+
+/** A pass where one is given, as a caller asks for it. */
+function enter(): CircuitPass | { readonly kind: "open"; readonly waitMs: number } {
+  const waitMs = circuit.waitMs();
+  return waitMs > 0 ? { kind: "open", waitMs } : circuit.enter();
 }
 
 function call(failed: boolean, times = 1): void {
@@ -32,9 +38,9 @@ function openUntilProbe(): void {
 describe("opening", () => {
   test("ten failures in a row open it, nine do not", () => {
     call(true, 9);
-    expect(circuit.enter().kind).toBe("closed");
+    expect(enter().kind).toBe("closed");
     call(true);
-    expect(circuit.enter().kind).toBe("open");
+    expect(enter().kind).toBe("open");
     expect(circuit.state).toBe("open");
   });
 
@@ -53,7 +59,7 @@ describe("opening", () => {
       nowMs += 3_600_000;
     }
     nowMs -= 3_600_000;
-    expect(circuit.enter().kind).toBe("open");
+    expect(enter().kind).toBe("open");
   });
 
   test("half of twenty calls failed, never ten in a row, opens it", () => {
@@ -89,25 +95,29 @@ describe("opening", () => {
 });
 
 describe("while it is open", () => {
-  test("nobody passes for five seconds, and everyone is told when to come back", () => {
+  test("no call passes for five seconds, and the time that is left is told", () => {
     call(true, 10);
-    for (const [atMs, retryAfterSeconds] of [
-      [0, 5],
-      [1, 5],
-      [1_000, 4],
-      [4_000, 1],
-      [4_999, 1],
-    ] as const) {
+    for (const atMs of [0, 1, 1_000, 4_000, 4_999]) {
       nowMs = atMs;
-      expect(circuit.enter()).toEqual({ kind: "open", retryAfterSeconds });
+      expect(enter()).toEqual({ kind: "open", waitMs: 5_000 - atMs });
+      expect(circuit.state).toBe("open");
     }
+  });
+
+  test("it counts as half open from when a probe is due, whether or not a call comes", () => {
+    call(true, 10);
+    nowMs = 5_000;
+    expect(circuit.state).toBe("half_open");
+    nowMs = 3_600_000;
+    expect(circuit.state).toBe("half_open");
+    expect(circuit.waitMs()).toBe(0);
   });
 
   test("calls begun before say nothing any more, neither good nor bad", () => {
     const early = Array.from({ length: 30 }, () => pass());
     openUntilProbe();
     for (const old of early.slice(0, 15)) circuit.record(old, false);
-    expect(circuit.state).toBe("open");
+    expect(circuit.state).toBe("half_open");
     const probe = pass("probe");
     for (const old of early.slice(15)) circuit.record(old, true);
     circuit.record(probe, false);
@@ -119,10 +129,10 @@ describe("while it is open", () => {
 describe("the probe", () => {
   test("of a thousand at once one passes, and the others wait for the next", () => {
     openUntilProbe();
-    const kinds = Array.from({ length: 1_000 }, () => circuit.enter().kind);
+    const kinds = Array.from({ length: 1_000 }, () => enter().kind);
     expect(kinds.filter((kind) => kind === "probe")).toHaveLength(1);
     expect(kinds.filter((kind) => kind === "closed")).toHaveLength(0);
-    expect(circuit.enter()).toEqual({ kind: "open", retryAfterSeconds: 5 });
+    expect(enter()).toEqual({ kind: "open", waitMs: 5_000 });
     expect(circuit.state).toBe("half_open");
   });
 
@@ -141,7 +151,7 @@ describe("the probe", () => {
     circuit.record(probe, true);
     expect(circuit.state).toBe("open");
     nowMs += 4_999;
-    expect(circuit.enter().kind).toBe("open");
+    expect(enter().kind).toBe("open");
     nowMs += 1;
     pass("probe");
   });
@@ -162,7 +172,7 @@ describe("the probe", () => {
     circuit.record(pass("probe"), false);
     openUntilProbe();
     circuit.record(forgotten, false);
-    expect(circuit.state).toBe("open");
+    expect(circuit.state).toBe("half_open");
   });
 });
 
@@ -183,14 +193,12 @@ test("any history of calls gets the decisions of the rules, read literally", () 
       const running: { readonly pass: CircuitPass; readonly era: number }[] = [];
       for (const { waitMs, action, which } of steps) {
         nowMs += waitMs;
-        const decision = circuit.enter();
+        const decision = enter();
         const expected =
           openedAtMs === undefined ? "closed" : nowMs - openedAtMs >= 5_000 ? "probe" : "open";
         expect(decision.kind).toBe(expected);
         if (decision.kind === "open") {
-          const leftMs = (openedAtMs ?? 0) + 5_000 - nowMs;
-          expect(decision.retryAfterSeconds * 1_000).toBeGreaterThanOrEqual(leftMs);
-          expect(decision.retryAfterSeconds * 1_000 - leftMs).toBeLessThan(1_000);
+          expect(decision.waitMs).toBe((openedAtMs ?? 0) + 5_000 - nowMs);
         } else {
           running.push({ pass: decision, era });
           // Until its outcome is known, the next probe is as far away as after a failure.

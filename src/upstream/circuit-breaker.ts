@@ -1,6 +1,6 @@
 /**
- * Owns when the upstream is left alone: a circuit that opens when it keeps failing and lets single
- * probes through until one succeeds. It sends nothing itself and has no timers.
+ * Circuit breaker: opens when calls keep failing and lets single probes through until one succeeds.
+ * It sends nothing itself and has no timers.
  */
 import type { Clock } from "../clock.ts";
 import type { CircuitState } from "../metrics.ts";
@@ -10,20 +10,16 @@ export interface CircuitPass {
   readonly kind: "closed" | "probe";
 }
 
-export interface CircuitOpen {
-  readonly kind: "open";
-  /** When the next probe is due, in whole seconds; 1 or more. */
-  readonly retryAfterSeconds: number;
-}
-
 export interface CircuitBreaker {
-  /** Every pass must be recorded once. One that never is only costs the time to the next probe. */
-  enter(): CircuitPass | CircuitOpen;
+  /** How long calls are refused from now on, in milliseconds; 0 when one may be made. */
+  waitMs(): number;
   /**
-   * @param failed whether the upstream failed: no connection, none in time, a connection lost, no
-   *   answer in time, or 5xx. What it refuses with 4xx has not failed.
+   * Begins a call; only where `waitMs` is 0. Every pass must be recorded once. One that never is
+   * only costs the time to the next probe.
    */
+  enter(): CircuitPass;
   record(pass: CircuitPass, failed: boolean): void;
+  /** `open` while calls are refused, `half_open` while a probe is due or under way. */
   readonly state: CircuitState;
 }
 
@@ -77,12 +73,10 @@ export function createCircuitBreaker(
   };
 
   return {
+    waitMs: () => (closed === undefined ? Math.max(nextProbeMs - clock.monotonicMs(), 0) : 0),
     enter() {
       if (closed !== undefined) return closed;
       const nowMs = clock.monotonicMs();
-      if (nowMs < nextProbeMs) {
-        return { kind: "open", retryAfterSeconds: Math.ceil((nextProbeMs - nowMs) / 1_000) };
-      }
       // Not only when the last one has come back: an answer may take a minute, and a healthy
       // upstream must not be left alone for that long.
       nextProbeMs = nowMs + openMs;
@@ -107,7 +101,8 @@ export function createCircuitBreaker(
     },
     get state() {
       if (closed !== undefined) return "closed";
-      return probing ? "half_open" : "open";
+      // Past its time an open circuit refuses nothing, although no call may have come since.
+      return probing || clock.monotonicMs() >= nextProbeMs ? "half_open" : "open";
     },
   };
 }

@@ -40,17 +40,27 @@ export function classifyReply(reply: UpstreamReply, nowMs: number): Failure {
   }
 }
 
-/** Whether the upstream as a whole seems to be out; a refusal (4xx) shows that it is not. */
-export function hasFailed(reply: UpstreamReply): boolean {
+/**
+ * What a call says of UponAI's health.
+ *
+ * - `answered`: UponAI works; a refusal (4xx) and an unusable answer show that as well;
+ * - `failed`: it was reached, or may have been, and failed: 5xx, no answer in time, a lost connection;
+ * - `not_reached`: no connection was made, or none in time.
+ */
+export type CallHealth = "answered" | "failed" | "not_reached";
+
+export function judgeHealth(reply: UpstreamReply): CallHealth {
   switch (reply.kind) {
     case "not_sent":
-    case "lost":
+      return "not_reached";
     case "timeout":
-      return true;
+      return reply.sent ? "failed" : "not_reached";
+    case "lost":
+      return "failed";
     case "unusable":
-      return false;
+      return "answered";
     case "answer":
-      return reply.status >= 500;
+      return reply.status >= 500 ? "failed" : "answered";
   }
 }
 

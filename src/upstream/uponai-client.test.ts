@@ -5,8 +5,8 @@ import type { ChatId, WorkspaceId } from "../branded.ts";
 import type { ProblemCode } from "../problem.ts";
 import type { Fate } from "./classify-reply.ts";
 import type { UpstreamReply, UpstreamRequest } from "./transport.ts";
-import { createCircuitBreaker } from "./circuit-breaker.ts";
-import { createUponaiClient, type UponaiClient, type UpstreamAccount } from "./uponai-client.ts";
+import { createCircuits, type UpstreamAccount } from "./circuits.ts";
+import { createUponaiClient, type UponaiClient } from "./uponai-client.ts";
 
 const NOW_MS = Date.parse("2026-04-20T12:00:00Z");
 const CHAT = "chat-1" as ChatId;
@@ -44,7 +44,7 @@ beforeEach(() => {
     },
     clock,
     TIMEOUT_MS,
-    createCircuitBreaker(clock),
+    createCircuits(clock, { log: () => undefined }),
   );
 });
 

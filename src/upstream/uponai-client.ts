@@ -3,10 +3,10 @@
  * Requests are built from nothing; no header or byte of the browser's gets here but what it says
  * itself and the two ids that tie log lines together. It knows no session and no limit.
  */
-import type { ChatId, WorkspaceId } from "../branded.ts";
+import type { ChatId } from "../branded.ts";
 import type { Clock } from "../clock.ts";
-import type { CircuitBreaker } from "./circuit-breaker.ts";
-import { classifyReply, type Failure, hasFailed } from "./classify-reply.ts";
+import type { Circuits, UpstreamAccount } from "./circuits.ts";
+import { classifyReply, type Failure, judgeHealth } from "./classify-reply.ts";
 import {
   parseChat,
   parseCompletion,
@@ -15,12 +15,6 @@ import {
 } from "./message-schema.ts";
 import { createTokenRing, type TokenRing } from "./token-ring.ts";
 import type { UpstreamTransport } from "./transport.ts";
-
-/** Whom a call is for. */
-export interface UpstreamAccount {
-  readonly id: WorkspaceId;
-  readonly apiTokens: readonly [string, ...string[]];
-}
 
 /** What ties a call to the request that caused it. */
 export interface TraceIds {
@@ -89,7 +83,7 @@ export interface Look {
   readonly timeoutMsMax: number;
   /**
    * One of many in a search for a lost answer: its failure says no more than the first one did, and
-   * one lost message must not open the circuit for everyone.
+   * one lost message must not open the circuit.
    */
   readonly repeated: boolean;
 }
@@ -105,15 +99,12 @@ interface Call<Answer> {
   readonly read: (status: number, body: string) => { readonly answer: Answer } | undefined;
 }
 
-/**
- * @param timeoutMs longest time for a call, with its retries
- * @param circuit of the one origin that `transport` reaches
- */
+/** @param timeoutMs longest time for a call, with its retries */
 export function createUponaiClient(
   transport: UpstreamTransport,
   clock: Clock,
   timeoutMs: number,
-  circuit: CircuitBreaker,
+  circuits: Circuits,
 ): UponaiClient {
   // By account, not by workspace: two accounts can reach one workspace with tokens of their own.
   const rings = new WeakMap<UpstreamAccount, TokenRing>();
@@ -131,8 +122,8 @@ export function createUponaiClient(
     trace: TraceIds,
     { method, path, body, timeoutMs: callMs, repeated = false, read }: Call<Answer>,
   ): Promise<CallOutcome<Answer>> => {
-    const pass = circuit.enter();
-    if (pass.kind === "open") {
+    const pass = circuits.enter(account);
+    if ("retryAfterSeconds" in pass) {
       const { retryAfterSeconds } = pass;
       const nothing: CallRecord = { status: undefined, ms: 0, retries: 0 };
       return {
@@ -168,8 +159,7 @@ export function createUponaiClient(
       }
     }
     // The call as a whole counts, not each of its tries.
-    const failed = hasFailed(reply);
-    if (!(failed && repeated && pass.kind === "closed")) circuit.record(pass, failed);
+    pass.record(judgeHealth(reply), !repeated);
     const record: CallRecord = {
       status: reply.kind === "answer" ? reply.status : undefined,
       ms: clock.monotonicMs() - startedMs,

@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 
 import type { Fault } from "../../src/emulator/faults.ts";
 import { findFreePort } from "../support/ports.ts";
-import { type Fixture, readCode, type Runtime, startFixture } from "./runtime.ts";
+import { type Fixture, readCode, type Runtime, startFixture, TIGHT } from "./runtime.ts";
 
 interface Case {
   readonly name: string;
@@ -84,6 +84,22 @@ export function describeUpstream(use: () => Fixture, runtime: Runtime): void {
         messages: [{ role: "assistant", content: "You said: hi" }],
       });
     });
+  });
+
+  test("a workspace whose messages UponAI answers with 500 shuts out no other workspace", async () => {
+    const fixture = await startFixture(runtime);
+    try {
+      const { send, createChat, emulator } = fixture;
+      const [failing, chatId] = [createChat(), createChat(TIGHT)];
+      emulator.addFault(status(500), { chatId: failing, times: 10 });
+      for (let count = 0; count < 10; count += 1) {
+        expect(await readCode(await send({ chatId: failing }))).toBe("upstream_error");
+      }
+      expect(await readCode(await send({ chatId: failing }))).toBe("upstream_unavailable");
+      expect((await send({ chatId, claims: { workspace: "tight" } })).status).toBe(201);
+    } finally {
+      await fixture.stop();
+    }
   });
 
   test("a port where nobody listens is unreachable where that can be told, else of unknown outcome", async () => {

@@ -89,6 +89,48 @@ describe("opens", () => {
   });
 });
 
+async function sendAs(workspace: string, chatId: string): Promise<unknown> {
+  const answer = await it.send({ sub: workspace, claims: { workspace }, chatId });
+  return answer.status === 201 ? undefined : (await readProblem(answer))["code"];
+}
+
+describe("of one workspace", () => {
+  const WORKSPACES = JSON.stringify({ a: 1, b: 2, c: { id: 1, apiToken: "other-canary-token" } });
+  const failTimes = async (workspace: string, times: number, failure: UpstreamReply) => {
+    reply = failure;
+    for (let count = 0; count < times; count += 1) {
+      await sendAs(workspace, `${workspace}-${count}`);
+    }
+  };
+
+  beforeEach(async () => {
+    it = await createTestApp({
+      environment: { WORKSPACES, LIMIT_SESSION: "off", LIMIT_IP: "off" },
+      upstream: () => reply,
+    });
+  });
+
+  test.each<[string, UpstreamReply]>([
+    ["500", status(500)],
+    ["time-outs", { kind: "timeout", sent: true }],
+    ["lost connections", { kind: "lost" }],
+  ])("%s of its own messages refuse no other workspace", async (_name, failure) => {
+    await failTimes("a", 30, failure);
+    expect(await sendAs("a", "chat-a")).toBe("upstream_unavailable");
+    reply = HEALTHY;
+    expect(await sendAs("b", "chat-b")).toBeUndefined();
+    // The same workspace by another token is another account.
+    expect(await sendAs("c", "chat-c")).toBeUndefined();
+    expect(await sendAs("a", "chat-a")).toBe("upstream_unavailable");
+  });
+
+  test("is of all when UponAI cannot be reached", async () => {
+    await failTimes("a", 10, { kind: "not_sent", reason: "connect" });
+    reply = HEALTHY;
+    expect(await sendAs("b", "chat-b")).toBe("upstream_unavailable");
+  });
+});
+
 describe("while it is open", () => {
   beforeEach(async () => {
     reply = status(500);

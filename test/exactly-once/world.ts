@@ -136,7 +136,7 @@ function describeServices(): Partial<Services> {
     },
     createId: () => here().createId(),
     // What it keeps back never leaves, and proves nothing.
-    circuit: { enter: () => ({ kind: "closed" }), record: () => undefined, state: "closed" },
+    circuits: { enter: () => ({ record: () => undefined }), state: "closed" },
     pause: async (ms) => {
       const { instance } = caller();
       await here().waitMs(ms);

@@ -37,8 +37,8 @@ function circuitLines(): unknown[] {
     .map(({ level, msg }) => [level, msg]);
 }
 
-const OPENED = ["error", "UponAI keeps failing and is left alone"];
-const CLOSED_AGAIN = ["info", "UponAI answers again"];
+const OPENED = ["error", "UponAI keeps failing: calls of this workspace are refused for now"];
+const CLOSED_AGAIN = ["info", "UponAI answers this workspace again"];
 
 test("ten resets open the circuit; five seconds later one probe closes it; gauge and log say so", async () => {
   expect(await readCircuit()).toBe(CLOSED);

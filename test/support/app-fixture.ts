@@ -10,7 +10,7 @@ import { noMetrics } from "../../src/metrics.ts";
 import { createHashing } from "../../src/platform/hashing.ts";
 import type { Services } from "../../src/services.ts";
 import { createSecretKeySource } from "../../src/session/key-source.ts";
-import { createReportedCircuit } from "../../src/upstream/reported-circuit.ts";
+import { createCircuits } from "../../src/upstream/circuits.ts";
 import type { UpstreamReply, UpstreamRequest } from "../../src/upstream/transport.ts";
 import { mintToken, sessionEnvironment, sessionSecret } from "./session-tokens.ts";
 import { createMovableClock, type MovableClock } from "./state-fixtures.ts";
@@ -109,7 +109,7 @@ export async function createTestApp(options: TestAppOptions = {}): Promise<TestA
     createId: () => `id-${(ids += 1)}`,
     log,
     metrics: noMetrics,
-    circuit: createReportedCircuit(clock, log, noMetrics),
+    circuits: createCircuits(clock, log),
     state,
     transport: async (request) => {
       sent.push(request);

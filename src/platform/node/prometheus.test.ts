@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 
 import { createLoadGate } from "../../load-gate.ts";
+import type { CircuitState } from "../../metrics.ts";
 import { createPrometheusMetrics } from "./prometheus.ts";
 
 function create() {
@@ -80,14 +81,15 @@ test("recoveries and replays are counted, and there from the start", async () =>
   expect(await read("bff_replays_total")).toBe(1);
 });
 
-test("the circuit is closed until something else is said", async () => {
+test("the state of the circuits is read at each scrape, and closed until there are any", async () => {
   const { metrics, read } = create();
   expect(await read("bff_circuit_state")).toBe(0);
-  metrics.setCircuit("open");
+  const circuits: { state: CircuitState } = { state: "open" };
+  metrics.watchCircuits(circuits);
   expect(await read("bff_circuit_state")).toBe(2);
-  metrics.setCircuit("half_open");
+  circuits.state = "half_open";
   expect(await read("bff_circuit_state")).toBe(1);
-  metrics.setCircuit("closed");
+  circuits.state = "closed";
   expect(await read("bff_circuit_state")).toBe(0);
 });
 

@@ -91,10 +91,13 @@ export function createPrometheusMetrics(gate: LoadGate): PrometheusMetrics {
     help: "Stored answers given again.",
     registers,
   });
-  const circuit = new Gauge({
+  let watched: { readonly state: CircuitState } = { state: "closed" };
+  // Read with each scrape: an open circuit becomes half open by time alone.
+  const circuit: Gauge = new Gauge({
     name: "bff_circuit_state",
-    help: "The circuit to UponAI: 0 closed, 1 half open, 2 open.",
+    help: "The worst of all circuits to UponAI: 0 closed, 1 half open, 2 open.",
     registers,
+    collect: () => circuit.set(CIRCUIT_VALUES[watched.state]),
   });
   const inFlight: Gauge = new Gauge({
     name: "bff_in_flight",
@@ -117,7 +120,9 @@ export function createPrometheusMetrics(gate: LoadGate): PrometheusMetrics {
       for (const policy of facts.violatedPolicies ?? []) limited.inc({ policy });
     },
     countStateTrip: (operation, ms) => stateSeconds.observe({ operation }, ms / 1_000),
-    setCircuit: (state) => circuit.set(CIRCUIT_VALUES[state]),
+    watchCircuits(circuits) {
+      watched = circuits;
+    },
     render: () => registry.metrics(),
     contentType: registry.contentType,
   };

@@ -20,7 +20,7 @@ import {
 } from "../../session/key-source.ts";
 import { createRemoteKeySource } from "../../session/remote-keys.ts";
 import { traceTransport } from "../../tracing.ts";
-import { createReportedCircuit } from "../../upstream/reported-circuit.ts";
+import { createCircuits } from "../../upstream/circuits.ts";
 import { createHashing } from "../hashing.ts";
 import { systemClock } from "../clock.ts";
 import { createAdminFetch } from "./admin.ts";
@@ -63,6 +63,8 @@ export async function createNodeService(config: Config, log: Logger): Promise<No
   if (tracing === "not installed") return { kind: "problem", problem: NO_TRACING };
   const upstream = createNodeUpstream(config.upstream);
   const { state, close: closeState } = await createState(config, log, prometheus);
+  const circuits = createCircuits(systemClock, log);
+  metrics.watchCircuits(circuits);
   const services: Services = {
     clock: systemClock,
     hashing: createHashing(config),
@@ -70,7 +72,7 @@ export async function createNodeService(config: Config, log: Logger): Promise<No
     createId: randomUUID,
     log,
     metrics,
-    circuit: createReportedCircuit(systemClock, log, metrics),
+    circuits,
     state,
     tracing,
     transport:

@@ -18,7 +18,7 @@ import {
 import { createRemoteKeySource } from "../../session/remote-keys.ts";
 import { noMetrics } from "../../metrics.ts";
 import { systemClock } from "../clock.ts";
-import { createReportedCircuit } from "../../upstream/reported-circuit.ts";
+import { createCircuits } from "../../upstream/circuits.ts";
 import { createHashing } from "../hashing.ts";
 import { createWorkerGate } from "./load-gate.ts";
 import { createWorkerLog } from "./log.ts";
@@ -63,7 +63,7 @@ export async function createWorkerService(bindings: WorkerBindings): Promise<App
     createId: () => crypto.randomUUID(),
     log,
     metrics: noMetrics,
-    circuit: createReportedCircuit(systemClock, log, noMetrics),
+    circuits: createCircuits(systemClock, log),
     state,
     transport: createWorkerUpstream(config.upstream),
     keys,

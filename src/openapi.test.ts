@@ -58,6 +58,13 @@ describe("the description", () => {
     expect(document.info).toMatchObject({ title: manifest.name, version: manifest.version });
   });
 
+  test("describes message_rejected for sending alone", () => {
+    const rejecting = operations.filter(({ responses }) =>
+      Object.values(responses).some(({ description }) => description.includes("message_rejected")),
+    );
+    expect(rejecting.map(({ operationId }) => operationId)).toEqual(["sendMessage"]);
+  });
+
   test("names each route, and each operation by an id of its own", () => {
     expect(Object.keys(document.paths)).toEqual(
       expect.arrayContaining(["/chat/{chatId}/send", "/healthz", "/readyz", "/openapi.json"]),

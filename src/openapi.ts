@@ -51,16 +51,15 @@ function without(...left: readonly ProblemCode[]): readonly ProblemCode[] {
 }
 
 /** What only a message with words of its own can be answered. */
-const MESSAGE_ONLY = ["chat_busy", "request_in_progress", "idempotency_key_reused"] as const;
+const MESSAGE_ONLY = [
+  "chat_busy",
+  "request_in_progress",
+  "idempotency_key_reused",
+  "message_rejected",
+] as const;
 
 const START_PROBLEMS: readonly ProblemCode[] = [
-  ...without(
-    "chat_busy",
-    "request_in_progress",
-    "idempotency_key_reused",
-    "chat_not_found",
-    "chat_ended",
-  ),
+  ...without(...MESSAGE_ONLY, "chat_not_found", "chat_ended"),
   "not_found",
 ];
 const READ_PROBLEMS = without(...MESSAGE_ONLY, "unsupported_media_type", "outcome_unknown");

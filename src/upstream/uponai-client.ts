@@ -5,6 +5,7 @@
  */
 import type { ChatId } from "../branded.ts";
 import type { Clock } from "../clock.ts";
+import type { ProblemCode } from "../problem.ts";
 import type { Circuits, UpstreamAccount } from "./circuits.ts";
 import { classifyReply, type Failure, judgeHealth } from "./classify-reply.ts";
 import {
@@ -192,11 +193,9 @@ export function createUponaiClient(
         timeoutMs,
         read: (status, body) => (isSuccess(status) ? wrap(parseChat(body)) : undefined),
       });
-      // There is no chat yet that could be missing or over: the configured agent is.
-      const misleading =
-        outcome.kind === "failed" &&
-        (outcome.code === "chat_not_found" || outcome.code === "chat_ended");
-      return misleading ? { ...outcome, code: "upstream_error" } : outcome;
+      // There is no chat yet that could be missing or over, and no message that could be changed: the
+      // configured agent is what UponAI refuses.
+      return asUpstreamError(outcome, "chat_not_found", "chat_ended", "message_rejected");
     },
     async getChat(account, chatId, trace, look) {
       const outcome = await call<UpstreamChat>(account, trace, {
@@ -211,18 +210,29 @@ export function createUponaiClient(
         },
       });
       // Nothing was to be taken: that a read was lost is a failure like any other.
-      const lost = outcome.kind === "failed" && outcome.code === "outcome_unknown";
-      return lost ? { ...outcome, code: "upstream_error" } : outcome;
+      return asUpstreamError(outcome, "outcome_unknown", "message_rejected");
     },
-    endChat: (account, chatId, trace) =>
-      call(account, trace, {
+    async endChat(account, chatId, trace) {
+      const outcome = await call(account, trace, {
         method: "POST",
         path: `/api/chats/${chatId}/end`,
         body: { workspaceId: account.id },
         timeoutMs,
         read: (status) => (status === 200 || status === 204 ? { answer: undefined } : undefined),
-      }),
+      });
+      return asUpstreamError(outcome, "message_rejected");
+    },
   };
+}
+
+/** The outcome with `upstream_error` in place of codes that say nothing true of this operation. */
+function asUpstreamError<Answer>(
+  outcome: CallOutcome<Answer>,
+  ...misleading: readonly ProblemCode[]
+): CallOutcome<Answer> {
+  return outcome.kind === "failed" && misleading.includes(outcome.code)
+    ? { ...outcome, code: "upstream_error" }
+    : outcome;
 }
 
 function isSuccess(status: number): boolean {

@@ -27,7 +27,7 @@ export const COOKIE_NAME = "__Host-uponai_session";
 /** Workspaces by claim: `acme` at the defaults, `tight` with few messages, `staffed` with an agent. */
 export const ACME = 42;
 export const TIGHT = 43;
-const STAFFED = 44;
+export const STAFFED = 44;
 
 export interface Fixture {
   readonly emulator: RunningEmulator;

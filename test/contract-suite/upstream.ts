@@ -3,7 +3,15 @@ import { describe, expect, test } from "vitest";
 
 import type { Fault } from "../../src/emulator/faults.ts";
 import { findFreePort } from "../support/ports.ts";
-import { type Fixture, readCode, type Runtime, startFixture, TIGHT } from "./runtime.ts";
+import {
+  bearer,
+  type Fixture,
+  readCode,
+  type Runtime,
+  STAFFED,
+  startFixture,
+  TIGHT,
+} from "./runtime.ts";
 
 interface Case {
   readonly name: string;
@@ -85,6 +93,29 @@ export function describeUpstream(use: () => Fixture, runtime: Runtime): void {
       });
     });
   });
+
+  test.each([400, 422])(
+    "a %i on a read, an end or a start is UponAI's failure, and no message that was rejected",
+    async (refused) => {
+      const { ask, createChat, emulator } = use();
+      const staffed = {
+        headers: await bearer({ workspace: "staffed", sub: `rejected ${refused}` }),
+      };
+      const chatId = createChat(STAFFED);
+      const told = async (operation: "get" | "end" | "create", path: string, method?: string) => {
+        emulator.addFault(status(refused), {
+          operation,
+          ...(operation !== "create" && { chatId }),
+        });
+        const answer = await ask(path, { ...staffed, ...(method !== undefined && { method }) });
+        return [answer.status, await readCode(answer)];
+      };
+      expect(await told("get", `/chat/${chatId}`)).toEqual([502, "upstream_error"]);
+      expect((await ask(`/chat/${chatId}`, staffed)).status).toBe(200);
+      expect(await told("end", `/chat/${chatId}/end`, "POST")).toEqual([502, "upstream_error"]);
+      expect(await told("create", "/chat", "POST")).toEqual([502, "upstream_error"]);
+    },
+  );
 
   test("a workspace whose messages UponAI answers with 500 shuts out no other workspace", async () => {
     const fixture = await startFixture(runtime);

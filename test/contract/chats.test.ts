@@ -623,8 +623,8 @@ describe("what fails upstream", () => {
   const valid = { chatId: "chat-1", messages: [] };
 
   const table: [string, ReturnType<typeof replyWith>, Partial<Record<RouteName, Told>>][] = [
-    ["400", replyWith(400), same(rejected)],
-    ["422", replyWith(422), same(rejected)],
+    ["400", replyWith(400), { ...same(failed), send: rejected }],
+    ["422", replyWith(422), { ...same(failed), send: rejected }],
     ["401", replyWith(401), same(authFailed)],
     ["403", replyWith(403), same(authFailed)],
     ["404", replyWith(404), { ...same(absent), start: failed }],

@@ -60,6 +60,54 @@ describe("a status", () => {
   });
 });
 
+describe("a page of a proxy on the way", () => {
+  const typed = (status: number, contentType: string | undefined, retryAfter?: string) => {
+    const reply: UpstreamReply = { kind: "answer", status, retryAfter, contentType, body: "" };
+    const { code, fate } = classifyReply(reply, NOW_MS);
+    return `${code} ${fate}`;
+  };
+  const PAGES = [
+    "text/html",
+    "text/html; charset=utf-8",
+    "TEXT/HTML;charset=UTF-8",
+    " text/html , application/json",
+    "application/xhtml+xml",
+    "application/xml",
+    "application/octet-stream",
+    "json",
+    "application/jsonp",
+    "text/html+json/application/json ",
+  ];
+  const OWN = [
+    undefined,
+    "",
+    ";charset=utf-8",
+    "application/json",
+    "Application/JSON; charset=utf-8",
+    "application/problem+json",
+    "text/json",
+    "text/plain; charset=utf-8",
+  ];
+
+  test.each([400, 401, 403, 404, 405, 409, 410, 413, 418, 422, 499])(
+    "with status %i is malformed and of unknown outcome, and no refusal of UponAI's",
+    (status) => {
+      for (const type of PAGES) expect(typed(status, type)).toBe("upstream_malformed unknown");
+      for (const type of OWN) expect(typed(status, type)).toBe(typed(status, undefined));
+      expect(typed(status, undefined)).not.toContain("malformed");
+    },
+  );
+
+  test("with 429 means that it is too much all the same: nobody passes on what he limits", () => {
+    for (const type of PAGES) expect(typed(429, type)).toBe("upstream_busy not_taken");
+  });
+
+  test("with 503 and Retry-After may come after UponAI took the request", () => {
+    for (const type of PAGES) expect(typed(503, type, "5")).toBe("upstream_error unknown");
+    for (const type of OWN) expect(typed(503, type, "5")).toBe("upstream_busy not_taken");
+  });
+});
+
 describe("a wait", () => {
   test.each([
     ["0", 1],

@@ -1,6 +1,7 @@
 /**
- * Owns what a reply of UponAI's means: which problem it is to the client, and whether the request
- * can have had its effect. UponAI documents no error bodies, so the status alone decides.
+ * What a reply of UponAI's means: which problem it is to the client, and whether the request can have
+ * had its effect. UponAI documents no error bodies, so the status decides, and the media type tells
+ * UponAI's own refusals from the pages of proxies on the way.
  */
 import type { ProblemCode } from "../problem.ts";
 import type { UpstreamReply } from "./transport.ts";
@@ -36,7 +37,11 @@ export function classifyReply(reply: UpstreamReply, nowMs: number): Failure {
     case "unusable":
       return { code: "upstream_malformed", fate: "unknown" };
     case "answer":
-      return classifyStatus(reply.status, parseRetryAfter(reply.retryAfter, nowMs));
+      return classifyStatus(
+        reply.status,
+        parseRetryAfter(reply.retryAfter, nowMs),
+        canBeUponai(reply.contentType),
+      );
   }
 }
 
@@ -64,16 +69,37 @@ export function judgeHealth(reply: UpstreamReply): CallHealth {
   }
 }
 
-function classifyStatus(status: number, retryAfterSeconds: number | undefined): Failure {
-  if (status === 429 || (status === 503 && retryAfterSeconds !== undefined)) {
-    const seconds = retryAfterSeconds ?? 1;
-    return { code: "upstream_busy", fate: "not_taken", retryAfterSeconds: seconds };
+/**
+ * Whether an answer of this media type can be UponAI's own. UponAI speaks JSON, and a server in front
+ * of it may refuse in plain text or without a body; HTML, XML and others are pages of a proxy, a
+ * firewall or a portal. Parameters do not matter.
+ */
+export function canBeUponai(contentType: string | undefined): boolean {
+  const type = contentType?.split(/[;,]/, 1)[0]?.trim().toLowerCase() ?? "";
+  return type === "" || type === "text/plain" || /^(?:application|text)\/(?:.*\+)?json$/.test(type);
+}
+
+function classifyStatus(
+  status: number,
+  retryAfterSeconds: number | undefined,
+  own: boolean,
+): Failure {
+  // Any server that limits calls does so before it passes them on.
+  if (status === 429) {
+    return { code: "upstream_busy", fate: "not_taken", retryAfterSeconds: retryAfterSeconds ?? 1 };
   }
+  // Not so a page of a proxy: Varnish answers 503 with `Retry-After` also when UponAI took the
+  // request and did not answer in time.
+  if (status === 503 && retryAfterSeconds !== undefined && own) {
+    return { code: "upstream_busy", fate: "not_taken", retryAfterSeconds };
+  }
+  if (status >= 500) return { code: "upstream_error", fate: "unknown" };
+  if (status < 400 || !own) return { code: "upstream_malformed", fate: "unknown" };
   if (status === 401 || status === 403) return { code: "upstream_auth_failed", fate: "not_taken" };
   if (status === 404) return { code: "chat_not_found", fate: "not_taken" };
   if (status === 400 || status === 422) return { code: "message_rejected", fate: "refused" };
   if (status === 409 || status === 410) return { code: "chat_ended", fate: "refused" };
-  return { code: status >= 400 ? "upstream_error" : "upstream_malformed", fate: "unknown" };
+  return { code: "upstream_error", fate: "unknown" };
 }
 
 // RFC 9110 section 5.6.7: the one form that is sent, and two that a recipient must read as well.

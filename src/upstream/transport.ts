@@ -19,6 +19,8 @@ export type UpstreamReply =
       readonly status: number;
       /** The `Retry-After` header as it came. */
       readonly retryAfter: string | undefined;
+      /** The `Content-Type` header as it came; absent or undefined where there was none. */
+      readonly contentType?: string | undefined;
       /** The whole body, decoded; empty for any status but 200 and 201, whose bodies say nothing. */
       readonly body: string;
     }
@@ -28,7 +30,10 @@ export type UpstreamReply =
   | { readonly kind: "lost" }
   /** Over the time limit; `sent` tells whether anything was written before. */
   | { readonly kind: "timeout"; readonly sent: boolean }
-  /** The answer is larger than allowed, or its encoding is broken. */
+  /**
+   * The answer is larger than allowed, its encoding is broken or unknown, it is no HTTP, it switches
+   * protocols (101), or there are too many interim ones before it.
+   */
   | { readonly kind: "unusable" };
 
 /** Never throws for what the network does. Redirects come back as answers; they are not followed. */

@@ -278,6 +278,12 @@ describe("several tokens", () => {
     expect(tokensSent()).toEqual(["Bearer new"]);
   });
 
+  test("a 401 that is a proxy's page tries no other, and moves on to none", async () => {
+    await complete([{ ...reply(401), contentType: "text/html" } as UpstreamReply], ROTATING);
+    await complete([OK], ROTATING);
+    expect(tokensSent()).toEqual(["Bearer new", "Bearer new"]);
+  });
+
   test("one workspace's refusal moves no other workspace on", async () => {
     const other: UpstreamAccount = { id: 45 as WorkspaceId, apiTokens: ["new", "old"] };
     await complete([reply(401), OK], ROTATING);

@@ -7,7 +7,7 @@ import type { ChatId } from "../branded.ts";
 import type { Clock } from "../clock.ts";
 import type { ProblemCode } from "../problem.ts";
 import type { Circuits, UpstreamAccount } from "./circuits.ts";
-import { classifyReply, type Failure, judgeHealth } from "./classify-reply.ts";
+import { canBeUponai, classifyReply, type Failure, judgeHealth } from "./classify-reply.ts";
 import {
   parseChat,
   parseCompletion,
@@ -97,7 +97,11 @@ interface Call<Answer> {
   /** Whether a failure of it says nothing of the upstream that is not known already. */
   readonly repeated?: boolean;
   /** What a successful reply says; undefined when it is malformed or no success at all. */
-  readonly read: (status: number, body: string) => { readonly answer: Answer } | undefined;
+  readonly read: (
+    status: number,
+    body: string,
+    contentType: string | undefined,
+  ) => { readonly answer: Answer } | undefined;
 }
 
 /** @param timeoutMs longest time for a call, with its retries */
@@ -151,7 +155,8 @@ export function createUponaiClient(
       retries += 1;
       reply = await send(token);
     }
-    if (reply.kind === "answer" && reply.status === 401) {
+    // A proxy's page says nothing of the token.
+    if (reply.kind === "answer" && reply.status === 401 && canBeUponai(reply.contentType)) {
       const other = ring.next(token);
       if (other !== undefined) {
         token = other;
@@ -166,7 +171,8 @@ export function createUponaiClient(
       ms: clock.monotonicMs() - startedMs,
       retries,
     };
-    const success = reply.kind === "answer" ? read(reply.status, reply.body) : undefined;
+    const success =
+      reply.kind === "answer" ? read(reply.status, reply.body, reply.contentType) : undefined;
     if (success !== undefined) return { kind: "answered", answer: success.answer, call: record };
     return { kind: "failed", ...classifyReply(reply, clock.epochMs()), call: record };
   };
@@ -218,7 +224,11 @@ export function createUponaiClient(
         path: `/api/chats/${chatId}/end`,
         body: { workspaceId: account.id },
         timeoutMs,
-        read: (status) => (status === 200 || status === 204 ? { answer: undefined } : undefined),
+        // Its body is not read, so a portal's page of status 200 must not pass for it.
+        read: (status, _body, contentType) =>
+          status === 204 || (status === 200 && canBeUponai(contentType))
+            ? { answer: undefined }
+            : undefined,
       });
       return asUpstreamError(outcome, "message_rejected");
     },

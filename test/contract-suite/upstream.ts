@@ -40,6 +40,18 @@ const cases: readonly Case[] = [
     code: "upstream_busy",
     retryAfter: "7",
   },
+  ...[400, 401, 403, 404, 409, 422].map((code): Case => ({
+    name: `${code} as a page of a proxy`,
+    fault: { kind: "status", status: code, contentType: "text/html", body: "<h1>fault</h1>" },
+    status: 502,
+    code: "upstream_malformed",
+  })),
+  {
+    name: "503 with Retry-After as a page of a proxy",
+    fault: { kind: "status", status: 503, contentType: "text/html", retryAfter: "5" },
+    status: 502,
+    code: "upstream_error",
+  },
   { name: "500", fault: status(500), status: 502, code: "upstream_error" },
   { name: "503", fault: status(503), status: 502, code: "upstream_error" },
   { name: "202", fault: status(202), status: 502, code: "upstream_malformed" },
@@ -116,6 +128,16 @@ export function describeUpstream(use: () => Fixture, runtime: Runtime): void {
       expect(await told("create", "/chat", "POST")).toEqual([502, "upstream_error"]);
     },
   );
+
+  test("a page of a portal does not pass for the end of a chat", async () => {
+    const { ask, createChat, emulator } = use();
+    const chatId = createChat();
+    const headers = await bearer({ sub: "portal" });
+    emulator.addFault({ kind: "status", status: 200, contentType: "text/html" }, { chatId });
+    const answer = await ask(`/chat/${chatId}/end`, { method: "POST", headers });
+    expect([answer.status, await readCode(answer)]).toEqual([502, "upstream_malformed"]);
+    expect((await ask(`/chat/${chatId}/end`, { method: "POST", headers })).status).toBe(204);
+  });
 
   test("a workspace whose messages UponAI answers with 500 shuts out no other workspace", async () => {
     const fixture = await startFixture(runtime);

@@ -2,6 +2,7 @@
 import type { Config } from "../../config/config.ts";
 import { systemClock } from "../../platform/clock.ts";
 import { createNodeUpstream } from "../../platform/node/upstream.ts";
+import { canBeUponai } from "../../upstream/classify-reply.ts";
 import type { UpstreamReply, UpstreamTransport } from "../../upstream/transport.ts";
 import type { Finding } from "./finding.ts";
 
@@ -63,7 +64,7 @@ async function checkToken(transport: UpstreamTransport, { token, name }: Token):
   if (status === 200) {
     return { check: name, status: "ok", detail: `UponAI takes it, in ${ms} ms` };
   }
-  if (status === 401 || status === 403) {
+  if ((status === 401 || status === 403) && canBeUponai(reply.contentType)) {
     return {
       check: name,
       status: "fail",

@@ -67,6 +67,7 @@ class ExchangeHandler implements Dispatcher.DispatchHandler {
   #resolved = false;
   #status = 0;
   #retryAfter: string | undefined;
+  #contentType: string | undefined;
   #encoding: string | undefined;
   #size = 0;
   readonly #chunks: Buffer[] = [];
@@ -95,6 +96,7 @@ class ExchangeHandler implements Dispatcher.DispatchHandler {
   ): void {
     this.#status = status;
     this.#retryAfter = readHeader(headers["retry-after"]);
+    this.#contentType = readHeader(headers["content-type"]);
     this.#encoding = readHeader(headers["content-encoding"]);
     // Bodies of other statuses are never looked at, only read off so that the socket can be reused.
     if (status !== 200 && status !== 201) this.#finish(this.#answer(""));
@@ -141,7 +143,13 @@ class ExchangeHandler implements Dispatcher.DispatchHandler {
   }
 
   #answer(body: string): UpstreamReply {
-    return { kind: "answer", status: this.#status, retryAfter: this.#retryAfter, body };
+    return {
+      kind: "answer",
+      status: this.#status,
+      retryAfter: this.#retryAfter,
+      contentType: this.#contentType,
+      body,
+    };
   }
 
   #expire(): void {

@@ -48,14 +48,15 @@ async function exchange(
     });
     const { status } = response;
     const retryAfter = response.headers.get("retry-after") ?? undefined;
+    const contentType = response.headers.get("content-type") ?? undefined;
     if (status === 200 || status === 201) {
       const text = await readAnswer(response.body, answerBytesMax);
       return text === undefined
         ? { kind: "unusable" }
-        : { kind: "answer", status, retryAfter, body: text };
+        : { kind: "answer", status, retryAfter, contentType, body: text };
     }
     void response.body?.cancel().catch(() => undefined);
-    return { kind: "answer", status, retryAfter, body: "" };
+    return { kind: "answer", status, retryAfter, contentType, body: "" };
   } catch {
     return { kind: "lost" };
   }

@@ -19,6 +19,8 @@ export interface Runtime {
   addressHeaders(address: string): Record<string, string>;
   /** Whether it can tell that a request to UponAI never left; see docs/workers.md. */
   readonly tellsUnsent: boolean;
+  /** Whether it skips an interim answer 100 that nobody asked for. */
+  readonly skipsContinue: boolean;
 }
 
 export const UPSTREAM_TOKEN = "upstream-canary-token";

@@ -1,8 +1,9 @@
 /** What UponAI and the way there can do to a message, and what its sender is told. */
-import { describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
 import type { Fault } from "../../src/emulator/faults.ts";
 import { findFreePort } from "../support/ports.ts";
+import { ANSWER, type RawUpstream, startRawUpstream } from "../support/raw-upstream.ts";
 import {
   bearer,
   type Fixture,
@@ -75,6 +76,10 @@ const cases: readonly Case[] = [
   },
 ];
 
+function interim(status: number, headers = ""): string {
+  return `HTTP/1.1 ${status} Wait\r\n${headers}\r\n`;
+}
+
 export function describeUpstream(use: () => Fixture, runtime: Runtime): void {
   describe("UponAI answers", () => {
     test.each(cases)("$name", async ({ name, fault, status: expected, code, retryAfter }) => {
@@ -128,6 +133,77 @@ export function describeUpstream(use: () => Fixture, runtime: Runtime): void {
       expect(await told("create", "/chat", "POST")).toEqual([502, "upstream_error"]);
     },
   );
+
+  describe("UponAI answers, byte by byte,", () => {
+    let upstream: RawUpstream;
+    let fixture: Fixture;
+    beforeAll(async () => {
+      upstream = await startRawUpstream();
+      fixture = await startFixture(runtime, { UPONAI_BASE_URL: upstream.url });
+    });
+    afterAll(async () => {
+      await fixture.stop();
+      await upstream.close();
+    });
+    let chats = 0;
+    const sendOnce = async (...pieces: readonly string[]): Promise<[number, unknown]> => {
+      upstream.answer(...pieces);
+      const before = upstream.requests();
+      chats += 1;
+      const answer = await fixture.send({ sub: `raw-${chats}`, chatId: `raw-${chats}` });
+      expect(upstream.requests()).toBe(before + 1);
+      return [answer.status, answer.status === 201 ? await answer.json() : await readCode(answer)];
+    };
+    const answered = [201, { messages: [{ role: "assistant", content: "Hi" }] }];
+
+    test.each([
+      ["102", [interim(102)]],
+      ["103 and more of them", [interim(103) + interim(103), interim(104)]],
+      ["103 at once with the answer", [interim(103, "Link: </x>; rel=preload\r\n") + ANSWER]],
+      ["twenty of them", [interim(102).repeat(20)]],
+    ])("%s before the answer: the answer counts", async (_name, pieces) => {
+      const whole = pieces.some((piece) => piece.endsWith(ANSWER)) ? pieces : [...pieces, ANSWER];
+      expect(await sendOnce(...whole)).toEqual(answered);
+      // The connection is as good as before.
+      expect(await sendOnce(ANSWER)).toEqual(answered);
+    });
+
+    test.each([
+      ["101", ""],
+      ["101 to another protocol", "Upgrade: websocket\r\nConnection: Upgrade\r\n"],
+    ])("%s: malformed", async (_name, headers) => {
+      expect(await sendOnce(interim(101, headers), ANSWER)).toEqual([502, "upstream_malformed"]);
+      expect(await sendOnce(ANSWER)).toEqual(answered);
+    });
+
+    test("100, which nobody asked for: answered, or of unknown outcome, and not sent again", async () => {
+      const [status] = await sendOnce(interim(100), ANSWER);
+      // undici breaks the connection. That the message was not taken must not be said then.
+      expect(status).toBe(runtime.skipsContinue ? 201 : 502);
+      expect(await sendOnce(ANSWER)).toEqual(answered);
+    });
+
+    test("an interim answer and then the end: of unknown outcome", async () => {
+      upstream.endings.end = true;
+      expect(await sendOnce(interim(102))).toEqual([504, "outcome_unknown"]);
+      upstream.endings.end = false;
+    });
+
+    test.each(["none", "", "identity", "IDENTITY", "utf-8"])(
+      "with Content-Encoding %j and not encoded: read",
+      async (coding) => {
+        const headed = ANSWER.replace("\r\n", `\r\nContent-Encoding: ${coding}\r\n`);
+        expect(await sendOnce(headed)).toEqual(answered);
+      },
+    );
+
+    test("with a byte order mark: read", async () => {
+      const body = '\ufeff{"messages":[]}';
+      const length = Buffer.byteLength(body);
+      const head = `HTTP/1.1 201 Created\r\nContent-Length: ${length}\r\n\r\n`;
+      expect(await sendOnce(head, body)).toEqual([201, { messages: [] }]);
+    });
+  });
 
   test("a page of a portal does not pass for the end of a chat", async () => {
     const { ask, createChat, emulator } = use();

@@ -13,6 +13,7 @@ const node: Runtime = {
   },
   addressHeaders: (address) => ({ "X-Forwarded-For": address }),
   tellsUnsent: true,
+  skipsContinue: false,
 };
 
 describe("Node with its own memory", () => {

@@ -170,35 +170,41 @@ test("a token that is being rotated out gives way to the next, which is remember
   }
 });
 
-test.each([
+test.each<[string, string, boolean?]>([
   ["no HTTP", "SSH-2.0-OpenSSH_9.9\r\n"],
   [
     "headers without end",
     `HTTP/1.1 201 Created\r\n${`X-Long: ${"a".repeat(4_000)}\r\n`.repeat(8)}`,
   ],
+  ["interim answers without end", "HTTP/1.1 102 Processing\r\n\r\n".repeat(1_000)],
+  ["half a status line", "HTTP/1.1 20", true],
   ["chunks that are none", "HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"],
-])("an upstream that speaks %s is upstream_malformed, asked once", async (_name, bytes) => {
-  let asked = 0;
-  const server = createServer((socket) => {
-    socket.on("error", () => undefined);
-    socket.once("data", () => {
-      asked += 1;
-      socket.write(bytes);
+])(
+  "an upstream that speaks %s is upstream_malformed, asked once",
+  async (_name, bytes, ends = false) => {
+    let asked = 0;
+    const server = createServer((socket) => {
+      socket.on("error", () => undefined);
+      socket.once("data", () => {
+        asked += 1;
+        socket.write(bytes);
+        if (ends) socket.end();
+      });
     });
-  });
-  const port = await findFreePort();
-  server.listen(port, "127.0.0.1");
-  const strange = await startTestBff(`http://127.0.0.1:${port}`);
-  try {
-    const answer = await sendMessage(strange.url, "hi");
-    expect(answer.status).toBe(502);
-    expect(await readCode(answer)).toBe("upstream_malformed");
-    expect(asked).toBe(1);
-  } finally {
-    await strange.stop();
-    server.close();
-  }
-});
+    const port = await findFreePort();
+    server.listen(port, "127.0.0.1");
+    const strange = await startTestBff(`http://127.0.0.1:${port}`);
+    try {
+      const answer = await sendMessage(strange.url, "hi");
+      expect(answer.status).toBe(502);
+      expect(await readCode(answer)).toBe("upstream_malformed");
+      expect(asked).toBe(1);
+    } finally {
+      await strange.stop();
+      server.close();
+    }
+  },
+);
 
 test("a port where nobody listens is upstream_unreachable, tried twice", async () => {
   const alone = await startTestBff(`http://127.0.0.1:${await findFreePort()}`);

@@ -10,6 +10,7 @@ const workers: Runtime = {
   start: startWorker,
   addressHeaders: (address) => ({ "CF-Connecting-IP": address }),
   tellsUnsent: false,
+  skipsContinue: true,
 };
 
 describe("Workers with Durable Objects", () => {

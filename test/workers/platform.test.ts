@@ -23,6 +23,7 @@ const workers: Runtime = {
   start: startWorker,
   addressHeaders: (address) => ({ "CF-Connecting-IP": address }),
   tellsUnsent: false,
+  skipsContinue: true,
 };
 
 const ends: (() => unknown)[] = [];

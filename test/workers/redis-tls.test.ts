@@ -44,6 +44,7 @@ async function start(host: string, authority?: string) {
     start: (environment: Record<string, string>) => startWorker(environment, authority),
     addressHeaders: (address: string) => ({ "CF-Connecting-IP": address }),
     tellsUnsent: false,
+    skipsContinue: true,
   };
   const REDIS_URL = `rediss://:canary-password@${host}:${port}`;
   const fixture = await startFixture(worker, { REDIS_URL });

@@ -49,6 +49,9 @@ export function createNodeUpstream(options: NodeUpstreamOptions): NodeUpstream {
   };
 }
 
+/** Most interim responses (1xx) before an answer; real servers send one or two. */
+const INTERIMS_MAX = 20;
+
 function buildDispatch({
   method,
   path,
@@ -65,10 +68,13 @@ class ExchangeHandler implements Dispatcher.DispatchHandler {
   readonly #timer: NodeJS.Timeout;
   #controller: Dispatcher.DispatchController | undefined;
   #resolved = false;
+  /** Whether a response has begun to arrive whose status is not known yet. */
+  #responding = false;
+  #interims = 0;
   #status = 0;
   #retryAfter: string | undefined;
   #contentType: string | undefined;
-  #encoding: string | undefined;
+  #coding: string | undefined;
   #size = 0;
   readonly #chunks: Buffer[] = [];
 
@@ -89,15 +95,29 @@ class ExchangeHandler implements Dispatcher.DispatchHandler {
     if (this.#resolved) controller.abort(new Error("given up"));
   }
 
+  onResponseStarted(): void {
+    this.#responding = true;
+  }
+
+  /** Called for every interim response (1xx) as well, before the final one. */
   onResponseStart(
-    _controller: Dispatcher.DispatchController,
+    controller: Dispatcher.DispatchController,
     status: number,
     headers: Record<string, string | string[] | undefined>,
   ): void {
+    this.#responding = false;
+    if (status < 200) {
+      this.#interims += 1;
+      // RFC 9110 section 15.2: interim responses are skipped. Nobody asked for another protocol (101).
+      if (status !== 101 && this.#interims <= INTERIMS_MAX) return;
+      this.#finish({ kind: "unusable" });
+      controller.abort(new Error("no final answer"));
+      return;
+    }
     this.#status = status;
     this.#retryAfter = readHeader(headers["retry-after"]);
     this.#contentType = readHeader(headers["content-type"]);
-    this.#encoding = readHeader(headers["content-encoding"]);
+    this.#coding = readHeader(headers["content-encoding"]);
     // Bodies of other statuses are never looked at, only read off so that the socket can be reused.
     if (status !== 200 && status !== 201) this.#finish(this.#answer(""));
   }
@@ -116,14 +136,17 @@ class ExchangeHandler implements Dispatcher.DispatchHandler {
     clearTimeout(this.#timer);
     if (this.#resolved) return;
     const bytes = this.#chunks.length === 1 ? this.#chunks[0] : Buffer.concat(this.#chunks);
-    const encoding = this.#encoding?.toLowerCase() ?? "identity";
-    if (bytes === undefined || encoding === "identity") {
-      this.#finish(this.#answer(bytes?.toString("utf8") ?? ""));
+    const coding = this.#coding?.trim().toLowerCase();
+    // Not asked for, and not named where there is none; but some servers do either.
+    if (bytes !== undefined && isKnownCoding(coding)) {
+      void decode(bytes, coding, this.#options.answerBytesMax).then((decoded) =>
+        this.#finish(decoded === undefined ? { kind: "unusable" } : this.#answer(decoded)),
+      );
       return;
     }
-    void decode(bytes, encoding, this.#options.answerBytesMax).then((decoded) =>
-      this.#finish(decoded === undefined ? { kind: "unusable" } : this.#answer(decoded)),
-    );
+    // Under any other name ("identity", "none", none at all) it is read as it came: what is encoded
+    // all the same is no JSON. `fetch` on Workers does likewise.
+    this.#finish(this.#answer(bytes === undefined ? "" : readText(bytes)));
   }
 
   onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
@@ -137,8 +160,12 @@ class ExchangeHandler implements Dispatcher.DispatchHandler {
       const reason = code === "UND_ERR_CONNECT_TIMEOUT" ? "connect_timeout" : "connect";
       return { kind: "not_sent", reason };
     }
-    // What came back was not HTTP.
-    const malformed = error.name === "HTTPParserError" || code === "UND_ERR_HEADERS_OVERFLOW";
+    // What came back was not HTTP, or was cut off before its status, or is what undici breaks the
+    // connection for without a word of its own: a 100 that was not asked for, and a 101.
+    const malformed =
+      error.name === "HTTPParserError" ||
+      code === "UND_ERR_HEADERS_OVERFLOW" ||
+      (code === "UND_ERR_SOCKET" && this.#responding);
     return malformed ? { kind: "unusable" } : { kind: "lost" };
   }
 
@@ -168,22 +195,32 @@ function readHeader(value: string | string[] | undefined): string | undefined {
   return typeof value === "string" ? value : value?.[0];
 }
 
+/** Without the byte order mark, which `JSON.parse` refuses and `TextDecoder` drops. */
+function readText(bytes: Buffer): string {
+  const text = bytes.toString("utf8");
+  return text.charCodeAt(0) === 0xfeff ? text.slice(1) : text;
+}
+
 const decoders = {
   gzip: promisify(gunzip),
+  "x-gzip": promisify(gunzip),
   deflate: promisify(inflate),
   br: promisify(brotliDecompress),
 } as const;
 
-/** Decodes an answer that is encoded although none was asked for, bounded as it unfolds. */
+function isKnownCoding(coding: string | undefined): coding is keyof typeof decoders {
+  return coding !== undefined && Object.hasOwn(decoders, coding);
+}
+
+/** Decodes an answer, bounded as it unfolds; undefined when it is broken or too large. */
 async function decode(
   bytes: Uint8Array,
-  encoding: string,
+  coding: keyof typeof decoders,
   bytesMax: number,
 ): Promise<string | undefined> {
-  if (encoding !== "gzip" && encoding !== "deflate" && encoding !== "br") return undefined;
   try {
-    const decoded: Buffer = await decoders[encoding](bytes, { maxOutputLength: bytesMax });
-    return decoded.toString("utf8");
+    const decoded: Buffer = await decoders[coding](bytes, { maxOutputLength: bytesMax });
+    return readText(decoded);
   } catch {
     return undefined;
   }

@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, test } from "vitest";
 
 import type { WorkspaceId } from "../branded.ts";
-import type { UpstreamAccount } from "../upstream/uponai-client.ts";
+import type { UpstreamAccount } from "../upstream/circuits.ts";
 import { createNotFoundDelay, type NotFoundDelay } from "./not-found-delay.ts";
 
 const ACME: UpstreamAccount = { id: 42 as WorkspaceId, apiTokens: ["acme"] };

@@ -3,7 +3,7 @@
  * and a quick refusal would tell that the chat exists. So it is delayed by the time that the calls of
  * this very request would have taken.
  */
-import type { UpstreamAccount } from "../upstream/uponai-client.ts";
+import type { UpstreamAccount } from "../upstream/circuits.ts";
 
 /**
  * A call that a request makes into a chat that UponAI does not have. `look` reads the chat before the

@@ -26,13 +26,12 @@ export interface SessionRouteParts {
 
 /** `POST /session`: a cookie for a bearer token. */
 export async function exchangeSession(
-  parts: SessionRouteParts,
+  parts: SessionRouteParts & { readonly cookies: SessionCookies },
   exchange: Exchange,
   session: Session,
   workspace: Workspace,
 ): Promise<Response> {
   const { state, cookies } = parts;
-  if (cookies === undefined) throw new Problem("not_found");
   await requireLive(state, session, workspace.id);
   const sealed = await cookies.seal(session);
   if (sealed.kind === "expired") throw new Problem("session_expired");

@@ -1,0 +1,253 @@
+/**
+ * The checks that a request passes before its handler runs, in their order. Each guard proves
+ * something about the request or throws the problem that answers it; then nothing later runs.
+ */
+import { resolveClientAddress } from "./admission/client-address.ts";
+import { compilePolicy } from "./admission/limit-policy.ts";
+import { describeRefusal, renderLimitHeaders } from "./admission/rate-limit-headers.ts";
+import type { ChatId } from "./branded.ts";
+import { parseChatId, readRawChatId } from "./chat/chat-id.ts";
+import type { Caller, ChatCaller } from "./chat/chat-parts.ts";
+import { parseIdempotencyKey } from "./chat/idempotency-key.ts";
+import type { Config } from "./config/config.ts";
+import type { Exchange } from "./exchange.ts";
+import { isTrustedSource } from "./http/cross-site.ts";
+import { isPlainJson } from "./http/media-type.ts";
+import { createSlowBodyGate } from "./http/slow-body-gate.ts";
+import { Problem } from "./problem.ts";
+import type { Services } from "./services.ts";
+import type { Authenticator } from "./session/authenticate.ts";
+import type { Session } from "./session/session.ts";
+import { createWorkspaceResolver, type Workspace } from "./workspace.ts";
+
+/** A body that takes longer than this to arrive is refused, in milliseconds. */
+const BODY_TIMEOUT_MS = 10_000;
+/** Most slow bodies under way from one client address, and for one subject of a workspace. */
+const SLOW_BODIES_PER_ADDRESS_MAX = 100;
+const SLOW_BODIES_PER_SUBJECT_MAX = 20;
+
+/** Methods that a browser which sends neither `Sec-Fetch-Site` nor `Origin` may use with a cookie. */
+const READING_METHODS: ReadonlySet<string> = new Set(["GET", "HEAD"]);
+
+/** A body as it was read; its schema is checked by the handler. */
+export interface WithBody {
+  readonly bytes: Uint8Array;
+}
+
+/** One guard for each kind of route. @throws Problem for every refusal */
+export interface Guards {
+  /** A session, whether its workspace is listed or not. */
+  session(exchange: Exchange): Promise<{ session: Session; workspace: Workspace | undefined }>;
+  /** A session with its workspace. */
+  caller(exchange: Exchange): Promise<Caller>;
+  /** The same, proven by a bearer token: a cookie does not count. */
+  bearer(exchange: Exchange): Promise<Caller>;
+  /** A caller and a chat id. Whether the chat is the caller's is decided by admission. */
+  chat(exchange: Exchange): Promise<ChatCaller>;
+  /** A caller whose workspace has an agent; the body may be absent. */
+  start(exchange: Exchange): Promise<Caller & WithBody>;
+  /** A chat; the body may be absent. */
+  end(exchange: Exchange): Promise<ChatCaller & WithBody>;
+  /** A chat, a body, and the key as the client sent it; undefined where it sent none. */
+  message(
+    exchange: Exchange,
+  ): Promise<ChatCaller & WithBody & { readonly idempotencyKey: string | undefined }>;
+}
+
+export function createGuards(
+  config: Config,
+  services: Services,
+  authenticator: Authenticator,
+): Guards {
+  const { clock, gate, source, state } = services;
+  const resolveWorkspace = createWorkspaceResolver(config.workspaces);
+  const authFailurePolicy = compilePolicy("auth-failures", config.authFailureLimit);
+  const slowBodies = createSlowBodyGate(clock, BODY_TIMEOUT_MS);
+
+  function resolveAddress({ request, env }: Exchange): string {
+    const forwardedFor = request.headers.get("x-forwarded-for");
+    return resolveClientAddress(source.peerAddress(env), forwardedFor, config.trustedProxies);
+  }
+
+  /**
+   * The only way to a session. The guard against other sites is in here, so that every route that
+   * acts for a session has it.
+   *
+   * @param cookie the `Cookie` header, or null where cookies do not count
+   */
+  async function requireSession(
+    exchange: Exchange,
+    addressKey: string,
+    cookie: string | null,
+  ): Promise<Session> {
+    const authorization = exchange.request.headers.get("authorization");
+    const result = await authenticator.authenticate(authorization, cookie);
+    switch (result.kind) {
+      case "session":
+        exchange.subjectHash = result.session.subjectHash;
+        requireTrustedSource(exchange, result.session);
+        return result.session;
+      case "missing":
+        throw new Problem("session_missing");
+      case "unavailable":
+        throw new Problem("auth_unavailable");
+      case "refused":
+        // An expired session was valid once: it is no sign of guessing.
+        if (result.code === "session_invalid") await countAuthFailure(addressKey);
+        throw new Problem(result.code);
+    }
+  }
+
+  /**
+   * Refuses a cookie that another site's page made the browser send. Reads are guarded too: a first
+   * use claims the chat and spends limits, so that an image on a sibling subdomain could do harm.
+   */
+  function requireTrustedSource(
+    { request: { method, headers } }: Exchange,
+    session: Session,
+  ): void {
+    // Only the page that has a bearer token can add it.
+    if (session.via === "bearer") return;
+    const origin = {
+      secFetchSite: headers.get("sec-fetch-site"),
+      origin: headers.get("origin"),
+      host: headers.get("host"),
+    };
+    const isUnmarked = origin.secFetchSite === null && origin.origin === null;
+    if (isUnmarked && READING_METHODS.has(method)) return;
+    if (!isTrustedSource(origin, config)) throw new Problem("cross_site_request");
+  }
+
+  /** Slows down guessing. With the state out, the refusal stands as it is. */
+  async function countAuthFailure(addressKey: string): Promise<void> {
+    if (authFailurePolicy === undefined) return;
+    const outcome = await state.countAuthFailure(addressKey, authFailurePolicy);
+    if (outcome.kind !== "limited") return;
+    const headers = renderLimitHeaders(outcome.limits);
+    throw new Problem("rate_limited", { ...describeRefusal(outcome.limits), headers });
+  }
+
+  async function requireCaller(exchange: Exchange, cookie: string | null): Promise<Caller> {
+    // First: once a client has hung up, its connection has no address any more.
+    const addressKey = resolveAddress(exchange);
+    const session = await requireSession(exchange, addressKey, cookie);
+    const workspace = resolveWorkspace(session);
+    if (workspace === undefined) throw new Problem("workspace_unmapped");
+    exchange.workspace = workspace.id;
+    return { session, workspace, addressKey };
+  }
+
+  /** Reads the body within its bounds; the request holds no place among `MAX_IN_FLIGHT` meanwhile. */
+  async function readBody(
+    { request, env }: Exchange,
+    { session, workspace, addressKey }: Caller,
+  ): Promise<Uint8Array> {
+    if (readDeclaredLength(request.headers) > config.bodyBytesMax) {
+      throw new Problem("content_too_large");
+    }
+    gate.requireRoom();
+    const holders = [
+      { key: `address ${addressKey}`, bodiesMax: SLOW_BODIES_PER_ADDRESS_MAX },
+      {
+        key: `subject ${workspace.id} ${session.subjectKey}`,
+        bodiesMax: SLOW_BODIES_PER_SUBJECT_MAX,
+      },
+    ];
+    const body = await source.readBody(request, env, {
+      bytesMax: config.bodyBytesMax,
+      timeoutMs: BODY_TIMEOUT_MS,
+      enterSlow: () => slowBodies.enter(holders),
+    });
+    switch (body.kind) {
+      case "read":
+        return body.bytes;
+      case "too_large":
+        throw new Problem("content_too_large");
+      case "too_slow":
+        throw new Problem("request_timeout");
+      case "too_many_slow":
+        throw new Problem("overloaded", { detail: SLOW_BODIES_DETAIL });
+      case "aborted":
+        throw new Problem("invalid_request");
+    }
+  }
+
+  /** Reads a body that may be absent; where there is one, it must be JSON. */
+  async function readOptionalBody(exchange: Exchange, caller: Caller): Promise<Uint8Array> {
+    const { headers } = exchange.request;
+    // Chunks without a type may still turn out to be empty.
+    const isTyped = headers.has("transfer-encoding") && headers.has("content-type");
+    if (isTyped || readDeclaredLength(headers) > 0) requireJson(exchange);
+    const bytes = await readBody(exchange, caller);
+    if (bytes.byteLength > 0) requireJson(exchange);
+    return bytes;
+  }
+
+  const guards: Guards = {
+    async session(exchange) {
+      const session = await requireSession(exchange, resolveAddress(exchange), cookieOf(exchange));
+      const workspace = resolveWorkspace(session);
+      if (workspace !== undefined) exchange.workspace = workspace.id;
+      return { session, workspace };
+    },
+    caller: (exchange) => requireCaller(exchange, cookieOf(exchange)),
+    bearer: (exchange) => requireCaller(exchange, null),
+    async chat(exchange) {
+      const caller = await guards.caller(exchange);
+      return { ...caller, chatId: requireChatId(exchange) };
+    },
+    async start(exchange) {
+      const caller = await guards.caller(exchange);
+      if (caller.workspace.agentId === undefined) throw new Problem("not_found");
+      return { ...caller, bytes: await readOptionalBody(exchange, caller) };
+    },
+    async end(exchange) {
+      const caller = await guards.chat(exchange);
+      return { ...caller, bytes: await readOptionalBody(exchange, caller) };
+    },
+    async message(exchange) {
+      const caller = await guards.caller(exchange);
+      requireJson(exchange);
+      const chatId = requireChatId(exchange);
+      const idempotencyKey = requireIdempotencyKey(exchange);
+      const bytes = await readBody(exchange, caller);
+      return { ...caller, chatId, idempotencyKey, bytes };
+    },
+  };
+  return guards;
+}
+
+const CHAT_ID_DETAIL = "Use a chat id of 1 to 128 letters, digits, underscores and hyphens.";
+const IDEMPOTENCY_KEY_DETAIL =
+  "Use an Idempotency-Key of 1 to 255 visible ASCII characters, such as a UUID.";
+const SLOW_BODIES_DETAIL =
+  "Wait until your earlier requests have arrived in full, then try again: too many are being sent slowly.";
+
+function cookieOf({ request: { headers } }: Exchange): string | null {
+  return headers.get("cookie");
+}
+
+/** The length that a body announces, in bytes; NaN where it announces none. */
+function readDeclaredLength(headers: Headers): number {
+  const length = headers.get("content-length");
+  return length === null || !/^\d{1,15}$/.test(length) ? Number.NaN : Number(length);
+}
+
+function requireJson({ request: { headers } }: Exchange): void {
+  if (!isPlainJson(headers.get("content-type"), headers.get("content-encoding"))) {
+    throw new Problem("unsupported_media_type");
+  }
+}
+
+function requireChatId({ request: { url } }: Exchange): ChatId {
+  const chatId = parseChatId(readRawChatId(url));
+  if (chatId === undefined) throw new Problem("invalid_request", { detail: CHAT_ID_DETAIL });
+  return chatId;
+}
+
+/** @returns undefined where the client sent none */
+function requireIdempotencyKey({ request: { headers } }: Exchange): string | undefined {
+  const key = parseIdempotencyKey(headers.get("idempotency-key"));
+  if (key === null) throw new Problem("invalid_request", { detail: IDEMPOTENCY_KEY_DETAIL });
+  return key;
+}

@@ -14,7 +14,7 @@ import { startChat } from "./chat/start.ts";
 import { createStartSchema, parseStartBody } from "./chat/start-body.ts";
 import type { Config } from "./config/config.ts";
 import { answer, answerJson, createExchange, type Exchange, runExchange } from "./exchange.ts";
-import { createGuards } from "./guards.ts";
+import { createGuards, type Guard } from "./guards.ts";
 import { createCommonHeaders } from "./http/common-headers.ts";
 import { createPreflightHeaders } from "./http/cross-site.ts";
 import { hasDotSegments } from "./http/raw-path.ts";
@@ -93,7 +93,7 @@ export function createApp(config: Config, services: Services): App {
   const work = <Proof>(
     method: Method,
     pattern: string,
-    guard: (exchange: Exchange) => Promise<Proof>,
+    guard: Guard<Proof>,
     handle: (exchange: Exchange, proof: Proof) => Answering,
   ): Route => ({
     method,

@@ -34,24 +34,25 @@ export interface WithBody {
   readonly bytes: Uint8Array;
 }
 
-/** One guard for each kind of route. @throws Problem for every refusal */
+/** @throws Problem for every refusal */
+export type Guard<Proof> = (exchange: Exchange) => Promise<Proof>;
+
+/** One guard for each kind of route. */
 export interface Guards {
   /** A session, whether its workspace is listed or not. */
-  session(exchange: Exchange): Promise<{ session: Session; workspace: Workspace | undefined }>;
+  readonly session: Guard<{ session: Session; workspace: Workspace | undefined }>;
   /** A session with its workspace. */
-  caller(exchange: Exchange): Promise<Caller>;
+  readonly caller: Guard<Caller>;
   /** The same, proven by a bearer token: a cookie does not count. */
-  bearer(exchange: Exchange): Promise<Caller>;
+  readonly bearer: Guard<Caller>;
   /** A caller and a chat id. Whether the chat is the caller's is decided by admission. */
-  chat(exchange: Exchange): Promise<ChatCaller>;
+  readonly chat: Guard<ChatCaller>;
   /** A caller whose workspace has an agent; the body may be absent. */
-  start(exchange: Exchange): Promise<Caller & WithBody>;
+  readonly start: Guard<Caller & WithBody>;
   /** A chat; the body may be absent. */
-  end(exchange: Exchange): Promise<ChatCaller & WithBody>;
+  readonly end: Guard<ChatCaller & WithBody>;
   /** A chat, a body, and the key as the client sent it; undefined where it sent none. */
-  message(
-    exchange: Exchange,
-  ): Promise<ChatCaller & WithBody & { readonly idempotencyKey: string | undefined }>;
+  readonly message: Guard<ChatCaller & WithBody & { readonly idempotencyKey: string | undefined }>;
 }
 
 export function createGuards(

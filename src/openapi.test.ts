@@ -130,14 +130,15 @@ describe("sending a message", () => {
   });
 });
 
+const member = (names: readonly string[]) => ({
+  type: "object",
+  additionalProperties: false,
+  properties: Object.fromEntries(names.map((name) => [name, {}])),
+  description: expect.stringMatching(/4096 bytes .* 32 levels/),
+});
+
 describe("starting a chat", () => {
   test("names what this deployment lets a client choose, and the limits", () => {
-    const member = (names: readonly string[]) => ({
-      type: "object",
-      additionalProperties: false,
-      properties: Object.fromEntries(names.map((name) => [name, {}])),
-      description: expect.stringMatching(/4096 bytes .* 32 levels/),
-    });
     expect(document.paths["/chat"]?.post?.requestBody).toEqual({
       required: false,
       content: {

@@ -5,18 +5,27 @@ import { findInexactNumbers } from "./exact-numbers.ts";
 
 const isKept = (number: string) => findInexactNumbers(number).length === 0;
 
-/** A decimal number as whole digits and a power of ten, compared by BigInt: another way to the same. */
+function readDecimal(text: string) {
+  const [mantissa = "", exponent = "0"] = text.toLowerCase().split("e");
+  const [whole = "", fraction = ""] = mantissa.split(".");
+  return { digits: BigInt(whole + fraction), power: Number(exponent) - fraction.length };
+}
+
+/** Compares whole digits and powers of ten as BigInt: another way to the same. */
 function isSameDecimal(one: string, other: string): boolean {
-  const read = (text: string) => {
-    const [mantissa = "", exponent = "0"] = text.toLowerCase().split("e");
-    const [whole = "", fraction = ""] = mantissa.split(".");
-    return { digits: BigInt(whole + fraction), power: Number(exponent) - fraction.length };
-  };
-  const [a, b] = [read(one), read(other)];
+  const [a, b] = [readDecimal(one), readDecimal(other)];
   const least = Math.min(a.power, b.power);
   const scale = ({ digits, power }: typeof a) => digits * 10n ** BigInt(power - least);
   return scale(a) === scale(b);
 }
+
+const digits = (lengthMax: number) =>
+  fc
+    .array(fc.constantFrom("0", "0", "0", "1", "2", "4", "5", "7", "9", "9"), {
+      minLength: 1,
+      maxLength: lengthMax,
+    })
+    .map((list) => list.join(""));
 
 describe("a number is kept when it is written again as the same decimal number", () => {
   test.each([
@@ -69,10 +78,6 @@ describe("a number is kept when it is written again as the same decimal number",
   });
 
   test("whatever a client writes is judged as arithmetic with whole numbers judges it", () => {
-    const digits = (lengthMax: number) =>
-      fc
-        .array(fc.constantFrom(..."0001234567899"), { minLength: 1, maxLength: lengthMax })
-        .map((list) => list.join(""));
     const number = fc
       .tuple(
         fc.constantFrom("", "-"),

@@ -8,8 +8,8 @@ interface ReviverContext {
   readonly source?: string;
 }
 
-/** Stands for a number that is not kept. A class, so that no JSON value can be one. */
-class InexactNumber {}
+/** Stands for a number that is not kept. No JSON value is a symbol. */
+const INEXACT = Symbol("inexact number");
 
 /**
  * Paths to the numbers of a JSON text that change when they are parsed and written again.
@@ -21,13 +21,15 @@ class InexactNumber {}
  * @param text valid JSON, already known not to nest deeper than `JSON_DEPTH_MAX`: this recurses
  */
 export function findInexactNumbers(text: string): readonly (readonly string[])[] {
-  const revive = (_key: string, value: unknown, context?: ReviverContext): unknown =>
-    typeof value === "number" && !isKept(value, context?.source) ? new InexactNumber() : value;
-  return [...listInexact(JSON.parse(text, revive), [])];
+  return [...listInexact(JSON.parse(text, markInexact), [])];
+}
+
+function markInexact(_key: string, value: unknown, context?: ReviverContext): unknown {
+  return typeof value === "number" && !isKept(value, context?.source) ? INEXACT : value;
 }
 
 function* listInexact(value: unknown, path: readonly string[]): Generator<readonly string[]> {
-  if (value instanceof InexactNumber) yield path;
+  if (value === INEXACT) yield path;
   else if (typeof value === "object" && value !== null) {
     for (const [key, member] of Object.entries(value)) yield* listInexact(member, [...path, key]);
   }

@@ -71,8 +71,7 @@ export function createNotFoundDelay(): NotFoundDelay {
       const samples = samplesOf(account);
       let ms = samples.requests.get(calls.join())?.next();
       if (ms === undefined) {
-        ms = 0;
-        for (const _call of calls) ms += samples.calls.next() ?? FIRST_ESTIMATE_MS;
+        ms = calls.reduce((sum) => sum + (samples.calls.next() ?? FIRST_ESTIMATE_MS), 0);
       }
       return Math.min(ms, DELAY_MS_MAX);
     },

@@ -14,14 +14,6 @@ export interface Prepared extends Known {
   readonly unread?: true;
 }
 
-/** The message must not be sent. */
-export interface Stopped {
-  readonly kind: "stopped";
-  readonly sent: Sent;
-  /** The chat was started by another owner. */
-  readonly foreign: boolean;
-}
-
 /** Longest look at a chat before a message is sent into it, in milliseconds. */
 const PREPARE_MS_MAX = 5_000;
 
@@ -35,7 +27,7 @@ export async function prepareMessage(
   exchange: Exchange,
   message: ChatCaller & { readonly idempotencyKey: string | undefined },
   { ticket, renew }: { readonly ticket: Ticket; readonly renew: Renew },
-): Promise<Prepared | Stopped> {
+): Promise<Prepared | { readonly kind: "stopped"; readonly sent: Sent }> {
   const { workspace, chatId, idempotencyKey } = message;
   const { newlyClaimed, contested, mark } = ticket;
   const mustConfirm = newlyClaimed && workspace.agentId !== undefined;
@@ -53,13 +45,13 @@ export async function prepareMessage(
       return mustCount ? { ...unseen, unread: true } : unseen;
     }
     exchange.call = seen.call;
-    return { kind: "stopped", sent: notTaken(seen, { mark, claim: undefined }), foreign: false };
+    return { kind: "stopped", sent: notTaken(seen, { mark, claim: undefined }) };
   }
   const finding = confirmClaim(parts, message, ticket, seen.answer);
   if (!finding.allowed) {
     const foreign: Failure = { code: "chat_not_found", fate: "not_taken" };
     const sent = notTaken(foreign, { mark, claim: undefined });
-    return { kind: "stopped", sent, foreign: true };
+    return { kind: "stopped", sent: { ...sent, result: { ...sent.result, foreign: true } } };
   }
   const { claim } = finding;
   if (!mustCount) return { kind: "ready", mark, claim };

@@ -67,13 +67,9 @@ async function sendAdmitted(
 ): Promise<Response> {
   const startedMs = parts.clock.monotonicMs();
   const refusal = createRefusal(message, ticket, "send", startedMs);
-  let foreign = false;
   const { result, settled } = await whileLeased(parts, exchange, ticket, async (renew) => {
     const prepared = await prepareMessage(parts, exchange, message, { ticket, renew });
-    if (prepared.kind === "stopped") {
-      foreign = prepared.foreign;
-      return prepared.sent;
-    }
+    if (prepared.kind === "stopped") return prepared.sent;
     // A machine that stood still: others went on, and were told that this message is not known of.
     if (parts.clock.monotonicMs() - startedMs >= UNSENT_MS_MAX) {
       return notTaken({ code: "state_unavailable", fate: "not_taken" }, prepared);
@@ -81,7 +77,9 @@ async function sendAdmitted(
     return complete(parts, exchange, message, prepared);
   });
   if (result.kind === "problem" && result.code === "chat_not_found") {
-    throw foreign ? await refuseForeign(parts, refusal) : refuseAbsent(parts, refusal);
+    throw result.foreign === true
+      ? await refuseForeign(parts, refusal)
+      : refuseAbsent(parts, refusal);
   }
   return respond(exchange, result, settled);
 }

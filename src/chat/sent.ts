@@ -11,7 +11,12 @@ import type { Reply } from "./stored-answer.ts";
 
 /** What is to be answered, and how the request is settled. */
 export interface Sent {
-  readonly result: Reply & { readonly recovered?: true; readonly retryAfterSeconds?: number };
+  readonly result: Reply & {
+    readonly recovered?: true;
+    readonly retryAfterSeconds?: number;
+    /** The chat was started by another owner; the code is that of a chat that does not exist. */
+    readonly foreign?: true;
+  };
   readonly settlement: Settlement;
 }
 

@@ -56,14 +56,9 @@ export function parseStartBody(bytes: Uint8Array, schema: StartSchema): StartBod
 }
 
 function describeUnknown([member]: readonly PropertyKey[]): string {
-  switch (member) {
-    case "variables":
-      return "is not allowed: the operator lists the allowed names in CHAT_VARIABLES";
-    case "metadata":
-      return "is not allowed: the operator lists the allowed names in CHAT_METADATA";
-    default:
-      return "is not a member of this request";
-  }
+  if (member === undefined) return "is not a member of this request";
+  const list = member === "variables" ? "CHAT_VARIABLES" : "CHAT_METADATA";
+  return `is not allowed: the operator lists the allowed names in ${list}`;
 }
 
 /** Numbers would change silently on their way to UponAI; a client can send them as strings. */

@@ -75,6 +75,13 @@ async function expectNotFound(answer: Response): Promise<void> {
   expect((await readProblem(answer))["code"]).toBe("chat_not_found");
 }
 
+/** How long a refusal takes, in milliseconds. */
+async function timed(route: RouteName, chatId: string): Promise<number> {
+  const startedMs = it.clock.monotonicMs();
+  await expectNotFound(await use(it, route, { chatId }));
+  return it.clock.monotonicMs() - startedMs;
+}
+
 /** Calls that do something to a chat. */
 const effects = () => upstream.count("complete") + upstream.count("end");
 
@@ -231,12 +238,6 @@ describe("a chat of somebody else's and one that does not exist are told alike",
       return upstream.calls
         .slice(first)
         .map(({ operation }) => (isTimed(operation) ? CALL_MS[operation] : Number.NaN));
-    }
-
-    async function timed(route: RouteName, chatId: string): Promise<number> {
-      const startedMs = it.clock.monotonicMs();
-      await expectNotFound(await use(it, route, { chatId }));
-      return it.clock.monotonicMs() - startedMs;
     }
 
     test.each(worlds)("by $route, $mode, $agent", async ({ agent, mode, route }) => {

@@ -85,7 +85,7 @@ const catalogue = {
   content_too_large: {
     status: 413,
     title: "The request body is too large",
-    detail: "Send a shorter message.",
+    detail: "Send a smaller request body.",
   },
   unsupported_media_type: {
     status: 415,
@@ -170,7 +170,7 @@ const catalogue = {
   },
   outcome_unknown: {
     status: 504,
-    title: "It is not known whether the message arrived",
+    title: "It is not known whether the request took effect",
     detail:
       "Repeat the request with its Idempotency-Key to look again; without one, check the chat first.",
   },

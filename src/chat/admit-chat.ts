@@ -59,7 +59,7 @@ export async function admitToChat(
   const refusal: Refusal = { workspace, use, purpose, startedMs, unknown: true };
   // Without an agent this workspace has started no chats, and there is no stamp to look for.
   if (outcome.unowned && workspace.agentId !== undefined) {
-    const found = await findStamp(parts, exchange, caller);
+    const found = await findStamp(parts, exchange, caller, purpose);
     if (found === "own") {
       // Its limits are spent already.
       const again = await admit(parts, exchange, caller, use, []);
@@ -197,6 +197,7 @@ async function findStamp(
   parts: ChatParts,
   exchange: Exchange,
   caller: ChatCaller,
+  purpose: ChatPurpose,
 ): Promise<"own" | "other" | "absent"> {
   const { upstream, hashing, state } = parts;
   const { session, workspace, chatId } = caller;
@@ -205,7 +206,7 @@ async function findStamp(
   recordCall(parts, caller, outcome);
   if (outcome.kind === "failed") {
     if (outcome.code === "chat_not_found") return "absent";
-    throw describeFailure(outcome);
+    throw describeFailure(outcome, purpose === "send" ? "unsent" : purpose);
   }
   const { metadata, messages } = outcome.answer;
   const { subject, subjectKey } = session;

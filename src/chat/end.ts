@@ -39,7 +39,7 @@ export async function endChat(
       claim = finding.claim;
     } else if (seen.code !== "chat_not_found") {
       await settle(undefined);
-      throw describeFailure(seen);
+      throw describeFailure(seen, "end");
     }
   }
   const outcome = await upstream.endChat(workspace, chatId, traceOf(exchange));
@@ -48,6 +48,7 @@ export async function endChat(
   const absent = outcome.kind === "failed" && outcome.code === "chat_not_found";
   await settle(absent ? undefined : claim);
   if (absent) throw refuseAbsent(parts, refusal);
-  if (outcome.kind === "failed" && outcome.code !== "chat_ended") throw describeFailure(outcome);
+  if (outcome.kind === "failed" && outcome.code !== "chat_ended")
+    throw describeFailure(outcome, "end");
   return answer(exchange, 204, null);
 }

@@ -29,7 +29,7 @@ export async function readChat(
   if (outcome.kind === "failed") {
     await settleRead(parts, ticket, { fate: "not_taken", mark: undefined });
     if (outcome.code === "chat_not_found") throw refuseAbsent(parts, refusal);
-    throw describeFailure(outcome);
+    throw describeFailure(outcome, "read");
   }
   const finding = confirmClaim(parts, caller, ticket, outcome.answer);
   if (!finding.allowed) {

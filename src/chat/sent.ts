@@ -1,4 +1,4 @@
-/** Owns how sending ends: what is answered, and how the request is settled. */
+/** How sending ends: what is answered, and how the request is settled. */
 import type { Claim, Settlement, SettleOutcome } from "../admission/admission.ts";
 import type { TranscriptMark } from "../admission/transcript-mark.ts";
 import { answerJson, type Exchange } from "../exchange.ts";
@@ -14,6 +14,8 @@ export interface Sent {
   readonly result: Reply & {
     readonly recovered?: true;
     readonly retryAfterSeconds?: number;
+    /** The message was certainly not taken. */
+    readonly unsent?: true;
     /** The chat was started by another owner; the code is that of a chat that does not exist. */
     readonly foreign?: true;
   };
@@ -32,7 +34,7 @@ export function notTaken({ code, retryAfterSeconds }: Failure, { mark, claim }: 
   const absent = code === "chat_not_found";
   const wait = retryAfterSeconds === undefined ? {} : { retryAfterSeconds };
   return {
-    result: { kind: "problem", code, ...wait },
+    result: { kind: "problem", code, unsent: true, ...wait },
     settlement: { fate: "not_taken", mark, absent, claim: absent ? undefined : claim },
   };
 }
@@ -57,7 +59,9 @@ export function respond(
   result: Sent["result"],
   settled: SettleOutcome,
 ): Response {
-  if (result.kind === "problem") throw describeFailure(result);
+  if (result.kind === "problem") {
+    throw describeFailure(result, result.unsent === true ? "unsent" : "send");
+  }
   if (result.recovered !== true) return answerJson(exchange, 201, result.json);
   // Only the state knows whether another message with the same words was let in meanwhile, to which
   // this may be the answer. A lease that merely ran out is no such thing.

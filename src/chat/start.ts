@@ -34,7 +34,7 @@ export async function startChat(
   };
   const outcome = await upstream.createChat(workspace, seed, traceOf(exchange));
   exchange.call = outcome.call;
-  if (outcome.kind === "failed") throw describeFailure(outcome);
+  if (outcome.kind === "failed") throw describeFailure(outcome, "start");
   const chat = outcome.answer;
   const chatId = parseChatId(chat.chatId);
   if (chatId === undefined) throw new Problem("upstream_malformed");

@@ -264,19 +264,19 @@ describe("POST /chat", () => {
   });
 });
 
+/** Starts a chat with a token of these claims, or with the cookie that it was swapped for. */
+async function startAs(via: "bearer" | "cookie", claims: object, body: unknown = {}) {
+  const options = { claims: { ...claims }, headers: JSON_TYPE, body: JSON.stringify(body) };
+  if (via === "bearer") return it.ask("POST /chat", options);
+  const setCookie =
+    (await it.ask("POST /session", { claims: { ...claims } })).headers.get("set-cookie") ?? "";
+  const Cookie = setCookie.slice(0, setCookie.indexOf(";"));
+  const own = { Authorization: undefined, Cookie, "Sec-Fetch-Site": "same-origin" };
+  return it.ask("POST /chat", { ...options, headers: { ...JSON_TYPE, ...own } });
+}
+
 describe("the variables and metadata of POST /chat", () => {
   const COOKIE_KEYS = Buffer.alloc(32, 7).toString("base64url");
-
-  /** Starts a chat with a token of these claims, or with the cookie that it was swapped for. */
-  async function startAs(via: "bearer" | "cookie", claims: object, body: unknown = {}) {
-    const options = { claims: { ...claims }, headers: JSON_TYPE, body: JSON.stringify(body) };
-    if (via === "bearer") return it.ask("POST /chat", options);
-    const setCookie =
-      (await it.ask("POST /session", { claims: { ...claims } })).headers.get("set-cookie") ?? "";
-    const Cookie = setCookie.slice(0, setCookie.indexOf(";"));
-    const own = { Authorization: undefined, Cookie, "Sec-Fetch-Site": "same-origin" };
-    return it.ask("POST /chat", { ...options, headers: { ...JSON_TYPE, ...own } });
-  }
 
   test.each([
     ["variables", "CHAT_VARIABLES"],
@@ -611,6 +611,11 @@ function busy(retryAfter: string): Told {
   return [503, "upstream_busy", retryAfter];
 }
 
+const detailOf = async (answer: Response) => {
+  expect(answer.status).toBeGreaterThanOrEqual(500);
+  return String((await readProblem(answer))["detail"]);
+};
+
 describe("what fails upstream", () => {
   const rejected: Told = [422, "message_rejected"];
   const authFailed: Told = [502, "upstream_auth_failed"];
@@ -708,6 +713,77 @@ describe("what fails upstream", () => {
       expect(await code(answer)).toBe("upstream_error");
     },
   );
+
+  describe("tells what became of this very request", () => {
+    const UNSENT = /^(Try again|Report|Wait).*; the message was not sent\.$/;
+    const failures = [
+      replyWith(500),
+      replyWith(200, "[]"),
+      TIMEOUT,
+      LOST,
+      NOT_SENT,
+      replyWith(401),
+    ];
+
+    test.each(failures)("a read, an end and a start talk of no message (%j)", async (reply) => {
+      for (const name of ["read", "end", "start"] as const) {
+        // UponAI says nothing of an end but its status.
+        if (name === "end" && "body" in reply && reply.status === 200) continue;
+        await restart();
+        upstream.always(ROUTES[name].operation, reply);
+        const answer = await use(name);
+        const { title, detail } = await readProblem(answer);
+        expect(answer.status).toBeGreaterThanOrEqual(500);
+        expect(`${String(title)} ${String(detail)}`).not.toMatch(/message|sen[dt]/);
+      }
+    });
+
+    test("a read, an end and a start talk of no message while the circuit is open", async () => {
+      upstream.always("complete", LOST);
+      upstream.always("get", LOST);
+      for (let count = 0; count < 10; count += 1) await use("read", {}).catch(() => undefined);
+      for (const name of ["read", "end", "start"] as const) {
+        const problem = await readProblem(await use(name));
+        expect(problem["code"]).toBe("upstream_unavailable");
+        expect(problem["detail"]).not.toMatch(/message|sen[dt]/);
+      }
+    });
+
+    test.each(failures)(
+      "a look that fails before a message says that it was not sent (%j)",
+      async (reply) => {
+        for (const CHAT_ACCESS of ["first-use", "claim"]) {
+          await restart({ CHAT_ACCESS });
+          upstream.always("get", reply);
+          expect(await detailOf(await use("send"))).toMatch(UNSENT);
+          expect(upstream.count("complete")).toBe(0);
+          for (const name of ["read", "end"] as const) {
+            expect(await detailOf(await use(name))).not.toMatch(/message/);
+          }
+        }
+      },
+    );
+
+    test("a body that is too large is called a body", async () => {
+      for (const name of ["end", "start", "send"] as const) {
+        const body = `{"a":"${"x".repeat(40_000)}"}`;
+        const answer = await it.ask(ROUTES[name].target, { body, headers: JSON_TYPE });
+        expect(await readProblem(answer)).toMatchObject({
+          code: "content_too_large",
+          detail: "Send a smaller request body.",
+        });
+      }
+    });
+
+    test("a message that never left says so, and one that may have arrived does not", async () => {
+      upstream.next("complete", { kind: "timeout", sent: false });
+      expect(await detailOf(await use("send"))).toMatch(UNSENT);
+      for (const reply of [TIMEOUT, replyWith(500), replyWith(302)]) {
+        upstream.next("complete", reply);
+        expect(await detailOf(await use("send"))).toMatch(/^Check the chat before/);
+      }
+    });
+  });
 
   test("never shows what UponAI said", async () => {
     for (const name of ROUTE_NAMES) {

@@ -177,10 +177,19 @@ return now
 `,
 };
 
-/** KEYS: any. Writes for a second, as an admission would have to; returns now. */
+/**
+ * KEYS: any. Runs every command that the other scripts run, so that a user of Redis who lacks the
+ * right to one is found out before a message is half settled. `SET` comes first: once a script has
+ * written, Redis lets it go on even without memory. Leaves the key for a second; returns now.
+ */
 export const probeScript: RedisScript = {
   name: "bffProbe",
   lua: `${NOW}
+redis.call('SET', KEYS[1], '1', 'PX', 1000)
+redis.call('MGET', KEYS[1])
+redis.call('GET', KEYS[1])
+redis.call('PTTL', KEYS[1])
+redis.call('DEL', KEYS[1])
 redis.call('SET', KEYS[1], '1', 'PX', 1000)
 return now
 `,

@@ -72,7 +72,9 @@ export const revokeCommand: Command = {
       for (const workspaceId of workspaceIds) {
         const written = await state.cutOff({ workspaceId, subjectKey, forMs });
         if (written === "unavailable") {
-          throw new CommandError("Redis did not take the order; try again");
+          const reason = connection.lastFailure();
+          const why = reason === undefined ? "" : ` (${reason})`;
+          throw new CommandError(`Redis did not take the order${why}; try again`);
         }
       }
       const whose = subject === undefined ? "All sessions" : "The subject's sessions";

@@ -9,6 +9,7 @@ import type { RedisAddress } from "../../config/redis-url.ts";
 import { systemClock } from "../../platform/clock.ts";
 import { createNodeRedis } from "../../platform/node/redis.ts";
 import { createRedisClient } from "../../platform/node/redis-client.ts";
+import { readErrorCode } from "../../platform/redis-error-code.ts";
 import type { Finding } from "./finding.ts";
 import { describeSkew } from "./session-checks.ts";
 
@@ -27,6 +28,8 @@ const WHAT_TO_CHECK: { readonly [Kind in RedisAddress["kind"]]: string } = {
   cluster: `${CONNECTION_PARTS}; and that the Cluster is whole (redis-cli --cluster check)`,
 };
 const CLUSTER_SLOTS = 16_384;
+const GRANT =
+  "Grant the user of REDIS_URL the commands and the key pattern that docs/redis.md lists; ACL LOG names what was refused.";
 /** Past this share of its memory, a Redis that evicts nothing soon refuses writes. */
 const MEMORY_SHARE_MAX = 0.8;
 
@@ -45,7 +48,7 @@ export async function checkState({ state, chats }: Config): Promise<readonly Fin
           check: CHECK,
           status: "fail",
           detail: `Redis cannot be reached (${failure})`,
-          action: `Check REDIS_URL: ${WHAT_TO_CHECK[address.kind]}.`,
+          action: failure === "NOPERM" ? GRANT : `Check REDIS_URL: ${WHAT_TO_CHECK[address.kind]}.`,
         },
       ];
     }
@@ -73,10 +76,16 @@ async function probe(
   for (let round = 0; round < PROBES; round += 1) {
     const startedMs = systemClock.monotonicMs();
     if (!(await state.isReachable())) {
+      const reason = connection.lastFailure();
+      if (reason === "NOPERM") {
+        const detail = "Redis forbids its user a command or a key of the service (NOPERM)";
+        return { check: CHECK, status: "fail", detail, action: GRANT };
+      }
+      const why = reason === undefined ? "" : ` (${reason})`;
       return {
         check: CHECK,
         status: "fail",
-        detail: "Redis is there but runs no script that writes within REDIS_TIMEOUT",
+        detail: `Redis is there but runs no script that writes within REDIS_TIMEOUT${why}`,
         action:
           "Check that it is a primary with memory left, that its user may run scripts, and that it is near.",
       };
@@ -118,12 +127,12 @@ async function inspect(address: RedisAddress): Promise<readonly Finding[]> {
         ? [checkCluster(parseInfo(String(await redis.call("CLUSTER", "INFO"))))]
         : []),
     ];
-  } catch {
+  } catch (error) {
     return [
       {
         check: "state settings",
         status: "warn",
-        detail: "Redis does not tell its settings (INFO is refused)",
+        detail: `Redis does not tell its settings (INFO: ${readErrorCode(error)})`,
         action: "Make sure of maxmemory-policy noeviction and of persistence yourself.",
       },
     ];

@@ -252,11 +252,8 @@ test.each([
 );
 
 test("what a library writes to the console becomes a JSON line that quotes nothing of it", async () => {
-  const admin = new Redis(redis.url);
-  // Whoever may not ask for INFO: the client says so on the console, in plain text.
-  await admin.call("ACL", "SETUSER", "least", "on", ">pw", "~*", "+@all", "-info");
-  admin.disconnect();
-  const limited = await start(`redis://least:pw@127.0.0.1:${redis.port}`);
+  // A password that Redis does not ask for: the client says so on the console, in plain text.
+  const limited = await start(`redis://:needless-canary@127.0.0.1:${redis.port}`);
   try {
     expect((await sendMessage(limited.url, "hi")).status).toBe(201);
   } finally {
@@ -265,7 +262,7 @@ test("what a library writes to the console becomes a JSON line that quotes nothi
   // Each line was parsed as JSON on the way here.
   const written = limited.log().filter(({ msg }) => msg === "a library wrote to the console");
   expect(written).not.toEqual([]);
-  expect(limited.lines.join()).not.toContain("INFO");
+  expect(limited.lines.join()).not.toContain("password was supplied");
 });
 
 test("a database that Redis does not have is an outage, not another database", async () => {

@@ -16,6 +16,7 @@ import {
 } from "../contract-suite/runtime.ts";
 import { AUDIENCE, ISSUER } from "../support/session-tokens.ts";
 import { findFreePort } from "../support/ports.ts";
+import { readRules } from "../support/redis-rights.ts";
 import { startRedis } from "../support/redis-server.ts";
 import { startWorker } from "../support/worker-process.ts";
 
@@ -101,6 +102,37 @@ describe("Redis", () => {
       const told = () => service.lines().filter((line) => line.includes("state is unreachable"));
       await expect.poll(told, { timeout: 5_000 }).toHaveLength(1);
     }
+  });
+
+  test("that grants only what docs/redis.md lists serves; one that forbids a part is named NOPERM", async () => {
+    const redis = await startRedis();
+    ends.push(() => redis.kill());
+    const admin = new Redis(redis.port, "127.0.0.1");
+    const rules = readRules("bff");
+    const define = (user: string, granted: readonly string[]) =>
+      admin.call("ACL", "SETUSER", user, "on", ">user-canary", ...granted);
+    const urlOf = (user: string) => `redis://${user}:user-canary@127.0.0.1:${redis.port}`;
+    await define("full", rules);
+    const full = await start({ REDIS_URL: urlOf("full") });
+    expect((await full.send()).status).toBe(201);
+    expect((await full.ask("/readyz")).status).toBe(200);
+    const headers = await bearer({ sub: "leaver" });
+    expect((await full.ask("/session", { method: "DELETE", headers })).status).toBe(204);
+    expect(await readCode(await full.ask("/session", { headers }))).toBe("session_revoked");
+    expect(full.service.lines().join("\n")).not.toContain("state is unreachable");
+    expect(await admin.call("ACL", "LOG")).toEqual([]);
+
+    for (const missing of ["+evalsha", "+pttl", "~bff:*"]) {
+      const user = `lacks${missing.replaceAll(/\W/g, "-")}`;
+      await define(
+        user,
+        rules.filter((rule) => rule !== missing),
+      );
+      const { ask, service } = await start({ REDIS_URL: urlOf(user) });
+      expect(await readCode(await ask("/readyz"))).toBe("state_unavailable");
+      expect(service.lines().join("\n")).toContain("NOPERM");
+    }
+    admin.disconnect();
   });
 
   test("that is down is 503 and back as soon as it is", async () => {

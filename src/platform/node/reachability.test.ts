@@ -23,6 +23,21 @@ test("an outage is said once, with its first reason, and so is its end", () => {
   expect(lines).toEqual(["state is unreachable: closed", "state is reachable again"]);
 });
 
+test("a refusal after a lost connection is said too, once", () => {
+  const reachability = createReachability(clock, log, 0);
+  for (const reason of ["closed", "ECONNREFUSED"]) reachability.failed(reason);
+  for (const reason of ["NOPERM", "LOADING", "NOPERM"]) reachability.failed(reason, true);
+  reachability.failed("closed");
+  reachability.succeeded();
+  reachability.failed("NOPERM", true);
+  expect(lines).toEqual([
+    "state is unreachable: closed",
+    "state is unreachable: NOPERM",
+    "state is reachable again",
+    "state is unreachable: NOPERM",
+  ]);
+});
+
 test("without an outage nothing is said", () => {
   const reachability = createReachability(clock, log, 0);
   expect([reachability.succeeded(), reachability.succeeded()]).toEqual([false, false]);

@@ -1,9 +1,13 @@
-/** Owns what the log says of the state: each change once, not each of its thousand effects. */
+/** Tells the log of changes of the state: each one once, not each of its thousand effects. */
 import type { Clock } from "../../clock.ts";
 import type { Logger } from "../../logger.ts";
 
 export interface Reachability {
-  readonly failed: (reason: string) => void;
+  /**
+   * @param reason a word for it
+   * @param refused whether the state itself refuses, rather than that there is no connection to it
+   */
+  readonly failed: (reason: string, refused?: boolean) => void;
   /** Whether this success ends an outage. */
   readonly succeeded: () => boolean;
 }
@@ -16,11 +20,15 @@ export function createReachability(clock: Clock, log: Logger, quietMs: number): 
   /** Undefined until either was seen. */
   let reachable: boolean | undefined;
   let failedAtMs = 0;
+  let refusedBefore = false;
   return {
-    failed(reason) {
+    failed(reason, refused = false) {
       failedAtMs = clock.monotonicMs();
-      if (reachable !== false) log.log("error", "state is unreachable", { reason });
+      // A Redis that is back but refuses us is another fault than the outage it came out of.
+      const isNews = refused && !refusedBefore;
+      if (reachable !== false || isNews) log.log("error", "state is unreachable", { reason });
       reachable = false;
+      refusedBefore ||= refused;
     },
     succeeded() {
       if (reachable === true) return false;
@@ -28,6 +36,7 @@ export function createReachability(clock: Clock, log: Logger, quietMs: number): 
         if (clock.monotonicMs() - failedAtMs < quietMs) return false;
         log.log("info", "state is reachable again");
       }
+      refusedBefore = false;
       const ended = reachable === false;
       reachable = true;
       return ended;

@@ -2,24 +2,14 @@
  * Owns the client of each shape of Redis and its options, all under one rule: a command that may
  * have run is never run again, and one that cannot be sent at once is refused at once.
  */
-import { Cluster, Redis, type RedisOptions } from "ioredis";
+import { Cluster, Redis, ReplyError, type RedisOptions } from "ioredis";
 
 import type { RedisAddress, RedisNode } from "../../config/redis-url.ts";
+import { systemClock } from "../clock.ts";
 import { readErrorCode, UNREACHABLE } from "../redis-error-code.ts";
+import { backOff, createReconnects, type RedisEvents, watchRedis } from "./watch-redis.ts";
 
 export type RedisClient = Redis | Cluster;
-
-/** What a client tells of its connections. */
-export interface RedisEvents {
-  /** Commands may be sent from now on. */
-  readonly up: () => void;
-  /** None may be sent until `up`. */
-  readonly down: (reason: string) => void;
-  /** Something that may explain a failure, or be one of many nodes' own trouble. */
-  readonly hint: (reason: string) => void;
-  /** Commands cannot be answered, whether or not there is a connection. */
-  readonly failed: (reason: string) => void;
-}
 
 /** What the connections to single servers, primaries and nodes have in common. */
 type ConnectionOptions = Pick<
@@ -31,16 +21,15 @@ type ConnectionOptions = Pick<
   | "maxRetriesPerRequest"
   | "connectTimeout"
   | "socketTimeout"
+  | "protocol"
+  | "enableReadyCheck"
+  | "disableClientInfo"
 >;
 
-/** Longest pause between two attempts to reconnect, in milliseconds. */
-const RECONNECT_MS_MAX = 1_000;
 /** How often a Cluster is asked which node serves what; a redirection asks at once. */
 const TOPOLOGY_MS = 10_000;
 /** Pause before a command that a slot on the move refused is sent again, in milliseconds. */
 const TRY_AGAIN_MS = 50;
-
-const backOff = (times: number) => Math.min(50 * 2 ** Math.min(times, 5), RECONNECT_MS_MAX);
 
 /**
  * @param timeoutMs longest wait for an answer; a connection silent for four times as long is given up
@@ -48,8 +37,16 @@ const backOff = (times: number) => Math.min(50 * 2 ** Math.min(times, 5), RECONN
 export function createRedisClient(
   address: RedisAddress,
   timeoutMs: number,
-  events: RedisEvents,
+  { up, ...others }: RedisEvents,
 ): RedisClient {
+  const reconnects = createReconnects(systemClock);
+  const events: RedisEvents = {
+    ...others,
+    up: () => {
+      reconnects.usable();
+      up();
+    },
+  };
   const connection: ConnectionOptions = {
     ...address.credentials,
     ...(address.tls && { tls: {} }),
@@ -59,15 +56,23 @@ export function createRedisClient(
     connectTimeout: atLeastOneSecond(timeoutMs),
     // A Redis that hangs is hung up on, so that what waits for it does not pile up here.
     socketTimeout: timeoutMs * 4,
+    // Without these three ioredis sends HELLO, INFO and CLIENT SETINFO: commands that a user with few
+    // rights may not run and proxies do not know. `watchRedis` asks in another way.
+    protocol: 2,
+    enableReadyCheck: false,
+    disableClientInfo: true,
   };
-  if (address.kind === "cluster") return createCluster(address.nodes, connection, events);
+  const retryStrategy = () => reconnects.next();
+  if (address.kind === "cluster") {
+    return createCluster(address.nodes, connection, retryStrategy, events);
+  }
 
   const primary = {
     ...connection,
     db: address.database,
     // While there is no connection every request must know at once, not wait in a queue.
     enableOfflineQueue: false,
-    retryStrategy: backOff,
+    retryStrategy,
     // Commands of one turn of the event loop share a write.
     enableAutoPipelining: true,
   } satisfies RedisOptions;
@@ -78,7 +83,8 @@ export function createRedisClient(
       // After a fail-over the old primary is read-only: the connection is made anew.
       reconnectOnError: (error: Error) => readErrorCode(error) === "READONLY",
     };
-    return watchRedis(new Redis(options), address.database, events);
+    const watched = { database: address.database, mayBeReplica: false };
+    return watchRedis(new Redis(options), watched, events);
   }
   const { username: sentinelUsername, password: sentinelPassword } = address.sentinelCredentials;
   const options = {
@@ -96,37 +102,26 @@ export function createRedisClient(
     // connection anyway, and one that is cut off from its replicas says NOREPLICAS.
     reconnectOnError: (error) => /^(?:READONLY|NOREPLICAS)$/.test(readErrorCode(error)),
   } satisfies RedisOptions;
-  return watchRedis(new Redis(options), address.database, events);
+  const watched = { database: address.database, mayBeReplica: true };
+  return watchRedis(new Redis(options), watched, events);
 }
 
 function atLeastOneSecond(ms: number): number {
   return Math.max(ms, 1_000);
 }
 
-function watchRedis(redis: Redis, database: number, events: RedisEvents): Redis {
-  redis.on("error", (error: Error) => {
-    events.hint(readErrorCode(error));
-    events.failed(readErrorCode(error));
-  });
-  redis.on("close", () => events.down("closed"));
-  redis.on("ready", () => {
-    // The client goes on in database 0 where the one that was meant cannot be had; we do not.
-    redis.select(database).then(events.up, (error: unknown) => {
-      events.failed(readErrorCode(error));
-    });
-  });
-  return redis;
-}
-
 function createCluster(
   nodes: readonly RedisNode[],
   redisOptions: ConnectionOptions,
+  retryStrategy: () => number,
   events: RedisEvents,
 ): Cluster {
   const cluster = new Cluster([...nodes], {
     redisOptions,
+    // Below, so that a user who may not run CLUSTER INFO is served.
+    enableReadyCheck: false,
     enableOfflineQueue: false,
-    clusterRetryStrategy: backOff,
+    clusterRetryStrategy: retryStrategy,
     // Zero is "never", not "at once". A broken connection's commands may have run; and while the
     // Cluster is down, whoever waits would only wait longer.
     retryDelayOnFailover: 0,
@@ -134,7 +129,7 @@ function createCluster(
     // MOVED, ASK and TRYAGAIN say that the command has not run: those alone are sent again.
     retryDelayOnTryAgain: TRY_AGAIN_MS,
     slotsRefreshInterval: TOPOLOGY_MS,
-    slotsRefreshTimeout: redisOptions.connectTimeout ?? RECONNECT_MS_MAX,
+    slotsRefreshTimeout: redisOptions.connectTimeout ?? 1_000,
     // A certificate is checked against the name, which must not be swapped for an address here.
     dnsLookup: (name, done) => done(null, name),
     // Auto-pipelining stays off: ioredis 6.0.0 follows a redirection only where a whole pipeline,
@@ -154,13 +149,21 @@ function createCluster(
         if (node.status === "wait") await node.connect();
       }),
     );
-  cluster.on("ready", () => {
-    void connectPrimaries().then(() => {
-      if (cluster.status === "ready") events.up();
-    });
-  });
+  const isReady = () => cluster.status === "ready";
+  const becomeUsable = async () => {
+    const state = await askState(cluster);
+    if (!isReady()) return;
+    if (state === "down") events.hint("CLUSTERDOWN");
+    if (state !== "up") {
+      cluster.disconnect(true);
+      return;
+    }
+    await connectPrimaries();
+    if (isReady()) events.up();
+  };
+  cluster.on("ready", () => void becomeUsable());
   cluster.on("refresh", () => {
-    if (cluster.status === "ready") void connectPrimaries();
+    if (isReady()) void connectPrimaries();
   });
   cluster.on("node error", (error: Error) => {
     const code = readErrorCode(error);
@@ -170,4 +173,14 @@ function createCluster(
   cluster.on("error", () => events.failed(UNREACHABLE));
   cluster.on("close", () => events.down("closed"));
   return cluster;
+}
+
+/** What a node says of the Cluster; where it refuses to say, commands will show. */
+async function askState(cluster: Cluster): Promise<"up" | "down" | "lost"> {
+  try {
+    const info = await cluster.cluster("INFO");
+    return info.includes("cluster_state:fail") ? "down" : "up";
+  } catch (error) {
+    return error instanceof ReplyError ? "up" : "lost";
+  }
 }

@@ -1,4 +1,4 @@
-/** Owns the connection to Redis on Node: one client, shared, that fails fast and heals itself. */
+/** The connection to Redis on Node: one client, shared, that fails fast and heals itself. */
 import { ReplyError } from "ioredis";
 
 import type { RedisConnection } from "../../admission/redis-state.ts";
@@ -13,6 +13,8 @@ import { createRedisClient } from "./redis-client.ts";
 export interface NodeRedis extends RedisConnection {
   /** Resolves once it is connected; with a word for what failed when that takes longer. */
   readonly connected: (timeoutMs: number) => Promise<string | undefined>;
+  /** A word for what failed since the last command that succeeded. */
+  readonly lastFailure: () => string | undefined;
   readonly close: () => void;
 }
 
@@ -32,42 +34,77 @@ export function createNodeRedis(address: RedisAddress, timeoutMs: number, log: L
   let closing = false;
   /** What was last heard of a connection; explains the failures that follow. */
   let hint: string | undefined;
-  const failed = (reason: string) => {
+  let lastFailure: string | undefined;
+  let inFlight = 0;
+  /** While a connection that was closed idle is made anew. */
+  let gap: { readonly over: Promise<void>; readonly end: () => void } | undefined;
+  const failed = (reason: string, refused = false) => {
+    gap?.end();
     // Our own goodbye is no outage.
-    if (!closing) reachability.failed(reason);
+    if (closing) return;
+    lastFailure = reason;
+    reachability.failed(reason, refused);
+  };
+  /**
+   * Redis and proxies close connections that are idle for long. With nothing under way nothing is
+   * lost by it: commands wait for the next connection, and only if there is none is it an outage.
+   */
+  const openGap = (reason: string) => {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(() => failed(hint ?? reason), timeoutMs);
+    gap = {
+      over: promise,
+      end: () => {
+        clearTimeout(timer);
+        gap = undefined;
+        resolve();
+      },
+    };
   };
   const client = createRedisClient(address, timeoutMs, {
     up: () => {
       usable = true;
+      gap?.end();
       tellReady();
     },
     down: (reason) => {
+      const wasIdle = usable && inFlight === 0 && lastFailure === undefined && !closing;
       usable = false;
-      failed(hint ?? reason);
+      if (wasIdle) openGap(reason);
+      else failed(hint ?? reason);
     },
     hint: (reason) => {
       hint = reason;
     },
-    failed: (reason) => failed(isCluster ? (hint ?? reason) : reason),
+    failed: (reason, refused) => {
+      if (isCluster) failed(hint ?? reason);
+      // An error of a connection in use is followed by its end, which tells what it came to.
+      else if (!usable) failed(reason, refused);
+    },
   });
   for (const { name, lua } of redisScripts) client.defineCommand(name, { lua });
 
   const run: RedisConnection["run"] = async (script, keys, args) => {
     const command: unknown = Reflect.get(client, script.name);
     if (typeof command !== "function") throw new Error("script is not defined");
+    if (gap !== undefined) await gap.over;
     if (!usable) throw new Error("there is no connection");
+    inFlight += 1;
     try {
       // What a defined command returns is unknown to its types; `redis-state.ts` checks it.
       const reply: unknown = await Reflect.apply(command, client, [keys.length, ...keys, ...args]);
       // A Cluster stays connected while one of its nodes fails and comes back.
       if (reachability.succeeded() && isCluster) tellReady();
       hint = undefined;
+      lastFailure = undefined;
       return reply;
     } catch (error) {
       // Without a connection the reason was said when it broke; a Cluster's is one of several.
-      if (error instanceof ReplyError) failed(readErrorCode(error));
+      if (error instanceof ReplyError) failed(readErrorCode(error), !isCluster);
       else if (isCluster) failed(hint ?? "closed");
       throw error;
+    } finally {
+      inFlight -= 1;
     }
   };
 
@@ -84,8 +121,10 @@ export function createNodeRedis(address: RedisAddress, timeoutMs: number, log: L
         if (usable) done();
         listeners.add(done);
       }),
+    lastFailure: () => lastFailure,
     close: () => {
       closing = true;
+      gap?.end();
       client.disconnect();
     },
   };

@@ -23,6 +23,16 @@ export interface RequestFacts {
   readonly replayed?: boolean | undefined;
 }
 
+/** Why the listener ended a connection without an answer; see docs/operations.md. */
+export const cutReasons = [
+  "accept_failed",
+  "connections",
+  "connections_per_address",
+  "pipelined_requests",
+  "unread_answers",
+] as const;
+export type CutReason = (typeof cutReasons)[number];
+
 export type RecoveryResult = "recovered" | "unknown";
 
 /** Whether UponAI is called, spared, or tried with a single call. */
@@ -37,6 +47,7 @@ export interface Metrics {
    * @param ms until it answered or failed, in milliseconds
    */
   countStateTrip(operation: string, ms: number): void;
+  countCutConnection(reason: CutReason): void;
   /** Names where the worst state of all circuits is read; until then it is closed. */
   watchCircuits(circuits: { readonly state: CircuitState }): void;
 }
@@ -45,5 +56,6 @@ export interface Metrics {
 export const noMetrics: Metrics = {
   countRequest: () => undefined,
   countStateTrip: () => undefined,
+  countCutConnection: () => undefined,
   watchCircuits: () => undefined,
 };

@@ -183,6 +183,21 @@ describe("state", () => {
   });
 });
 
+const perAddressMax = (more: Environment) =>
+  configOf({ ...GOOD, ...more }).connections.perAddressMax;
+
+describe("connections from one address", () => {
+  test("are limited where sockets come from clients, and not where they come from a proxy", () => {
+    expect(perAddressMax({})).toBe(256);
+    expect(perAddressMax({ TRUST_PROXY: "0" })).toBe(256);
+    expect(perAddressMax({ TRUST_PROXY: "1" })).toBeUndefined();
+  });
+
+  test("are limited behind a proxy too where that is asked for", () => {
+    expect(perAddressMax({ TRUST_PROXY: "1", MAX_CONNECTIONS_PER_ADDRESS: "9" })).toBe(9);
+  });
+});
+
 describe("production", () => {
   const PRODUCTION = { ...GOOD, NODE_ENV: "production" };
 

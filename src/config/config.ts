@@ -45,6 +45,13 @@ export interface Config {
   readonly listen: { readonly host: string; readonly port: number };
   /** Undefined: no metrics, and no second listener. */
   readonly admin: { readonly host: string; readonly port: number } | undefined;
+  /** Of each listener. */
+  readonly connections: {
+    readonly max: number;
+    /** Undefined: any number. */
+    readonly perAddressMax: number | undefined;
+    readonly keepAliveMs: number;
+  };
   readonly session: {
     readonly key: SessionKeyConfig;
     readonly issuer: string;
@@ -199,6 +206,11 @@ function assemble(values: VariableValues, platform: Platform, report: Report): C
       values.ADMIN_PORT === undefined
         ? undefined
         : { host: values.ADMIN_HOST ?? "127.0.0.1", port: values.ADMIN_PORT },
+    connections: {
+      max: values.MAX_CONNECTIONS ?? 10_000,
+      perAddressMax: resolvePerAddressMax(values),
+      keepAliveMs: values.KEEP_ALIVE_TIMEOUT ?? 75_000,
+    },
     session: {
       key,
       issuer: values.SESSION_ISSUER ?? "",
@@ -238,6 +250,13 @@ function assemble(values: VariableValues, platform: Platform, report: Report): C
     tracesEndpoint: values.OTEL_EXPORTER_OTLP_ENDPOINT,
     log: { level: values.LOG_LEVEL ?? "info", pretty: values.LOG_PRETTY ?? false },
   });
+}
+
+/** Behind a proxy all sockets come from the proxy: a limit by address would be a limit on all clients. */
+function resolvePerAddressMax(values: VariableValues): number | undefined {
+  const setting =
+    values.MAX_CONNECTIONS_PER_ADDRESS ?? ((values.TRUST_PROXY ?? 0) > 0 ? "off" : 256);
+  return setting === "off" ? undefined : setting;
 }
 
 function perMinute(quota: number): QuotaSetting {

@@ -445,6 +445,35 @@ const cases: Record<VariableName, VariableCase> = {
     ],
     wrong: ["0", "1000001", "-1", "many"],
   },
+  MAX_CONNECTIONS: {
+    read: (config) => config.connections.max,
+    standard: 10_000,
+    right: [
+      ["1", 1],
+      ["1000000", 1_000_000],
+    ],
+    wrong: ["0", "1000001", "-1", "off"],
+  },
+  MAX_CONNECTIONS_PER_ADDRESS: {
+    read: (config) => config.connections.perAddressMax,
+    standard: 256,
+    right: [
+      ["1", 1],
+      ["1000000", 1_000_000],
+      ["off", undefined],
+    ],
+    wrong: ["0", "1000001", "-1", "OFF", "1.5"],
+  },
+  KEEP_ALIVE_TIMEOUT: {
+    read: (config) => config.connections.keepAliveMs,
+    standard: 75_000,
+    right: [
+      ["1s", 1_000],
+      ["620s", 620_000],
+      ["1d", 86_400_000],
+    ],
+    wrong: [...WRONG_DURATIONS, "999ms", "25h"],
+  },
   MAX_BODY_BYTES: {
     read: (config) => config.bodyBytesMax,
     standard: 32_768,
@@ -517,6 +546,7 @@ describe("every variable", () => {
   // Their documentation says in words what is without them.
   const inWords = new Set([
     "ADMIN_PORT",
+    "MAX_CONNECTIONS_PER_ADDRESS",
     "OTEL_EXPORTER_OTLP_ENDPOINT",
     "REDIS_URL",
     "STATE",

@@ -45,6 +45,13 @@ function integer(min: number, max: number) {
   }, `a whole number from ${min} to ${max}`);
 }
 
+const countOrOff = parsed((text): number | "off" | undefined => {
+  if (text === "off") return text;
+  if (!/^\d{1,7}$/.test(text)) return undefined;
+  const value = Number(text);
+  return value >= 1 && value <= 1_000_000 ? value : undefined;
+}, "a whole number from 1 to 1000000, or off");
+
 /** Longest delay that a timer of the platform can hold; a longer one would fire at once. */
 const TIMER_MS_MAX = 2_147_483_647;
 
@@ -415,6 +422,29 @@ export const variables = {
     about: "Largest answer from UponAI, counted after decoding.",
     example: "1MiB",
     standard: "1MiB",
+  }),
+  MAX_CONNECTIONS: define({
+    schema: integer(1, 1_000_000),
+    about: "Connections to a listener at once; more are closed at once.",
+    example: "10000",
+    standard: "10000",
+  }),
+  MAX_CONNECTIONS_PER_ADDRESS: define({
+    schema: countOrOff,
+    about:
+      "Of those, from one address (IPv6 by /64), or off. It counts the other end of each socket: behind a proxy that is the proxy.",
+    example: "256",
+    standard: "256; off where TRUST_PROXY is set",
+  }),
+  KEEP_ALIVE_TIMEOUT: define({
+    schema: parsed((text) => {
+      const ms = parseDuration(text);
+      return ms !== undefined && ms >= 1_000 && ms <= DAY_MS ? ms : undefined;
+    }, "a duration such as 75s, from 1s to 1d"),
+    about:
+      "How long an idle connection of a client is kept. Behind a load balancer: longer than it keeps its own.",
+    example: "75s",
+    standard: "75s",
   }),
   SHUTDOWN_GRACE: define({
     schema: timeout,

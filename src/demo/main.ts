@@ -106,7 +106,14 @@ const server = await startOnFreePort(SERVICE_PORT, (port) =>
     async (request, env) =>
       (await answerDemo(new URL(request.url).pathname, request.method)) ?? app.fetch(request, env),
     gate,
-    { host: HOST, port, commonHeaders: createCommonHeaders(config.insecure), log, metrics },
+    {
+      host: HOST,
+      port,
+      commonHeaders: createCommonHeaders(config.insecure),
+      connections: config.connections,
+      log,
+      metrics,
+    },
   ),
 );
 

@@ -2,7 +2,7 @@
 import { connect, type Socket } from "node:net";
 
 export interface RawConnection {
-  write(text: string): void;
+  write(bytes: string | Uint8Array): void;
   /** Resolves with everything received, once the other side has ended the connection. */
   ended(): Promise<string>;
   /** Resolves once what was received contains `text`. */

@@ -5,7 +5,13 @@
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from "prom-client";
 
 import type { LoadGate } from "../../load-gate.ts";
-import type { CircuitState, Metrics, RecoveryResult, RequestFacts } from "../../metrics.ts";
+import {
+  type CircuitState,
+  cutReasons,
+  type Metrics,
+  type RecoveryResult,
+  type RequestFacts,
+} from "../../metrics.ts";
 import type { ProblemCode } from "../../problem.ts";
 
 export interface PrometheusMetrics extends Metrics {
@@ -91,6 +97,13 @@ export function createPrometheusMetrics(gate: LoadGate): PrometheusMetrics {
     help: "Stored answers given again.",
     registers,
   });
+  const cutConnections = new Counter({
+    name: "bff_connections_cut_total",
+    help: "Connections that were ended without an answer, by the bound that they broke.",
+    labelNames: ["reason"],
+    registers,
+  });
+  for (const reason of cutReasons) cutConnections.inc({ reason }, 0);
   let watched: { readonly state: CircuitState } = { state: "closed" };
   // Read with each scrape: an open circuit becomes half open by time alone.
   const circuit: Gauge = new Gauge({
@@ -120,6 +133,7 @@ export function createPrometheusMetrics(gate: LoadGate): PrometheusMetrics {
       for (const policy of facts.violatedPolicies ?? []) limited.inc({ policy });
     },
     countStateTrip: (operation, ms) => stateSeconds.observe({ operation }, ms / 1_000),
+    countCutConnection: (reason) => cutConnections.inc({ reason }),
     watchCircuits(circuits) {
       watched = circuits;
     },

@@ -1,4 +1,4 @@
-/** What Node knows of a request: the address of its socket, and its body as a stream of Node's own. */
+/** Reads from Node's own request what the application needs: the peer's address and the body. */
 import { IncomingMessage } from "node:http";
 
 import {
@@ -21,22 +21,13 @@ function findIncoming(env: unknown): IncomingMessage {
   throw new Error("the request came without its Node connection");
 }
 
-/** Events after which no more of the body comes: Node's own, and that of `endBody`. */
+/** Events after which no more of the body comes: from Node, and from the listener (see `Connections`). */
 const GONE = ["error", "close", "aborted"] as const;
-
-/** Requests whose bodies ended unfinished, perhaps before anything read them. */
-const unfinished = new WeakSet<IncomingMessage>();
-
-/** Ends a body that can no longer arrive: Node itself tells no reader, and a reader would wait. */
-export function endBody(incoming: IncomingMessage): void {
-  unfinished.add(incoming);
-  incoming.emit("aborted");
-}
 
 /** Reads Node's stream as it is: the web stream that stands for it costs more than all of this. */
 function readIncoming(incoming: IncomingMessage, limits: BodyLimits): Promise<BodyRead> {
   // The session is verified first, and the client may have left meanwhile.
-  if (incoming.destroyed || unfinished.has(incoming)) return Promise.resolve({ kind: "aborted" });
+  if (incoming.destroyed || incoming.aborted) return Promise.resolve({ kind: "aborted" });
   return new Promise((resolve) => {
     const chunks: Uint8Array[] = [];
     let size = 0;

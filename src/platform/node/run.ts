@@ -55,14 +55,21 @@ export async function runService(): Promise<void> {
 /** Starts one listener; where its port cannot be had, the process ends with a line that says so. */
 async function listen(
   log: NodeLog,
-  { insecure }: Config,
+  { insecure, connections }: Config,
   { host, port }: Config["listen"],
   fetch: App["fetch"],
   { gate, metrics }: NodeService,
 ): Promise<NodeServer> {
   try {
     const commonHeaders = createCommonHeaders(insecure);
-    return await startNodeServer(fetch, gate, { host, port, commonHeaders, log, metrics });
+    return await startNodeServer(fetch, gate, {
+      host,
+      port,
+      commonHeaders,
+      connections,
+      log,
+      metrics,
+    });
   } catch (error) {
     const code = error instanceof Error && "code" in error ? String(error.code) : "unknown";
     log.log("fatal", "cannot listen", { host, port, code });

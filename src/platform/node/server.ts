@@ -1,17 +1,19 @@
-/** Owns the HTTP listener on Node: limits of the protocol, broken requests, and stopping. */
+/** The HTTP listener on Node: limits of the protocol, broken requests, and stopping. */
 import { randomUUID } from "node:crypto";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
+import { type AddressInfo, Socket } from "node:net";
 import type { Duplex } from "node:stream";
 
 import { getRequestListener } from "@hono/node-server";
 
 import type { App } from "../../app.ts";
+import { hasDotSegments } from "../../http/raw-path.ts";
 import type { LoadGate } from "../../load-gate.ts";
 import type { Logger } from "../../logger.ts";
 import type { Metrics } from "../../metrics.ts";
 import { Problem, type ProblemCode } from "../../problem.ts";
-import { createOpenResponses } from "./open-responses.ts";
+import { type ConnectionLimits, createConnections } from "./connections.ts";
+import { createCutReport } from "./cut-report.ts";
 
 export interface NodeServer {
   /** The port that was bound. */
@@ -24,8 +26,15 @@ export interface NodeServer {
 
 /** Room for a session token in a header and one in a cookie, each 8 KiB at most, and the rest. */
 const HEADER_BYTES_MAX = 32_768;
-/** Longer than load balancers keep an idle connection (60 s is common), so that they end it, not we. */
-const KEEP_ALIVE_MS = 75_000;
+/**
+ * Longest time for a request's head, and for the whole of it, in milliseconds; from the connection's
+ * start or from the first byte. A body is given ten seconds by the application, which may begin to
+ * read it late: behind an answer on the same connection, or after its session was checked.
+ */
+const HEADERS_MS = 20_000;
+const REQUEST_MS = 60_000;
+/** How often Node looks for those that are late, in milliseconds; they are cut that much later. */
+const CHECK_MS = 5_000;
 
 /** The route of what never became a request. */
 const UNPARSED = "unparsed";
@@ -36,8 +45,16 @@ export interface ListenOptions {
   readonly port: number;
   /** Headers of every answer, for those that are given below the application. */
   readonly commonHeaders: Readonly<Record<string, string>>;
+  readonly connections: ListenLimits;
   readonly log: Logger;
   readonly metrics: Metrics;
+}
+
+export interface ListenLimits extends ConnectionLimits {
+  /** Most connections at once. */
+  readonly max: number;
+  /** How long an idle connection is kept, in milliseconds. */
+  readonly keepAliveMs: number;
 }
 
 /** @throws Error with code EADDRINUSE or EACCES where the port cannot be had */
@@ -46,7 +63,9 @@ export async function startNodeServer(
   gate: LoadGate,
   options: ListenOptions,
 ): Promise<NodeServer> {
-  const open = createOpenResponses();
+  const limits = options.connections;
+  const report = createCutReport(options.log, options.metrics);
+  const connections = createConnections(limits, report);
   const handle = getRequestListener((request, env) => fetch(request, env), {
     // HTTP/1.0 clients need send no Host; nothing here depends on it.
     hostname: "localhost",
@@ -56,42 +75,75 @@ export async function startNodeServer(
       return new Response(body, { status, headers });
     },
   });
-  const listener = (incoming: IncomingMessage, outgoing: ServerResponse) => {
-    open.add(incoming.socket, outgoing);
+  const answer = async (incoming: IncomingMessage, outgoing: ServerResponse) => {
     // While stopping, clients are told to come back over another connection, to another instance.
     if (gate.draining) outgoing.shouldKeepAlive = false;
-    if (isWellFramed(incoming)) {
-      void handle(incoming, outgoing);
+    if (isWellFramed(incoming) && !hasDotSegments(incoming.url ?? "")) {
+      await handle(incoming, outgoing);
       return;
     }
     const { status, headers, body } = refuse("invalid_request", options);
     outgoing.shouldKeepAlive = false;
     outgoing.writeHead(status, headers).end(body);
   };
-  // `isWellFramed` asks for a Host, and its refusal is a problem; Node's own would be empty.
+  const listener = (incoming: IncomingMessage, outgoing: ServerResponse) => {
+    connections.serve(incoming, outgoing, () => answer(incoming, outgoing));
+  };
   const server = createServer(
-    { maxHeaderSize: HEADER_BYTES_MAX, keepAliveTimeout: KEEP_ALIVE_MS, requireHostHeader: false },
+    {
+      IncomingMessage: connections.Request,
+      maxHeaderSize: HEADER_BYTES_MAX,
+      keepAliveTimeout: limits.keepAliveMs,
+      headersTimeout: HEADERS_MS,
+      requestTimeout: REQUEST_MS,
+      connectionsCheckingInterval: CHECK_MS,
+      // `isWellFramed` asks for a Host, and its refusal is a problem; Node's own would be empty.
+      requireHostHeader: false,
+    },
+    // Nothing listens for `upgrade`: Node then ignores that header, as HTTP allows (RFC 9110
+    // section 7.8), and the request is answered like any other.
     listener,
   );
-  server.on("clientError", (error: NodeJS.ErrnoException, socket) => {
+  server.maxConnections = limits.max;
+  server.on("drop", () => report("connections"));
+  server.on("connection", (socket) => connections.open(socket));
+  server.on("clientError", (error: NodeJS.ErrnoException, stream) => {
+    const socket = requireSocket(stream);
+    // Each piece that follows what was broken is told of again.
+    if (connections.isEnding(socket)) return;
     // What follows a request that is being answered must not answer in its place.
-    if (!open.endAfterAnswers(socket)) answerBroken(error.code, socket, options);
+    if (connections.endAfterAnswers(socket)) return;
+    // There is no answer to a connection that failed.
+    if (socket.errored !== null) socket.destroy();
+    else connections.endWith(socket, renderBroken(error.code, options));
   });
   // Expectations may be ignored (RFC 9110 section 10.1.1); a bare 417 would be no answer of ours.
   server.on("checkExpectation", listener);
-  server.on("connect", (_request, socket) => answerBroken(undefined, socket, options));
+  server.on("connect", (_request, stream) => {
+    const socket = requireSocket(stream);
+    if (connections.endAfterAnswers(socket)) return;
+    connections.endWith(socket, renderBroken(undefined, options));
+  });
   await listen(server, options);
+  // Such as no memory for a socket: the connections that there are go on, and others may follow.
+  server.on("error", () => report("accept_failed"));
   return {
     port: (server.address() as AddressInfo).port, // oxlint-disable-line typescript/no-unsafe-type-assertion -- a TCP listener's address is an object
-    stopKeepingAlive: () => open.stopKeepingAlive(),
+    stopKeepingAlive: () => connections.stopKeepingAlive(),
     close: async () => {
       const closed = new Promise((resolve) => server.close(resolve));
-      await open.allFinished();
-      // Whoever is left has nothing to wait for: idle, or never having sent a whole request.
-      server.closeAllConnections();
+      await connections.allFinished();
+      // The others wait for nothing: idle, or without a whole request so far.
+      connections.destroyAll();
       await closed;
     },
   };
+}
+
+/** Node types the sockets of these events by their base class. */
+function requireSocket(stream: Duplex): Socket {
+  if (stream instanceof Socket) return stream;
+  throw new TypeError("a TCP listener handed over something that is no socket");
 }
 
 function listen(server: Server, { host, port }: ListenOptions): Promise<void> {
@@ -104,9 +156,13 @@ function listen(server: Server, { host, port }: ListenOptions): Promise<void> {
   });
 }
 
+/** RFC 3986 section 3.2: a name or an address in brackets, and a port; empty where a URL has none. */
+const HOST = /^(?:[\w.~!$&'()*+,;=%-]*|\[[\d.:a-f]+\])(?::\d*)?$/i;
+
 /**
  * What Node's parser lets through and proxies may read differently (RFC 9112 sections 3.2 and 6.1):
- * no Host or several, an encoding of the transfer that nobody here undoes, chunks over HTTP/1.0.
+ * no Host or several, or one with a path, which would become part of the URL; an encoding of the
+ * transfer that nothing here undoes; chunks over HTTP/1.0.
  */
 function isWellFramed({ rawHeaders, headers, httpVersion }: IncomingMessage): boolean {
   let hosts = 0;
@@ -115,6 +171,7 @@ function isWellFramed({ rawHeaders, headers, httpVersion }: IncomingMessage): bo
     if (name?.length === 4 && name.toLowerCase() === "host") hosts += 1;
   }
   if (hosts > 1 || (hosts === 0 && httpVersion !== "1.0")) return false;
+  if (!HOST.test(headers.host ?? "")) return false;
   const encoding = headers["transfer-encoding"];
   return encoding === undefined || (encoding.toLowerCase() === "chunked" && httpVersion !== "1.0");
 }
@@ -134,12 +191,8 @@ function refuse(code: ProblemCode, { commonHeaders, log, metrics }: ListenOption
   };
 }
 
-/** Answers what Node's parser refused, in the form of every other refusal. */
-function answerBroken(errorCode: string | undefined, socket: Duplex, options: ListenOptions): void {
-  if (errorCode === "ECONNRESET" || !socket.writable) {
-    socket.destroy();
-    return;
-  }
+/** The answer to what Node's parser refused, in the form of every other refusal. */
+function renderBroken(errorCode: string | undefined, options: ListenOptions): string {
   const late = errorCode === "ERR_HTTP_REQUEST_TIMEOUT";
   const { status, headers, body } = refuse(late ? "request_timeout" : "invalid_request", options);
   const all = {
@@ -148,5 +201,5 @@ function answerBroken(errorCode: string | undefined, socket: Duplex, options: Li
     Connection: "close",
   };
   const lines = Object.entries(all).map(([name, value]) => `${name}: ${value}\r\n`);
-  socket.end(`HTTP/1.1 ${status} Refused\r\n${lines.join("")}\r\n${body}`);
+  return `HTTP/1.1 ${status} Refused\r\n${lines.join("")}\r\n${body}`;
 }

@@ -4,6 +4,7 @@ import { z } from "zod";
 import { chatSchema, startedChatSchema } from "./chat/present-chat.ts";
 import { messagesSchema } from "./chat/present-messages.ts";
 import { type ProblemCode, problemCodes, problemStatus } from "./problem.ts";
+import { VERSION } from "./version.ts";
 
 const REQUEST_ID = {
   description: "Identifies this answer in the operator's log.",
@@ -137,7 +138,7 @@ export function describeApi(
     openapi: "3.1.0",
     info: {
       title: "uponai-bff",
-      version: "0.1.0",
+      version: VERSION,
       description:
         "Sends a web frontend's messages to UponAI chat agents on behalf of its session.",
     },

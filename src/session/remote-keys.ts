@@ -11,6 +11,7 @@ import { createLocalJWKSet, errors, type JWTVerifyGetKey } from "jose";
 import type { Clock } from "../clock.ts";
 import { readStream } from "../http/read-stream.ts";
 import type { Logger } from "../logger.ts";
+import { USER_AGENT } from "../version.ts";
 import {
   type KeySource,
   KeysUnavailable,
@@ -33,9 +34,25 @@ const POLL_EVERY_MS = 20;
 /** Largest key set; real ones are a few KiB. */
 const KEYS_BYTES_MAX = 262_144;
 
+/** The headers of a request for a key set. */
+export const KEYS_HEADERS = {
+  Accept: "application/jwk-set+json, application/json",
+  "User-Agent": USER_AGENT,
+};
+
+/** As much of `fetch` as a key set takes. */
+export type FetchKeys = (
+  url: string,
+  init: {
+    readonly headers: Record<string, string>;
+    readonly redirect: "manual";
+    readonly signal: AbortSignal;
+  },
+) => Promise<{ readonly status: number; readonly body: ReadableStream<Uint8Array> | null }>;
+
 export interface RemoteKeysOptions {
   readonly url: string;
-  readonly fetch: typeof fetch;
+  readonly fetch: FetchKeys;
   readonly clock: Clock;
   readonly log: Logger;
   /**
@@ -118,13 +135,10 @@ async function pollUntil(isDone: () => boolean): Promise<void> {
 }
 
 /** Fetches a key set; undefined for any failure. Redirects count as one: the URL is the trust. */
-async function fetchKeySet(
-  url: string,
-  fetch: typeof globalThis.fetch,
-): Promise<JWTVerifyGetKey | undefined> {
+async function fetchKeySet(url: string, fetch: FetchKeys): Promise<JWTVerifyGetKey | undefined> {
   try {
     const response = await fetch(url, {
-      headers: { Accept: "application/jwk-set+json, application/json" },
+      headers: KEYS_HEADERS,
       redirect: "manual",
       signal: AbortSignal.timeout(FETCH_TIMEOUT_MS),
     });

@@ -68,6 +68,7 @@ describe("the request", () => {
           "Content-Type": "application/json",
           Accept: "application/json",
           "Accept-Encoding": "identity",
+          "User-Agent": expect.stringMatching(/^uponai-bff\/\d+\.\d+\.\d+$/),
           "X-Request-Id": "req-1",
         },
         body: '{"workspaceId":42,"content":"Hello"}',

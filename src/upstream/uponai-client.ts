@@ -6,6 +6,7 @@
 import type { ChatId } from "../branded.ts";
 import type { Clock } from "../clock.ts";
 import type { ProblemCode } from "../problem.ts";
+import { USER_AGENT } from "../version.ts";
 import type { Circuits, UpstreamAccount } from "./circuits.ts";
 import { canBeUponai, classifyReply, type Failure, judgeHealth } from "./classify-reply.ts";
 import {
@@ -258,6 +259,7 @@ function buildHeaders(token: string, trace: TraceIds, hasBody: boolean): Record<
     Authorization: `Bearer ${token}`,
     Accept: "application/json",
     "Accept-Encoding": "identity",
+    "User-Agent": USER_AGENT,
     "X-Request-Id": trace.requestId,
   };
   if (hasBody) headers["Content-Type"] = "application/json";

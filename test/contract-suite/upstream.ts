@@ -1,4 +1,8 @@
 /** What UponAI and the way there can do to a message, and what its sender is told. */
+import { once } from "node:events";
+import { readFileSync } from "node:fs";
+import { createServer } from "node:http";
+
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
 import type { Fault } from "../../src/emulator/faults.ts";
@@ -203,6 +207,36 @@ export function describeUpstream(use: () => Fixture, runtime: Runtime): void {
       const head = `HTTP/1.1 201 Created\r\nContent-Length: ${length}\r\n\r\n`;
       expect(await sendOnce(head, body)).toEqual([201, { messages: [] }]);
     });
+  });
+
+  test("UponAI and the issuer are told which program asks, and nothing of the browser", async () => {
+    const { version } = JSON.parse(
+      readFileSync(new URL("../../package.json", import.meta.url), "utf8"),
+    ) as { version: string };
+    const own = `uponai-bff/${version}`;
+    const agents: (string | undefined)[] = [];
+    const issuer = createServer(({ headers }, response) => {
+      agents.push(headers["user-agent"]);
+      response.end('{"keys":[]}');
+    });
+    issuer.listen(0, "127.0.0.1");
+    await once(issuer, "listening");
+    const address = issuer.address();
+    const port = address !== null && typeof address === "object" ? address.port : 0;
+    const fixture = await startFixture(runtime, {
+      SESSION_SECRET: "",
+      SESSION_JWKS_URL: `http://127.0.0.1:${port}/jwks.json`,
+    });
+    try {
+      await fixture.ask("/readyz", { headers: { "User-Agent": "browser" } });
+      expect(agents.length).toBeGreaterThan(0);
+      expect(new Set(agents)).toEqual(new Set([own]));
+    } finally {
+      await fixture.stop();
+      issuer.close();
+    }
+    await use().send({ headers: { "User-Agent": "browser" } });
+    expect(use().emulator.requests().at(-1)?.headers["user-agent"]).toBe(own);
   });
 
   test("a page of a portal does not pass for the end of a chat", async () => {

@@ -7,6 +7,7 @@ import { Cluster, Redis, ReplyError, type RedisOptions } from "ioredis";
 import type { RedisAddress, RedisNode } from "../../config/redis-url.ts";
 import { systemClock } from "../clock.ts";
 import { readErrorCode, UNREACHABLE } from "../redis-error-code.ts";
+import { RedisConnector } from "./redis-connector.ts";
 import { backOff, createReconnects, type RedisEvents, watchRedis } from "./watch-redis.ts";
 
 export type RedisClient = Redis | Cluster;
@@ -80,6 +81,7 @@ export function createRedisClient(
     const options = {
       ...primary,
       ...address.node,
+      Connector: RedisConnector,
       // After a fail-over the old primary is read-only: the connection is made anew.
       reconnectOnError: (error: Error) => readErrorCode(error) === "READONLY",
     };
@@ -117,7 +119,7 @@ function createCluster(
   events: RedisEvents,
 ): Cluster {
   const cluster = new Cluster([...nodes], {
-    redisOptions,
+    redisOptions: { ...redisOptions, Connector: RedisConnector },
     // Below, so that a user who may not run CLUSTER INFO is served.
     enableReadyCheck: false,
     enableOfflineQueue: false,

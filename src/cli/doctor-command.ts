@@ -39,7 +39,7 @@ export const doctorCommand: Command = {
       options: { json: { type: "boolean", default: false } },
     });
     const render = values.json ? renderJson : renderText;
-    const { config, problems, warnings } = readConfig();
+    const { config, problems, warnings, proxies } = readConfig();
     if (config === undefined) {
       return { text: render(problems.map(describeProblem)), exitCode: EXIT_CONFIG };
     }
@@ -52,7 +52,11 @@ export const doctorCommand: Command = {
       ...warnings.map((detail): Finding => ({ check: CHECK, status: "warn", detail })),
       ...checkLayout(config),
       ...(
-        await Promise.all([checkSessionKey(config), checkState(config), checkUpstream(config)])
+        await Promise.all([
+          checkSessionKey(config, proxies),
+          checkState(config),
+          checkUpstream(config, proxies),
+        ])
       ).flat(),
     ];
     const exitCode = summarize(findings) === "fail" ? EXIT_FAILED : 0;

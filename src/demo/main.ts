@@ -13,6 +13,7 @@ import { startEmulator } from "../emulator/listen.ts";
 import { createNodeLog } from "../platform/node/log.ts";
 import { createCommonHeaders } from "../http/common-headers.ts";
 import { startNodeServer } from "../platform/node/server.ts";
+import { NO_PROXIES } from "../platform/node/egress.ts";
 import { createNodeService, type NodeService } from "../platform/node/service.ts";
 
 const HOST = "127.0.0.1";
@@ -85,7 +86,7 @@ async function answerDemo(path: string, method: string): Promise<Response | unde
 }
 
 async function createService(config: Config): Promise<NodeService> {
-  const result = await createNodeService(config, log);
+  const result = await createNodeService(config, log, NO_PROXIES);
   if (result.kind === "service") return result.service;
   throw new Error("the demo's session key is unusable");
 }

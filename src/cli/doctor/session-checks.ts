@@ -3,7 +3,14 @@ import { deflateRawSync } from "node:zlib";
 
 import type { Config } from "../../config/config.ts";
 import { readStream } from "../../http/read-stream.ts";
+import {
+  createNodeFetch,
+  type EgressOptions,
+  type NodeFetch,
+  type ProxySettings,
+} from "../../platform/node/egress.ts";
 import { readFetchedJwks } from "../../session/key-source.ts";
+import { KEYS_HEADERS } from "../../session/remote-keys.ts";
 import { CLOCK_TOLERANCE_SECONDS } from "../../session/verify-token.ts";
 import type { Finding } from "./finding.ts";
 
@@ -16,14 +23,20 @@ const COMPRESSED_SECRET_MIN = 24;
 const FETCH_TIMEOUT_MS = 5_000;
 const KEYS_BYTES_MAX = 262_144;
 
-export async function checkSessionKey({ session }: Config): Promise<readonly Finding[]> {
+export async function checkSessionKey(
+  { session, upstream }: Config,
+  proxies: ProxySettings,
+): Promise<readonly Finding[]> {
   switch (session.key.kind) {
     case "secret":
       return [checkSecret(session.key.secret)];
     case "public":
       return [{ check: CHECK, status: "ok", detail: "the public key can verify signatures" }];
     case "jwks":
-      return checkJwks(session.key.url);
+      return checkJwks(session.key.url, {
+        connectTimeoutMs: upstream.connectTimeoutMs,
+        proxies,
+      });
   }
 }
 
@@ -39,16 +52,25 @@ function checkSecret(secret: string): Finding {
   };
 }
 
-async function checkJwks(url: string): Promise<readonly Finding[]> {
+async function checkJwks(url: string, egress: EgressOptions): Promise<readonly Finding[]> {
+  const { fetch, close } = createNodeFetch(url, egress);
+  try {
+    return await checkKeySet(url, fetch);
+  } finally {
+    await close();
+  }
+}
+
+async function checkKeySet(url: string, fetch: NodeFetch["fetch"]): Promise<readonly Finding[]> {
   const fail = (detail: string, action: string): readonly Finding[] => [
     { check: CHECK, status: "fail", detail, action },
   ];
-  let response: Response;
+  let response: Awaited<ReturnType<NodeFetch["fetch"]>>;
   let text: string;
   const startedMs = Date.now();
   try {
     const signal = AbortSignal.timeout(FETCH_TIMEOUT_MS);
-    response = await fetch(url, { redirect: "manual", signal });
+    response = await fetch(url, { headers: KEYS_HEADERS, redirect: "manual", signal });
     const limits = { bytesMax: KEYS_BYTES_MAX, timeoutMs: FETCH_TIMEOUT_MS };
     const body = await readStream(response.body, limits);
     if (body.kind !== "read") return fail("SESSION_JWKS_URL answers too much or too slowly", ASK);

@@ -1,9 +1,11 @@
 /** Owns what is checked of UponAI: that it is reached, and that every token is alive. */
 import type { Config } from "../../config/config.ts";
 import { systemClock } from "../../platform/clock.ts";
+import type { ProxySettings } from "../../platform/node/egress.ts";
 import { createNodeUpstream } from "../../platform/node/upstream.ts";
 import { canBeUponai } from "../../upstream/classify-reply.ts";
 import type { UpstreamReply, UpstreamTransport } from "../../upstream/transport.ts";
+import { USER_AGENT } from "../../version.ts";
 import type { Finding } from "./finding.ts";
 
 /** Enough for a list; whoever waits at a terminal waits for all of them. */
@@ -15,8 +17,11 @@ interface Token {
   readonly name: string;
 }
 
-export async function checkUpstream({ upstream, workspaces }: Config): Promise<readonly Finding[]> {
-  const connections = createNodeUpstream(upstream);
+export async function checkUpstream(
+  { upstream, workspaces }: Config,
+  proxies: ProxySettings,
+): Promise<readonly Finding[]> {
+  const connections = createNodeUpstream({ ...upstream, proxies });
   try {
     const findings: Finding[] = [];
     // One after the other: a check must not look like an attack.
@@ -54,7 +59,11 @@ async function checkToken(transport: UpstreamTransport, { token, name }: Token):
   const reply = await transport({
     method: "GET",
     path: "/api/workspaces",
-    headers: { Authorization: `Bearer ${token}`, Accept: "application/json" },
+    headers: {
+      Authorization: `Bearer ${token}`,
+      Accept: "application/json",
+      "User-Agent": USER_AGENT,
+    },
     timeoutMs: CALL_TIMEOUT_MS,
   });
   const ms = Math.round(systemClock.monotonicMs() - startedMs);

@@ -25,7 +25,7 @@ async function exit(log: NodeLog, code: number): Promise<never> {
 /** Runs the service until a signal ends the process. */
 export async function runService(): Promise<void> {
   const startLog = createNodeLog("info", false, 2);
-  const { config, problems, warnings } = readConfig();
+  const { config, problems, warnings, proxies } = readConfig();
   reportProblems(startLog, problems);
   if (config === undefined) return exit(startLog, EXIT_CONFIG);
   for (const warning of warnings) startLog.log("warn", warning);
@@ -33,7 +33,7 @@ export async function runService(): Promise<void> {
   const log = createNodeLog(config.log.level, config.log.pretty && process.stdout.isTTY);
   exitOnDefects(log);
   silenceLibraries(log);
-  const result = await createNodeService(config, log);
+  const result = await createNodeService(config, log, proxies);
   if (result.kind === "problem") {
     reportProblems(log, [result.problem]);
     return exit(log, EXIT_CONFIG);

@@ -24,6 +24,7 @@ import { createCircuits } from "../../upstream/circuits.ts";
 import { createHashing } from "../hashing.ts";
 import { systemClock } from "../clock.ts";
 import { createAdminFetch } from "./admin.ts";
+import { createNodeFetch, type EgressOptions, type ProxySettings } from "./egress.ts";
 import type { NodeTracing } from "./opentelemetry.ts";
 import type { PrometheusMetrics } from "./prometheus.ts";
 import { createNodeRedis } from "./redis.ts";
@@ -49,8 +50,13 @@ export type NodeServiceResult =
 const STATE_WAIT_MS = 1_000;
 
 /** Makes the service; it does not listen yet. Keys that cannot be read are a config problem. */
-export async function createNodeService(config: Config, log: Logger): Promise<NodeServiceResult> {
-  const keys = await createKeySource(config, log);
+export async function createNodeService(
+  config: Config,
+  log: Logger,
+  proxies: ProxySettings,
+): Promise<NodeServiceResult> {
+  const egress = { connectTimeoutMs: config.upstream.connectTimeoutMs, proxies };
+  const { keys, close: closeKeys } = await createKeySource(config, log, egress);
   if (keys === undefined) {
     const { example } = variables.SESSION_PUBLIC_KEY;
     const problem = "must be a public key that can be read; a private or symmetric one is refused";
@@ -61,7 +67,7 @@ export async function createNodeService(config: Config, log: Logger): Promise<No
   const metrics = prometheus ?? noMetrics;
   const tracing = await loadTracing(config.tracesEndpoint);
   if (tracing === "not installed") return { kind: "problem", problem: NO_TRACING };
-  const upstream = createNodeUpstream(config.upstream);
+  const upstream = createNodeUpstream({ ...config.upstream, proxies });
   const { state, close: closeState } = await createState(config, log, prometheus);
   const circuits = createCircuits(systemClock, log);
   metrics.watchCircuits(circuits);
@@ -94,7 +100,7 @@ export async function createNodeService(config: Config, log: Logger): Promise<No
     });
   const close = async () => {
     closeState();
-    await upstream.close();
+    await Promise.all([upstream.close(), closeKeys()]);
     await tracing?.close();
   };
   return { kind: "service", service: { app, gate, metrics, adminFetch, close } };
@@ -128,18 +134,26 @@ async function loadTracing(
   }
 }
 
-async function createKeySource(config: Config, log: Logger): Promise<KeySource | undefined> {
+const closeNothing = () => Promise.resolve();
+
+async function createKeySource(
+  config: Config,
+  log: Logger,
+  egress: EgressOptions,
+): Promise<{ readonly keys: KeySource | undefined; readonly close: () => Promise<void> }> {
   const { key } = config.session;
+  const close = closeNothing;
   switch (key.kind) {
     case "secret":
-      return createSecretKeySource(key.secret);
+      return { keys: await createSecretKeySource(key.secret), close };
     case "public":
-      return createPublicKeySource(key.publicKey);
+      return { keys: await createPublicKeySource(key.publicKey), close };
     case "jwks": {
+      const { fetch, close: closeFetch } = createNodeFetch(key.url, egress);
       const keys = createRemoteKeySource({ url: key.url, fetch, clock: systemClock, log });
       // Fetched ahead of the first session; whether it worked shows in `/readyz`.
       void keys.isUsable();
-      return keys;
+      return { keys, close: closeFetch };
     }
   }
 }

@@ -1,21 +1,17 @@
 /**
- * Owns the connections to UponAI on Node: undici's pool, driven through its lowest interface, which
- * is both the cheapest and the one that tells when a request is about to be written.
+ * Exchanges with UponAI on Node: undici, driven through its lowest interface, which is both the
+ * cheapest and the one that tells when a request is about to be written.
  */
 import { promisify } from "node:util";
 import { brotliDecompress, gunzip, inflate } from "node:zlib";
 
-import { type Dispatcher, Pool } from "undici";
+import type { Dispatcher } from "undici";
 
-import type {
-  UpstreamReply,
-  UpstreamRequest,
-  UpstreamTransport,
-} from "../../upstream/transport.ts";
+import type { UpstreamReply, UpstreamTransport } from "../../upstream/transport.ts";
+import { createDispatcher, type EgressOptions } from "./egress.ts";
 
-export interface NodeUpstreamOptions {
+export interface NodeUpstreamOptions extends EgressOptions {
   readonly origin: string;
-  readonly connectTimeoutMs: number;
   /** Largest answer, counted after decoding. */
   readonly answerBytesMax: number;
 }
@@ -26,40 +22,27 @@ export interface NodeUpstream {
 }
 
 export function createNodeUpstream(options: NodeUpstreamOptions): NodeUpstream {
-  const pool = new Pool(options.origin, {
-    connect: { timeout: options.connectTimeoutMs },
-    // One deadline of our own covers the whole exchange.
-    headersTimeout: 0,
-    bodyTimeout: 0,
-    pipelining: 1,
-    allowH2: false,
-    // Idle sockets go before any common server drops its own (the shortest is 2 s, gunicorn's), so
-    // that no message is written to one that is closing: it could not be told whether it arrived.
-    // A server that names its time (`Keep-Alive: timeout=`) is left two seconds before that.
-    keepAliveTimeout: 1_000,
-    keepAliveMaxTimeout: 60_000,
-  });
+  const { origin } = options;
+  const dispatcher = createDispatcher(origin, options);
   return {
-    transport: (request) =>
+    transport: ({ method, path, headers, body, timeoutMs }) =>
       new Promise((resolve) => {
-        const handler = new ExchangeHandler(options, request.timeoutMs, resolve);
-        pool.dispatch(buildDispatch(request), handler);
+        const handler = new ExchangeHandler(options, timeoutMs, resolve);
+        dispatcher.dispatch({ origin, method, path, headers, body: body ?? null }, handler);
       }),
-    close: () => pool.destroy(),
+    close: () => dispatcher.destroy(),
   };
 }
 
+/** Of the connection itself, of TLS on it, and of a proxy's answer to `CONNECT`. */
+const CONNECT_TIMEOUTS: ReadonlySet<string> = new Set([
+  "ETIMEDOUT",
+  "UND_ERR_CONNECT_TIMEOUT",
+  "UND_ERR_HEADERS_TIMEOUT",
+]);
+
 /** Most interim responses (1xx) before an answer; real servers send one or two. */
 const INTERIMS_MAX = 20;
-
-function buildDispatch({
-  method,
-  path,
-  headers,
-  body,
-}: UpstreamRequest): Dispatcher.DispatchOptions {
-  return { method, path, headers, body: body ?? null };
-}
 
 /** One exchange. Whatever happens first resolves it; what comes later is dropped. */
 class ExchangeHandler implements Dispatcher.DispatchHandler {
@@ -157,8 +140,10 @@ class ExchangeHandler implements Dispatcher.DispatchHandler {
   #classify(error: Error): UpstreamReply {
     const code = "code" in error ? String(error.code) : "";
     if (this.#controller === undefined) {
-      const reason = code === "UND_ERR_CONNECT_TIMEOUT" ? "connect_timeout" : "connect";
-      return { kind: "not_sent", reason };
+      return {
+        kind: "not_sent",
+        reason: CONNECT_TIMEOUTS.has(code) ? "connect_timeout" : "connect",
+      };
     }
     // What came back was not HTTP, or was cut off before its status, or is what undici breaks the
     // connection for without a word of its own: a 100 that was not asked for, and a 101.

@@ -91,7 +91,7 @@ export function createGuards(
       case "missing":
         throw new Problem("session_missing");
       case "unavailable":
-        throw new Problem("auth_unavailable");
+        throw new Problem("auth_unavailable", { retryAfterSeconds: result.retryAfterSeconds });
       case "refused":
         // An expired session was valid once: it is no sign of guessing.
         if (result.code === "session_invalid") await countAuthFailure(addressKey);

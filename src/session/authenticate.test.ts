@@ -118,9 +118,12 @@ describe("without a session", () => {
   });
 
   test("keys that cannot be had are nobody's fault, and nothing of it is remembered", async () => {
-    getKey.mockRejectedValueOnce(new KeysUnavailable());
+    getKey.mockRejectedValueOnce(new KeysUnavailable(7));
     const header = await bearer();
-    expect(await authenticator.authenticate(header)).toEqual({ kind: "unavailable" });
+    expect(await authenticator.authenticate(header)).toEqual({
+      kind: "unavailable",
+      retryAfterSeconds: 7,
+    });
     expect(await authenticator.authenticate(header)).toMatchObject({ kind: "session" });
   });
 

@@ -23,7 +23,8 @@ export type Authentication =
   | { readonly kind: "session"; readonly session: Session }
   | { readonly kind: "missing" }
   | { readonly kind: "refused"; readonly code: "session_invalid" | "session_expired" }
-  | { readonly kind: "unavailable" };
+  /** Seconds until sessions may be checked again; whole, at least 1. */
+  | { readonly kind: "unavailable"; readonly retryAfterSeconds: number };
 
 export interface Authenticator {
   /**

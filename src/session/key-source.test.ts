@@ -199,3 +199,13 @@ describe("a fetched set", () => {
     expect(await readFetchedJwks(json)).toBeUndefined();
   });
 });
+
+test.each([[null], [""], [[]]])(
+  "members that are %j count as absent, in the configuration too",
+  async (empty) => {
+    const more = { kid: empty, use: empty, alg: empty, key_ops: empty, ext: null, x5c: empty };
+    const source = await createPublicKeySource(jwkText(p256.publicKey, more));
+    expect(await verifies(source, p256.privateKey, { alg: "ES256", kid: "any" })).toBe(true);
+    expect(await createPublicKeySource(jwkText(p256.publicKey, { use: "enc" }))).toBeUndefined();
+  },
+);

@@ -1,5 +1,5 @@
 /**
- * Owns the keys that verify session tokens, and which algorithms each kind of key may be used with
+ * The keys that verify session tokens, and which algorithms each kind of key may be used with
  * (RFC 8725 section 3.1: never the token's own choice).
  */
 import {
@@ -21,9 +21,16 @@ export interface KeySource {
   isUsable(): Promise<boolean>;
 }
 
-/** The keys are elsewhere and could never be fetched: nobody's session can be judged. */
+/** The key is elsewhere and cannot be had now: whether the token is right cannot be told. */
 export class KeysUnavailable extends Error {
   override readonly name = "KeysUnavailable";
+  /** When the keys may be asked for again, in seconds; whole, at least 1. */
+  readonly retryAfterSeconds: number;
+
+  constructor(retryAfterSeconds = 1) {
+    super("the keys are not available");
+    this.retryAfterSeconds = retryAfterSeconds;
+  }
 }
 
 /** Signature algorithms of public keys. No HMAC: a public key would be everybody's secret. */
@@ -41,10 +48,22 @@ export const PUBLIC_KEY_ALGORITHMS: readonly string[] = [
   "Ed25519",
 ];
 
+/**
+ * Some issuers write optional members that have no value (`use`, `alg`, `key_ops`, `kid` and others)
+ * as null or empty. They say nothing, and the library would take them for wrong values.
+ */
+function dropEmptyMembers(jwk: unknown): unknown {
+  if (typeof jwk !== "object" || jwk === null || Array.isArray(jwk)) return jwk;
+  const isEmpty = (value: unknown) =>
+    value === null || value === "" || (Array.isArray(value) && value.length === 0);
+  return Object.fromEntries(Object.entries(jwk).filter(([, value]) => !isEmpty(value)));
+}
+
 // Loose: a JWK has many optional members. What matters here is what it must not be.
-const publicJwk = z
-  .looseObject({ kty: z.enum(["RSA", "EC", "OKP"]) })
-  .refine((jwk) => !("d" in jwk));
+const publicJwk = z.preprocess(
+  dropEmptyMembers,
+  z.looseObject({ kty: z.enum(["RSA", "EC", "OKP"]) }).refine((jwk) => !("d" in jwk)),
+);
 const publicJwks = z.object({ keys: z.array(publicJwk).min(1) });
 
 /** HS256 under a shared secret of at least 32 bytes (RFC 7518 section 3.2). */
@@ -73,15 +92,20 @@ export async function createPublicKeySource(text: string): Promise<KeySource | u
   const given = text.trimStart().startsWith("{") ? parsePublicJwks(text) : await readPem(text);
   const keys = await keepUsable(given);
   if (keys.length === 0) return undefined;
+  return {
+    algorithms: PUBLIC_KEY_ALGORITHMS,
+    getKey: createKeyFinder({ keys }),
+    isUsable: () => Promise.resolve(true),
+  };
+}
+
+/** Finds the key for a token's header in a set. Throws jose's errors where none fits. */
+export function createKeyFinder({ keys }: JSONWebKeySet): JWTVerifyGetKey {
   const findKey = createLocalJWKSet({ keys });
   // Keys without ids fit a token whatever id it names: an issuer's PEM says nothing of them.
   const nameless = keys.every(({ kid }) => kid === undefined);
-  return {
-    algorithms: PUBLIC_KEY_ALGORITHMS,
-    getKey: ({ kid, ...header }, token) =>
-      findKey(nameless || kid === undefined ? header : { ...header, kid }, token),
-    isUsable: () => Promise.resolve(true),
-  };
+  return ({ kid, ...header }, token) =>
+    findKey(nameless || kid === undefined ? header : { ...header, kid }, token);
 }
 
 function parsePublicJwks(text: string): readonly JWK[] {

@@ -44,14 +44,27 @@ beforeEach(() => {
 
 const answer = (next: Answer) => void fetch.mockImplementation(next);
 
-/** What comes of asking for a key: `key`, or the name of the error. */
-const ask = (kid: string | undefined, alg = "ES256"): Promise<string> =>
+/** What comes of asking for a key: `key`, or the error. */
+const askFor = (kid: string | undefined, alg: string, signature: string): Promise<unknown> =>
   Promise.resolve(
-    source.getKey(kid === undefined ? { alg } : { alg, kid }, { payload: "", signature: "" }),
+    source.getKey(kid === undefined ? { alg } : { alg, kid }, { payload: "", signature }),
   ).then(
     () => "key",
-    (error: unknown) => (error instanceof Error ? error.name : "?"),
+    (error: unknown) => error,
   );
+
+/** `key`, or the name of the error; every key id has a token of its own. */
+const ask = async (kid: string | undefined, alg = "ES256"): Promise<string> => {
+  const outcome = await askFor(kid, alg, `signed-by-${kid}`);
+  if (outcome === "key") return "key";
+  return outcome instanceof Error ? outcome.name : "?";
+};
+
+/** After how many seconds the key may be asked for again; undefined where nothing says so. */
+const askWait = async (kid: string, signature = `signed-by-${kid}`) => {
+  const outcome = await askFor(kid, "ES256", signature);
+  return outcome instanceof KeysUnavailable ? outcome.retryAfterSeconds : undefined;
+};
 
 const NO_KEY = new errors.JWKSNoMatchingKey().name;
 const UNAVAILABLE = new KeysUnavailable().name;
@@ -97,12 +110,94 @@ describe("unknown key ids", () => {
     await ask("k1");
     nowMs = REFRESH_PAUSE_MS;
     const before = fetch.mock.calls.length;
+    const outcomes = [];
     for (let index = 0; index < 1_000; index += 1) {
-      expect(await ask(`unknown-${index}`)).toBe(NO_KEY);
+      outcomes.push(await ask(`unknown-${index}`));
+      expect(await ask("k1")).toBe("key");
       nowMs += 29;
     }
     expect(fetch.mock.calls.length - before).toBe(1);
+    // The first one is why the issuer was asked; of the others' keys it may have more by now.
+    expect(outcomes[0]).toBe(NO_KEY);
+    expect(new Set(outcomes.slice(1))).toEqual(new Set([UNAVAILABLE]));
+  });
+
+  test("in the pause are no wrong credentials: they may be told when it is over", async () => {
+    await ask("k1");
+    nowMs = 1;
+    expect(await askWait("new")).toBe(30);
+    nowMs = 10_000;
+    expect(await askWait("new")).toBe(20);
+    nowMs = 10_001;
+    expect(await askWait("new")).toBe(20);
+    nowMs = REFRESH_PAUSE_MS - 1;
+    expect(await askWait("new")).toBe(1);
+    answer(answering(setOf("k1", "new")));
+    nowMs = REFRESH_PAUSE_MS;
+    expect(await ask("new")).toBe("key");
+  });
+
+  test("are wrong once the issuer was asked after their token came, whoever made it be asked", async () => {
+    await ask("k1");
+    nowMs = 20_000;
+    expect(await ask("mine")).toBe(UNAVAILABLE);
+    nowMs = REFRESH_PAUSE_MS;
+    expect(await ask("another")).toBe(NO_KEY);
+    nowMs += 1;
+    expect(await ask("mine")).toBe(NO_KEY);
+    expect(await ask("another")).toBe(NO_KEY);
+    // A token that came since is not judged by those, although it names the same key.
+    expect(await askWait("mine", "signed later")).toBe(30);
+    expect(fetch).toHaveBeenCalledTimes(2);
+  });
+
+  test("stay unknown while the issuer cannot be asked", async () => {
+    await ask("k1");
+    answer(unreachable);
+    for (nowMs = REFRESH_PAUSE_MS; nowMs < 300_000; nowMs += REFRESH_PAUSE_MS) {
+      expect(await askWait("mine")).toBe(30);
+    }
+    answer(answering(setOf("k1")));
+    expect(await ask("mine")).toBe(NO_KEY);
+  });
+
+  test("of the very first token are wrong: the issuer was asked for it", async () => {
+    expect(await ask("unknown")).toBe(NO_KEY);
+    nowMs = 1_000;
+    expect(await ask("unknown")).toBe(NO_KEY);
+  });
+
+  test("that came while the issuer was being asked may be new", async () => {
+    await ask("k1");
+    nowMs = REFRESH_PAUSE_MS;
+    const gate = Promise.withResolvers<Response>();
+    answer(() => gate.promise);
+    const first = ask("first");
+    await vi.waitFor(() => expect(fetch).toHaveBeenCalledTimes(2));
+    nowMs += 100;
+    const second = ask("second");
+    gate.resolve(new Response(setOf("k1")));
+    expect([await first, await second]).toEqual([NO_KEY, UNAVAILABLE]);
+  });
+
+  test("in a flood push out only each other, and are forgotten as new", async () => {
+    await ask("k1");
+    nowMs = 1;
+    expect(await ask("mine")).toBe(UNAVAILABLE);
+    for (let index = 0; index < 2_000; index += 1) await ask(`unknown-${index}`);
+    nowMs = REFRESH_PAUSE_MS;
+    await ask("unknown");
+    nowMs += 1;
+    expect(await ask("mine")).toBe(UNAVAILABLE);
+    expect(await ask("unknown-1999")).toBe(NO_KEY);
     expect(await ask("k1")).toBe("key");
+    expect(fetch).toHaveBeenCalledTimes(2);
+  });
+
+  test("a known key under another algorithm is wrong at once", async () => {
+    await ask("k1");
+    nowMs = 1;
+    expect(await ask("k1", "RS256")).toBe(NO_KEY);
   });
 
   test("a thousand right after the first fetch make none", async () => {
@@ -140,7 +235,8 @@ describe("unknown key ids", () => {
   test("a new key is found as soon as its id is asked for, past the pause", async () => {
     await ask("k1");
     answer(answering(setOf("k1", "k2")));
-    expect(await ask("k2")).toBe(NO_KEY);
+    nowMs = 1;
+    expect(await ask("k2")).toBe(UNAVAILABLE);
     nowMs = REFRESH_PAUSE_MS;
     expect(await ask("k2")).toBe("key");
     expect(await ask("k1")).toBe("key");
@@ -160,7 +256,7 @@ describe("in an outage", () => {
     answer(unreachable);
     for (nowMs = SECOND; nowMs < 2 * DAY; nowMs += 300 * SECOND) {
       expect(await ask("k1")).toBe("key");
-      expect(await ask("unknown")).toBe(NO_KEY);
+      expect(await ask("unknown")).toBe(UNAVAILABLE);
       expect(await source.isUsable()).toBe(true);
     }
     expect(fetch.mock.calls.length).toBeGreaterThan(100);
@@ -281,6 +377,23 @@ describe("keys that are no public keys", () => {
   });
 });
 
+describe("a set of one key without an id", () => {
+  test("verifies a token that names one, and none of another algorithm", async () => {
+    const { kid: _none, ...key } = jwkOf("k1");
+    answer(answering(JSON.stringify({ keys: [key] })));
+    expect(await ask("any")).toBe("key");
+    expect(await ask(undefined)).toBe("key");
+    expect(await ask("any", "RS256")).toBe(NO_KEY);
+    expect(fetch).toHaveBeenCalledTimes(1);
+  });
+
+  test.each([[null], [""], [[]]])("holds where its optional members are %j", async (empty) => {
+    const key = { ...jwkOf("k1"), kid: null, use: empty, alg: empty, key_ops: empty, ext: null };
+    answer(answering(JSON.stringify({ keys: [key, { ...OCT, use: empty }] })));
+    expect(await ask("any")).toBe("key");
+  });
+});
+
 describe("a failure is", () => {
   const bytes = (size: number) => `{"keys":[${JSON.stringify(jwkOf("k1"))}]}${" ".repeat(size)}`;
   const location = { Location: "https://attacker.example/jwks.json" };
@@ -322,7 +435,7 @@ describe("a failure is", () => {
     await ask("k1");
     answer(failure);
     nowMs += REFRESH_PAUSE_MS;
-    expect(await ask("unknown")).toBe(NO_KEY);
+    expect(await ask("unknown")).toBe(UNAVAILABLE);
     expect(await ask("k1")).toBe("key");
     nowMs += KEYS_AGE_MAX_MS;
     expect(await ask("k1")).toBe("key");

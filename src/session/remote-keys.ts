@@ -1,18 +1,19 @@
 /**
- * Owns the issuer's keys behind `SESSION_JWKS_URL`: when they are fetched, and what holds when they
- * cannot be. It verifies nothing.
+ * The issuer's keys behind `SESSION_JWKS_URL`: when they are fetched, and what holds when they cannot
+ * be. It verifies nothing.
  *
  * The library's own remote key set counts its pause from the last success, so in an outage every
  * token with an unknown key id would fetch again; here success and failure pause alike, and the
  * last good keys stay.
  */
-import { createLocalJWKSet, errors, type JWTVerifyGetKey } from "jose";
+import { errors, type JSONWebKeySet, type JWTVerifyGetKey } from "jose";
 
 import type { Clock } from "../clock.ts";
 import { readStream } from "../http/read-stream.ts";
 import type { Logger } from "../logger.ts";
 import { USER_AGENT } from "../version.ts";
 import {
+  createKeyFinder,
   type KeySource,
   KeysUnavailable,
   PUBLIC_KEY_ALGORITHMS,
@@ -31,6 +32,10 @@ const FETCH_TIMEOUT_MS = 5_000;
 const FETCH_LOST_MS = 2 * FETCH_TIMEOUT_MS + 1_000;
 /** How often a request looks whether another's fetch is done. */
 const POLL_EVERY_MS = 20;
+/** Tokens of unknown keys remembered, so that each is refused once the issuer was asked after it came. */
+const UNKNOWN_TOKENS_MAX = 1_000;
+/** Characters of a signature that tell two tokens apart: 192 bits. */
+const SIGNATURE_CHARS = 32;
 /** Largest key set; real ones are a few KiB. */
 const KEYS_BYTES_MAX = 262_144;
 
@@ -65,14 +70,20 @@ export interface RemoteKeysOptions {
 export function createRemoteKeySource(options: RemoteKeysOptions): KeySource {
   const { url, fetch, clock, log, background } = options;
   let keys: JWTVerifyGetKey | undefined;
+  let keyIds: ReadonlySet<unknown> = new Set();
   let fetchedAtMs = -Infinity;
+  /** When the fetch began that brought the keys: what the issuer had added by then is in them. */
+  let askedAtMs = -Infinity;
+  const unknownTokens = createFirstSights(UNKNOWN_TOKENS_MAX);
   let triedAtMs = -Infinity;
   let failing = false;
   let pending: Promise<void> | undefined;
 
-  const mayRefresh = () =>
-    clock.monotonicMs() - triedAtMs >=
-    (keys === undefined ? FIRST_FETCH_PAUSE_MS : REFRESH_PAUSE_MS);
+  const pauseLeftMs = () => {
+    const pauseMs = keys === undefined ? FIRST_FETCH_PAUSE_MS : REFRESH_PAUSE_MS;
+    return triedAtMs + pauseMs - clock.monotonicMs();
+  };
+  const unavailable = () => new KeysUnavailable(Math.max(Math.ceil(pauseLeftMs() / 1_000), 1));
 
   /** One fetch at a time; those who come meanwhile wait for the same one. */
   const refresh = (): Promise<void> => {
@@ -80,40 +91,54 @@ export function createRemoteKeySource(options: RemoteKeysOptions): KeySource {
     if (pending !== undefined && !isLost) {
       return background === undefined ? pending : pollUntil(() => pending === undefined);
     }
-    if (!mayRefresh()) return Promise.resolve();
+    if (pauseLeftMs() > 0) return Promise.resolve();
     triedAtMs = clock.monotonicMs();
-    pending = fetchKeys().finally(() => {
+    pending = fetchKeys(triedAtMs).finally(() => {
       pending = undefined;
     });
     background?.(pending);
     return pending;
   };
 
-  const fetchKeys = async (): Promise<void> => {
+  const fetchKeys = async (beganAtMs: number): Promise<void> => {
     const fetched = await fetchKeySet(url, fetch);
     failing = fetched === undefined;
     if (fetched === undefined) {
       log.log("error", "session keys could not be fetched", { keptKeys: keys !== undefined });
       return;
     }
-    keys = fetched;
+    keys = createKeyFinder(fetched);
+    keyIds = new Set(fetched.keys.map(({ kid }) => kid));
     fetchedAtMs = clock.monotonicMs();
+    askedAtMs = beganAtMs;
   };
 
   const getKey: JWTVerifyGetKey = async (header, token) => {
+    const cameAtMs = clock.monotonicMs();
     if (keys === undefined) await refresh();
     else if (clock.monotonicMs() - fetchedAtMs > KEYS_AGE_MAX_MS) {
       // While the issuer is out, nobody waits for it: the last good keys serve.
       if (failing) void refresh();
       else await refresh();
     }
-    if (keys === undefined) throw new KeysUnavailable();
+    if (keys === undefined) throw unavailable();
     try {
       return await keys(header, token);
     } catch (error) {
       if (!(error instanceof errors.JWKSNoMatchingKey)) throw error;
-      await refresh();
-      return keys(header, token);
+    }
+    // By its signature: another's token that only names the same key must not age this one.
+    const seenAtMs = unknownTokens.note(token.signature.slice(0, SIGNATURE_CHARS), cameAtMs);
+    await refresh();
+    try {
+      return await keys(header, token);
+    } catch (error) {
+      if (!(error instanceof errors.JWKSNoMatchingKey)) throw error;
+      // The issuer may have added the key after it was last asked: a new key is no wrong credential.
+      // It is one where the issuer was asked since, or has that key for another algorithm.
+      const isKnown = header.kid !== undefined && keyIds.has(header.kid);
+      if (isKnown || seenAtMs <= askedAtMs) throw error;
+      throw unavailable();
     }
   };
 
@@ -127,6 +152,29 @@ export function createRemoteKeySource(options: RemoteKeysOptions): KeySource {
   };
 }
 
+/** When each token of an unknown key was seen first. */
+interface FirstSights {
+  /** @returns when it was seen first, in milliseconds; `nowMs` where that is not remembered */
+  note(name: string, nowMs: number): number;
+}
+
+/** @param sizeMax entries kept; the oldest makes room, and is new when it comes again */
+function createFirstSights(sizeMax: number): FirstSights {
+  const seen = new Map<string, number>();
+  return {
+    note(name, nowMs) {
+      const known = seen.get(name);
+      if (known !== undefined) return known;
+      if (seen.size >= sizeMax) {
+        const oldest = seen.keys().next();
+        if (oldest.done !== true) seen.delete(oldest.value);
+      }
+      seen.set(name, nowMs);
+      return nowMs;
+    },
+  };
+}
+
 /** Waits by timers of the caller's own request, as long as a fetch can take. */
 async function pollUntil(isDone: () => boolean): Promise<void> {
   for (let waitedMs = 0; waitedMs < FETCH_LOST_MS && !isDone(); waitedMs += POLL_EVERY_MS) {
@@ -135,7 +183,7 @@ async function pollUntil(isDone: () => boolean): Promise<void> {
 }
 
 /** Fetches a key set; undefined for any failure. Redirects count as one: the URL is the trust. */
-async function fetchKeySet(url: string, fetch: FetchKeys): Promise<JWTVerifyGetKey | undefined> {
+async function fetchKeySet(url: string, fetch: FetchKeys): Promise<JSONWebKeySet | undefined> {
   try {
     const response = await fetch(url, {
       headers: KEYS_HEADERS,
@@ -147,8 +195,7 @@ async function fetchKeySet(url: string, fetch: FetchKeys): Promise<JWTVerifyGetK
       timeoutMs: FETCH_TIMEOUT_MS,
     });
     if (response.status !== 200 || body.kind !== "read") return undefined;
-    const set = await readFetchedJwks(JSON.parse(new TextDecoder().decode(body.bytes)));
-    return set === undefined ? undefined : createLocalJWKSet(set);
+    return await readFetchedJwks(JSON.parse(new TextDecoder().decode(body.bytes)));
   } catch {
     return undefined;
   }

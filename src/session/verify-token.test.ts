@@ -92,8 +92,8 @@ test("an algorithm that the keys are not for is refused, even where the key woul
 
 describe("when the keys fail", () => {
   test("keys that cannot be had are not the session's fault", async () => {
-    const verdict = await verifyToken(await sign({}), rulesAt(failing(new KeysUnavailable())));
-    expect(verdict).toEqual({ kind: "unavailable" });
+    const verdict = await verifyToken(await sign({}), rulesAt(failing(new KeysUnavailable(7))));
+    expect(verdict).toEqual({ kind: "unavailable", retryAfterSeconds: 7 });
   });
 
   test("a key that is not in the set is", async () => {

@@ -18,8 +18,8 @@ export interface VerifiedClaims extends JWTPayload {
 export type TokenVerdict =
   | { readonly kind: "verified"; readonly claims: VerifiedClaims }
   | { readonly kind: "refused"; readonly code: "session_invalid" | "session_expired" }
-  /** The keys could not be had: not the session's fault. */
-  | { readonly kind: "unavailable" };
+  /** The key cannot be had now: not the session's fault. Whole seconds until it may be, at least 1. */
+  | { readonly kind: "unavailable"; readonly retryAfterSeconds: number };
 
 export interface TokenRules {
   readonly keys: KeySource;
@@ -49,7 +49,9 @@ export async function verifyToken(token: string, rules: TokenRules): Promise<Tok
     const payload = await verifyWithAnyKey(token, rules.keys, options);
     return judgeClaims(payload, nowMs / 1_000);
   } catch (error) {
-    if (error instanceof KeysUnavailable) return { kind: "unavailable" };
+    if (error instanceof KeysUnavailable) {
+      return { kind: "unavailable", retryAfterSeconds: error.retryAfterSeconds };
+    }
     if (error instanceof errors.JWTExpired) return { kind: "refused", code: "session_expired" };
     // A token can also be broken in ways for which the library throws no error of its own.
     return { kind: "refused", code: "session_invalid" };

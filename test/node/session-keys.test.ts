@@ -89,3 +89,42 @@ test("with the issuer out from the start sessions are 503, not 401; once it is u
     await bff.stop();
   }
 });
+
+test("a flood of unknown keys asks the issuer once and spends no failure; known keys are served all along", async () => {
+  const { publicKey, privateKey } = await generateKeyPair("ES256");
+  // As some issuers write them: members without a value.
+  const empty = { use: null, alg: "", key_ops: [] };
+  const jwks = JSON.stringify({
+    keys: [{ ...(await exportJWK(publicKey)), kid: "one", ...empty }],
+  });
+  let fetched = 0;
+  const port = await findFreePort();
+  const issuer = createServer((_request, response) => {
+    fetched += 1;
+    response.end(jwks);
+  }).listen(port, "127.0.0.1");
+  const bff = await start({
+    SESSION_JWKS_URL: `http://127.0.0.1:${port}/keys`,
+    LIMIT_AUTH_FAILURES: "1/1h",
+  });
+  try {
+    const token = await sign(privateKey, "one");
+    expect((await send(bff.url, token)).status).toBe(201);
+    for (let index = 0; index < 20; index += 1) {
+      const unknown = await send(bff.url, await sign(privateKey, `unknown-${index}`));
+      expect(unknown.status).toBe(503);
+      const seconds = Number(unknown.headers.get("retry-after"));
+      expect(seconds).toBeGreaterThanOrEqual(1);
+      expect(seconds).toBeLessThanOrEqual(30);
+      expect(await readCode(unknown)).toBe("auth_unavailable");
+    }
+    // None of them was counted: this is the first wrong credential of the one that is allowed.
+    expect((await send(bff.url, "a.b.c")).status).toBe(401);
+    expect((await send(bff.url, token)).status).toBe(201);
+    expect(fetched).toBe(1);
+  } finally {
+    issuer.closeAllConnections();
+    issuer.close();
+    await bff.stop();
+  }
+});

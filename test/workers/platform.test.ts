@@ -190,20 +190,39 @@ test("session keys are fetched once by an isolate, however many requests wait fo
   const port = await findFreePort();
   issuer.listen(port, "127.0.0.1");
   ends.push(() => issuer.close());
-  const { send } = await start({
+  const { send, ask } = await start({
     SESSION_SECRET: "",
     SESSION_JWKS_URL: `http://127.0.0.1:${port}/jwks.json`,
   });
-  const token = await new SignJWT({ workspace: "acme" })
-    .setProtectedHeader({ alg: "ES256", kid: "k1" })
-    .setIssuer(ISSUER)
-    .setAudience(AUDIENCE)
-    .setSubject("many")
-    .setExpirationTime("5m")
-    .sign(privateKey);
-  const headers = { Authorization: `Bearer ${token}` };
+  const sign = async (kid: string) => {
+    const token = await new SignJWT({ workspace: "acme" })
+      .setProtectedHeader({ alg: "ES256", kid })
+      .setIssuer(ISSUER)
+      .setAudience(AUDIENCE)
+      .setSubject("many")
+      .setExpirationTime("5m")
+      .sign(privateKey);
+    return { Authorization: `Bearer ${token}` };
+  };
+  const headers = await sign("k1");
   const answers = await Promise.all(Array.from({ length: 10 }, () => send({ headers })));
   expect(answers.map(({ status }) => status)).toEqual(Array.from({ length: 10 }, () => 201));
+  expect(fetched).toBe(1);
+
+  // More than LIMIT_AUTH_FAILURES, from one address: a key that the issuer may have added since is
+  // no wrong credential, and does not make the issuer be asked each time.
+  for (let index = 0; index < 10; index += 1) {
+    const unknown = await ask("/session", {
+      address: "192.0.2.9",
+      headers: await sign(`unknown-${index}`),
+    });
+    expect(unknown.status).toBe(503);
+    const seconds = Number(unknown.headers.get("retry-after"));
+    expect(seconds).toBeGreaterThanOrEqual(1);
+    expect(seconds).toBeLessThanOrEqual(30);
+    expect(await readCode(unknown)).toBe("auth_unavailable");
+  }
+  expect((await ask("/session", { address: "192.0.2.9", headers })).status).toBe(200);
   expect(fetched).toBe(1);
 });
 

@@ -54,9 +54,11 @@ export const PUBLIC_KEY_ALGORITHMS: readonly string[] = [
  */
 function dropEmptyMembers(jwk: unknown): unknown {
   if (typeof jwk !== "object" || jwk === null || Array.isArray(jwk)) return jwk;
-  const isEmpty = (value: unknown) =>
-    value === null || value === "" || (Array.isArray(value) && value.length === 0);
   return Object.fromEntries(Object.entries(jwk).filter(([, value]) => !isEmpty(value)));
+}
+
+function isEmpty(value: unknown): boolean {
+  return value === null || value === "" || (Array.isArray(value) && value.length === 0);
 }
 
 // Loose: a JWK has many optional members. What matters here is what it must not be.

@@ -44,7 +44,8 @@ export function createApp(config: Config, services: Services): App {
   const { clock, gate, state } = services;
   const app: App = new Hono();
   const cookies =
-    config.cookies && createSessionCookies({ ...config.cookies, insecure: config.insecure, clock });
+    config.cookies &&
+    createSessionCookies({ ...services, ...config.cookies, insecure: config.insecure });
   const authenticator = createAuthenticator({ ...config.session, ...services, cookies });
   const guards = createGuards(config, services, authenticator);
   const messageSchema = createMessageSchema(config.contentCharsMax);

@@ -9,7 +9,7 @@ import { readConfig } from "../platform/node/read-config.ts";
 import { createPublicKeySource } from "../session/key-source.ts";
 import { variables } from "../config/variables.ts";
 import { type Finding, renderJson, renderText, summarize } from "./doctor/finding.ts";
-import { checkLayout } from "./doctor/layout-checks.ts";
+import { checkCookieSize, checkLayout } from "./doctor/layout-checks.ts";
 import { checkSessionKey } from "./doctor/session-checks.ts";
 import { checkState } from "./doctor/state-checks.ts";
 import { checkUpstream } from "./doctor/upstream-checks.ts";
@@ -51,6 +51,7 @@ export const doctorCommand: Command = {
       { check: CHECK, status: "ok", detail: "every variable has a value that it may have" },
       ...warnings.map((detail): Finding => ({ check: CHECK, status: "warn", detail })),
       ...checkLayout(config),
+      ...(await checkCookieSize(config)),
       ...(
         await Promise.all([
           checkSessionKey(config, proxies),

@@ -1,7 +1,11 @@
 import { compactDecrypt, CompactEncrypt } from "jose";
-import { beforeEach, describe, expect, test } from "vitest";
+import { beforeEach, describe, expect, test, vi } from "vitest";
 
-import { createSessionCookies, type SessionCookies } from "./session-cookie.ts";
+import {
+  createSessionCookies,
+  PROXY_SAFE_COOKIE_BYTES,
+  type SessionCookies,
+} from "./session-cookie.ts";
 import type { SessionClaims } from "./session.ts";
 
 const START_MS = Date.UTC(2026, 0, 1);
@@ -26,6 +30,7 @@ const claims: SessionClaims = {
 };
 
 let nowMs: number;
+const log = vi.fn<(...line: unknown[]) => void>();
 
 function create(
   keys: readonly Uint8Array[],
@@ -33,7 +38,7 @@ function create(
   maxAgeMs = 8 * HOUR_MS,
 ): SessionCookies {
   const clock = { epochMs: () => nowMs, monotonicMs: () => nowMs };
-  return createSessionCookies({ keys, maxAgeMs, insecure, clock });
+  return createSessionCookies({ keys, maxAgeMs, insecure, clock, log: { log } });
 }
 
 async function seal(cookies: SessionCookies, of: SessionClaims = claims): Promise<string> {
@@ -49,6 +54,7 @@ function valueOf(setCookie: string): string {
 
 beforeEach(() => {
   nowMs = START_MS;
+  log.mockReset();
 });
 
 describe("the cookie", () => {
@@ -80,6 +86,32 @@ describe("the cookie", () => {
       expect(text).not.toContain(secret);
       expect(text).not.toContain(Buffer.from(secret).toString("base64url"));
     }
+  });
+
+  test("that common proxies refuse is warned about, once, and that of an everyday session is not", async () => {
+    const cookies = create([NEW_KEY]);
+    const chatsOf = (count: number) => ({
+      ...claims,
+      chats: Array.from({ length: count }, () => crypto.randomUUID()),
+    });
+    await seal(cookies);
+    expect((await seal(cookies, chatsOf(40))).length).toBeLessThan(PROXY_SAFE_COOKIE_BYTES);
+    expect(log).not.toHaveBeenCalled();
+    const { length: bytes } = await seal(cookies, chatsOf(60));
+    await seal(cookies, chatsOf(62));
+    expect(bytes).toBeGreaterThan(PROXY_SAFE_COOKIE_BYTES);
+    expect(log.mock.calls).toEqual([
+      [
+        "warn",
+        expect.stringContaining("proxy_buffer_size"),
+        { bytes, safeBytes: PROXY_SAFE_COOKIE_BYTES },
+      ],
+    ]);
+    expect(JSON.stringify(log.mock.calls)).not.toContain("alice");
+    // Too large for any cookie is a refusal, and nothing to warn of.
+    const others = create([NEW_KEY]);
+    expect(await others.seal(chatsOf(100))).toEqual({ kind: "too_large" });
+    expect(log).toHaveBeenCalledTimes(1);
   });
 
   test("is never the same twice", async () => {

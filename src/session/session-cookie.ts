@@ -1,11 +1,12 @@
 /**
- * Owns the session cookie: its name, its attributes, what is sealed in it, and reading it back.
+ * The session cookie: its name, its attributes, what is sealed in it, and reading it back.
  * It holds no token and knows no route. RFC 6265bis; the `__Host-` prefix is its section 4.1.3.2.
  */
 import { CompactEncrypt, compactDecrypt, errors } from "jose";
 import { z } from "zod";
 
 import type { Clock } from "../clock.ts";
+import type { Logger } from "../logger.ts";
 import type { SessionClaims } from "./session.ts";
 
 /** What a browser sent as cookies. */
@@ -43,10 +44,18 @@ export interface SessionCookieOptions {
   /** Plain-http development on localhost: no `Secure`, and so no `__Host-`. */
   readonly insecure: boolean;
   readonly clock: Clock;
+  readonly log: Logger;
 }
 
 /** The least that every browser keeps of one cookie, in bytes (RFC 6265 section 6.1). */
 const COOKIE_BYTES_MAX = 4_096;
+/** What the other headers of an answer take at most, its status line and the server's included. */
+const OTHER_HEADERS_BYTES = 800;
+/**
+ * A `Set-Cookie` over this, in bytes, makes an answer whose headers do not fit into 4 KiB: nginx reads
+ * them into one buffer of that size unless told otherwise, and answers 502.
+ */
+export const PROXY_SAFE_COOKIE_BYTES = 4_096 - OTHER_HEADERS_BYTES;
 
 const sealedClaims = z.strictObject({
   sub: z.string().min(1),
@@ -63,7 +72,14 @@ const sealedClaims = z.strictObject({
 });
 
 export function createSessionCookies(options: SessionCookieOptions): SessionCookies {
-  const { keys, clock } = options;
+  const { keys, clock, log } = options;
+  let hasWarned = false;
+  /** Once: it is a matter of the issuer's claims and the proxy's settings, not of this one session. */
+  const warnOfProxies = (bytes: number) => {
+    if (hasWarned || bytes <= PROXY_SAFE_COOKIE_BYTES) return;
+    hasWarned = true;
+    log.log("warn", LARGE_COOKIE, { bytes, safeBytes: PROXY_SAFE_COOKIE_BYTES });
+  };
   const name = options.insecure ? "uponai_session" : "__Host-uponai_session";
   const attributes = `Path=/; HttpOnly;${options.insecure ? "" : " Secure;"} SameSite=Strict`;
   const [sealingKey] = keys;
@@ -112,12 +128,15 @@ export function createSessionCookies(options: SessionCookieOptions): SessionCook
         .setProtectedHeader({ alg: "dir", enc: "A256GCM" })
         .encrypt(sealingKey);
       const setCookie = `${name}=${value}; Max-Age=${maxAgeSeconds}; ${attributes}`;
-      return setCookie.length < COOKIE_BYTES_MAX
-        ? { kind: "sealed", setCookie, expiresAtMs: exp }
-        : { kind: "too_large" };
+      if (setCookie.length >= COOKIE_BYTES_MAX) return { kind: "too_large" };
+      warnOfProxies(setCookie.length);
+      return { kind: "sealed", setCookie, expiresAtMs: exp };
     },
   };
 }
+
+const LARGE_COOKIE =
+  "a session cookie is so large that a proxy with 4 KiB for an answer's headers (nginx: proxy_buffer_size) can answer 502 in its place; raise that to 8k, or issue sessions with fewer claims";
 
 /** @returns the JSON under whichever key opens it; undefined under none */
 async function decrypt(value: string, keys: readonly Uint8Array[]): Promise<unknown> {

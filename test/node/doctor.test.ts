@@ -373,6 +373,19 @@ describe("cookies and origins", () => {
     expect(of("origins")).toMatchObject([{ status }]);
   });
 
+  test("how many chats a session's cookie may name behind common proxies is told", async () => {
+    const { of } = await diagnose({ COOKIE_KEYS });
+    expect(of("cookie size")).toMatchObject([
+      { status: "ok", detail: expect.stringMatching(/about [45]\d chat ids/) },
+    ]);
+    const key = "k".repeat(2_500);
+    const WORKSPACES = JSON.stringify({ [key]: { id: 42 } });
+    const long = await diagnose({ COOKIE_KEYS, UPONAI_WORKSPACE_ID: "", WORKSPACES });
+    expect(long.of("cookie size")).toMatchObject([
+      { status: "warn", action: expect.stringContaining("proxy_buffer_size") },
+    ]);
+  });
+
   test("a cookie key that repeats itself: a warning", async () => {
     const zeros = Buffer.alloc(32).toString("base64url");
     const { of } = await diagnose({ COOKIE_KEYS: zeros });

@@ -1,5 +1,7 @@
-/** Owns what is checked of cookies and origins: layouts in which a browser sends no cookie. */
+/** Checks cookies and origins: layouts in which a browser sends no cookie, or a proxy takes none. */
 import type { Config } from "../../config/config.ts";
+import { systemClock } from "../../platform/clock.ts";
+import { createSessionCookies, PROXY_SAFE_COOKIE_BYTES } from "../../session/session-cookie.ts";
 import type { Finding } from "./finding.ts";
 
 const COOKIES = "cookies";
@@ -26,6 +28,50 @@ export function checkLayout({ cookies, insecure, allowedOrigins }: Config): read
     detail: `${keys} key(s): ${keys === 1 ? "it seals and opens" : "the first seals, every one opens"}`,
   };
   return [checkKeys(cookies.keys) ?? sealed, checkOrigins(origins, insecure) ?? listed];
+}
+
+/** A subject or chat id as most issuers write it: a UUID, in characters. */
+const ID_CHARS = 36;
+const EXAMPLE_ID = "0".repeat(ID_CHARS);
+const HOUR_MS = 3_600_000;
+
+/** Seals a session as it may come: what a token's chats claim adds is the issuer's. */
+export async function checkCookieSize(config: Config): Promise<readonly Finding[]> {
+  if (config.cookies === undefined) return [];
+  const cookies = createSessionCookies({
+    ...config.cookies,
+    insecure: config.insecure,
+    clock: systemClock,
+    log: { log: () => undefined },
+  });
+  const nowMs = systemClock.epochMs();
+  const sealed = await cookies.seal({
+    subject: EXAMPLE_ID,
+    sessionKey: "0".repeat(22),
+    hasSiblings: false,
+    issuedAtMs: nowMs,
+    expiresAtMs: nowMs + HOUR_MS,
+    tokenExpiresAtMs: nowMs + HOUR_MS,
+    workspaceClaim: findLongestClaim(config),
+    chats: [],
+  });
+  const check = "cookie size";
+  const action =
+    "Raise the proxy's buffer (nginx: proxy_buffer_size 8k), or use shorter keys in WORKSPACES.";
+  if (sealed.kind !== "sealed" || sealed.setCookie.length > PROXY_SAFE_COOKIE_BYTES) {
+    const detail = "a session of the longest key of WORKSPACES is larger than common proxies take";
+    return [{ check, status: "warn", detail, action }];
+  }
+  // Quotes and a comma, in base64url.
+  const bytesPerChat = ((ID_CHARS + 3) * 4) / 3;
+  const chats = Math.floor((PROXY_SAFE_COOKIE_BYTES - sealed.setCookie.length) / bytesPerChat);
+  const detail = `proxies with 4 KiB for headers (nginx by default) take sessions of up to about ${chats} chat ids`;
+  return [{ check, status: "ok", detail }];
+}
+
+function findLongestClaim({ workspaces }: Config): string | undefined {
+  if (workspaces.kind === "single") return undefined;
+  return [...workspaces.byClaim.keys()].toSorted((one, other) => other.length - one.length)[0];
 }
 
 function checkKeys(keys: readonly Uint8Array[]): Finding | undefined {

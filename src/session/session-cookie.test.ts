@@ -52,6 +52,11 @@ function valueOf(setCookie: string): string {
   return setCookie.slice(setCookie.indexOf("=") + 1, setCookie.indexOf(";"));
 }
 
+/** The session confined to that many chats. */
+function chatsOf(count: number): SessionClaims {
+  return { ...claims, chats: Array.from({ length: count }, () => crypto.randomUUID()) };
+}
+
 beforeEach(() => {
   nowMs = START_MS;
   log.mockReset();
@@ -90,10 +95,6 @@ describe("the cookie", () => {
 
   test("that common proxies refuse is warned about, once, and that of an everyday session is not", async () => {
     const cookies = create([NEW_KEY]);
-    const chatsOf = (count: number) => ({
-      ...claims,
-      chats: Array.from({ length: count }, () => crypto.randomUUID()),
-    });
     await seal(cookies);
     expect((await seal(cookies, chatsOf(40))).length).toBeLessThan(PROXY_SAFE_COOKIE_BYTES);
     expect(log).not.toHaveBeenCalled();

@@ -42,6 +42,19 @@ test("the README's table is what the variables say", () => {
   expectFile("README.md", current.replace(between, replacement));
 });
 
+test("what a message costs stands in one place: the last full run of the bench", () => {
+  expect(read("docs/performance.md")).toMatch(/^\| \*\*uponai-bff\*\* +\| \*\*\d+\*\*/m);
+  for (const page of pages.filter((name) => name !== "docs/performance.md")) {
+    expect(read(page), page).not.toMatch(/\d+ µs (?:a|per) (?:message|request)/);
+  }
+});
+
+test("no page promises more than at most once, which Redis can lose", () => {
+  for (const page of [...pages, "docs/exactly-once.md"]) {
+    expect(read(page), page).not.toMatch(/(?:sent|sending|taken) exactly once|holds always/i);
+  }
+});
+
 test("every problem code has one entry in failure-modes, with its status", () => {
   const rows = [...read("docs/failure-modes.md").matchAll(/^\| `([a-z_]+)` +\| (\d{3}) +\|/gm)];
   const documented = rows.map(([, code, status]) => `${code} ${status}`);

@@ -26,6 +26,18 @@ describe("looking up a claim", () => {
     expect(resolveClaim(claims, name)).toEqual(value);
   });
 
+  test("finds the organisation in tokens of providers as docs/sessions.md names it", () => {
+    // Clerk's session token of version 2; Keycloak's user attribute mapper, and its group mapper.
+    const tokens: [string, object, string | undefined][] = [
+      ["o.id", { v: 2, o: { id: "org_1", rol: "admin", slg: "acme" } }, "org_1"],
+      ["workspace", { workspace: "acme" }, "acme"],
+      ["groups", { groups: ["/acme"] }, undefined],
+    ];
+    for (const [name, token, workspace] of tokens) {
+      expect(parseWorkspaceClaim(resolveClaim({ ...token }, name))).toBe(workspace);
+    }
+  });
+
   test("a literal name wins over a path", () => {
     expect(resolveClaim(claims, "a.b")).toBe("literal");
   });

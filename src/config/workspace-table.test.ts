@@ -93,14 +93,52 @@ describe("what is refused", () => {
     expect(messagesOf(table).join()).toMatch(/\S/);
   });
 
-  test("the message leads to the workspace and the member", () => {
+  test("the message leads to the entry by its position, and to our own member by its name", () => {
     expect(messagesOf({ acme: 42, globex: { id: 43, limits: { sesion: "off" } } })).toEqual([
-      expect.stringMatching(/globex.*limits.*sesion/),
+      expect.stringMatching(/^entry 2: .*limits.*member that does not exist.*sessionDaily/),
     ]);
     expect(messagesOf({ globex: { id: 43, limits: { session: "5" } } })).toEqual([
-      expect.stringMatching(/globex.*limits.*session.*quota/),
+      expect.stringMatching(/^entry 1: .*limits session.*quota/),
     ]);
-    expect(messagesOf({ globex: { id: 0 } })).toEqual([expect.stringMatching(/globex.*id/)]);
+    expect(messagesOf({ globex: { id: 0 } })).toEqual([
+      expect.stringMatching(/^entry 1: .*id must be/),
+    ]);
+  });
+
+  test("positions are those of the text, where JavaScript puts numbers first", () => {
+    const text = String.raw`{"b:\"{":1,"a":{"id":2,"limits":{"session":"5/1m"}},"10":0,"2":3}`;
+    expect(messagesOf(text)).toEqual([expect.stringMatching(/^entry 3: /)]);
+  });
+
+  test("no name of a claim and no unknown member is repeated", () => {
+    const claim = "claim-canary";
+    const faults: readonly unknown[] = [
+      "x",
+      { id: 0 },
+      { id: 1, "member-canary": 2 },
+      { id: 1, limits: { "limit-canary": "off" } },
+      { id: 1, limits: { session: "value-canary" } },
+      { id: 1, agentId: "value canary" },
+      { id: 1, apiToken: ["value-canary"] },
+    ];
+    for (const fault of faults) {
+      const messages = messagesOf({ [claim]: fault });
+      expect(messages).toHaveLength(1);
+      expect(messages.join()).not.toContain("canary");
+    }
+  });
+
+  test("a claim that is there twice is refused: which of them would be meant?", () => {
+    expect(messagesOf('{"acme":1,"globex":2,"acme":1}')).toEqual([
+      "entry 3: has the name of an earlier entry",
+    ]);
+    expect(messagesOf('{"a\\u0062":1,"ab":2}')).toHaveLength(1);
+    expect(messagesOf('{"acme":{"id":1},"globex":{"id":2}}')).toEqual([]);
+  });
+
+  test("a table that is wrong throughout is told by its first twenty entries", () => {
+    const wrong = Object.fromEntries(Array.from({ length: 500 }, (_, index) => [`c${index}`, 0]));
+    expect(messagesOf(wrong)).toHaveLength(20);
   });
 });
 

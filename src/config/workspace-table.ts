@@ -1,18 +1,70 @@
-/** Owns the JSON of `WORKSPACES`: which workspaces exist, and how each differs from the rest. */
+/**
+ * The JSON of `WORKSPACES`: which workspaces exist, and how each differs from the rest. The variable
+ * is a secret, so that messages name no word of it: entries are told by their position.
+ */
 import { z } from "zod";
 
 import { parseQuota } from "./units.ts";
 
-const quota = z.string().transform((text, context) => {
-  const value = parseQuota(text);
-  if (value !== undefined) return value;
-  context.addIssue({ code: "custom", message: "must be a quota such as 20/1m, or off" });
-  return z.NEVER;
-});
+/** An agent id, or undefined where the text is none. */
+export function parseAgentId(text: string): string | undefined {
+  return /^[^\s\p{C}]{1,200}$/u.test(text) ? text : undefined;
+}
 
-const workspaceId = z.int().positive();
+const AGENT_ID_ERROR = "must be an agent id: 1 to 200 characters, no spaces or control characters";
+const WORKSPACE_ID_ERROR = "must be a whole number from 1 to 9007199254740991";
+
+const quota = z
+  .string({ error: 'must be a quota in quotes, such as "20/1m", or "off"' })
+  .transform((text, context) => {
+    const value = parseQuota(text);
+    if (value !== undefined) return value;
+    context.addIssue({
+      code: "custom",
+      message: "must be a quota such as 20/1m, or off, with the bounds of LIMIT_SESSION",
+    });
+    return z.NEVER;
+  });
+
+const workspaceId = z.int({ error: WORKSPACE_ID_ERROR }).positive({ error: WORKSPACE_ID_ERROR });
+
+/** @param members the names that exist, for the message about one that does not */
+function describeMembers(members: string) {
+  return {
+    error: ({ code }: { readonly code: string }) =>
+      code === "unrecognized_keys"
+        ? `has a member that does not exist; it may have ${members}`
+        : "must be an object",
+  };
+}
 
 // Strict throughout: a misspelt limit must not silently become no limit.
+const workspaceObject = z.strictObject(
+  {
+    id: workspaceId,
+    agentId: z
+      .string({ error: AGENT_ID_ERROR })
+      .refine((text) => parseAgentId(text) !== undefined, { error: AGENT_ID_ERROR })
+      .optional(),
+    apiToken: z
+      .string({ error: "must be one API token, or several in one text, separated by commas" })
+      .regex(/^[A-Za-z0-9._~+/-]+=*(?:,[A-Za-z0-9._~+/-]+=*)*$/, "must be one or more API tokens")
+      .transform((text) => text.split(","))
+      .optional(),
+    limits: z
+      .strictObject(
+        {
+          session: quota.optional(),
+          sessionDaily: quota.optional(),
+          workspace: quota.optional(),
+        },
+        describeMembers("session, sessionDaily and workspace"),
+      )
+      .optional(),
+  },
+  describeMembers("id, agentId, apiToken and limits"),
+);
+
 const workspaceEntry = z.union([
   workspaceId.transform((id) => ({
     id,
@@ -20,29 +72,14 @@ const workspaceEntry = z.union([
     apiToken: undefined,
     limits: undefined,
   })),
-  z.strictObject({
-    id: workspaceId,
-    agentId: z
-      .string()
-      .regex(/^\S{1,200}$/, "must be an agent id: 1 to 200 characters, no spaces")
-      .optional(),
-    apiToken: z
-      .string()
-      .regex(/^[A-Za-z0-9._~+/-]+=*(?:,[A-Za-z0-9._~+/-]+=*)*$/, "must be one or more API tokens")
-      .transform((text) => text.split(","))
-      .optional(),
-    limits: z
-      .strictObject({
-        session: quota.optional(),
-        sessionDaily: quota.optional(),
-        workspace: quota.optional(),
-      })
-      .optional(),
-  }),
+  workspaceObject,
 ]);
 
+/** A table that is wrong throughout needs no line for each of its entries. */
+const ISSUES_MAX = 20;
+
 const table = z
-  .record(z.string().min(1), workspaceEntry)
+  .record(z.string().min(1), workspaceEntry, { error: "must be a JSON object" })
   .refine((entries) => Object.keys(entries).length > 0, "must name at least one workspace");
 
 /** One entry as written, before the defaults of all workspaces. */
@@ -61,22 +98,63 @@ export const workspaceTable = z.string().transform((text, context) => {
     return z.NEVER;
   }
   const result = table.safeParse(json);
-  if (result.success) return new Map<string, WorkspaceEntry>(Object.entries(result.data));
-  for (const issue of result.error.issues) {
-    const where = issue.path.map(String).join(".");
-    context.addIssue({
-      code: "custom",
-      message: where === "" ? issue.message : `${where}: ${describeIssue(issue)}`,
-    });
+  const claims = listClaims(text);
+  const seen = new Set<string>();
+  const repeated = claims.findIndex((claim) => seen.size === seen.add(claim).size);
+  if (result.success) {
+    if (repeated === -1) return new Map<string, WorkspaceEntry>(Object.entries(result.data));
+    const message = `entry ${repeated + 1}: has the name of an earlier entry`;
+    context.addIssue({ code: "custom", message });
+    return z.NEVER;
+  }
+  for (const issue of result.error.issues.slice(0, ISSUES_MAX)) {
+    const [claim] = issue.path;
+    const message =
+      claim === undefined
+        ? issue.message
+        : `entry ${claims.lastIndexOf(String(claim)) + 1}: ${describeIssue(issue)}`;
+    context.addIssue({ code: "custom", message });
   }
   return z.NEVER;
 });
 
-/** A union's own message says nothing; unknown members and wrong values of the object form do. */
+/**
+ * The names of an object's members in the order in which they are written: JavaScript would put
+ * those that are numbers first.
+ *
+ * @param text JSON of an object
+ */
+function listClaims(text: string): readonly string[] {
+  const claims: string[] = [];
+  let depth = 0;
+  let last = "";
+  for (let index = 0; index < text.length; index += 1) {
+    const character = text.charAt(index);
+    if (character === "{" || character === "[") depth += 1;
+    else if (character === "}" || character === "]") depth -= 1;
+    else if (character === ":" && depth === 1) claims.push(String(JSON.parse(last)));
+    else if (character === '"') {
+      const start = index;
+      for (index += 1; text.charAt(index) !== '"'; index += 1) {
+        if (text.charAt(index) === "\\") index += 1;
+      }
+      last = text.slice(start, index + 1);
+    }
+  }
+  return claims;
+}
+
+/** What is wrong with an entry. A path holds our own names only: others are refused by their object. */
 function describeIssue(issue: z.core.$ZodIssue): string {
-  if (issue.code !== "invalid_union") return issue.message;
-  const faults = issue.errors
-    .flat()
-    .map((fault) => [...fault.path.map(String), fault.message].join(": "));
-  return `must be a workspace id or {id, agentId?, apiToken?, limits?} (${faults.at(-1) ?? "neither"})`;
+  if (issue.code === "invalid_key") return "its name is empty";
+  if (issue.code !== "invalid_union") return describeFault(issue.path.slice(1), issue.message);
+  // A union's own message says nothing; that of its object form does.
+  const fault = issue.errors.flat().at(-1);
+  const form = "must be a workspace id or {id, agentId?, apiToken?, limits?}";
+  if (fault === undefined || fault.path.length === 0) return form;
+  return `${form} (${describeFault(fault.path, fault.message)})`;
+}
+
+function describeFault(path: readonly PropertyKey[], message: string): string {
+  return [...path.map(String), message].join(" ");
 }

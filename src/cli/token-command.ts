@@ -5,6 +5,7 @@ import { parseArgs } from "node:util";
 
 import { SignJWT } from "jose";
 
+import { cleanEnvironment } from "../config/clean-environment.ts";
 import { parseDuration } from "../config/units.ts";
 import { resolveSecretFiles } from "../platform/node/environment.ts";
 import { type Command, CommandError, UsageError } from "./usage.ts";
@@ -50,8 +51,12 @@ export const tokenCommand: Command = {
     if (ttlMs === undefined || ttlMs < 1_000 || ttlMs > TTL_MS_MAX) {
       throw new UsageError("--ttl must be a duration such as 15m or 8h, and at most ten years");
     }
-    const { environment, problems } = resolveSecretFiles(process.env);
-    const [problem] = problems;
+    const files = resolveSecretFiles(process.env);
+    const { environment, problems } = cleanEnvironment(files.environment);
+    // Only what a token is made of: the service reports the rest.
+    const problem = [...files.problems, ...problems].find(({ variable }) =>
+      variable.startsWith("SESSION_"),
+    );
     if (problem !== undefined) throw new CommandError(`${problem.variable} ${problem.problem}`);
     const issuer = requireVariable(environment, "SESSION_ISSUER");
     const audience = requireVariable(environment, "SESSION_AUDIENCE");

@@ -218,8 +218,33 @@ describe("production", () => {
     expect(problemsOf({ ...withRedis, LOG_PRETTY: "false" })).toEqual([]);
   });
 
+  test.each(["LOG_PRETTY", "COOKIE_INSECURE"])("the example for %s fits its problem", (name) => {
+    const problems = problemsOf({ ...PRODUCTION, REDIS_URL: "redis://127.0.0.1", [name]: "true" });
+    expect(problems).toEqual([
+      { variable: name, problem: "must be off in production", example: "false" },
+    ]);
+  });
+
   test.each(["development", "test", "staging", ""])("NODE_ENV=%s is not production", (name) => {
     expect(problemsOf({ ...GOOD, NODE_ENV: name, LOG_PRETTY: "true" })).toEqual([]);
+  });
+});
+
+const exampleOf = (environment: Environment) => problemsOf(environment)[0]?.example;
+
+describe("examples fit their problem", () => {
+  test("several session keys, and two kinds of workspaces", () => {
+    const jwks = { SESSION_JWKS_URL: "https://issuer.example/jwks" };
+    expect(exampleOf({ ...GOOD, ...jwks })).toBe("leave the others unset");
+    expect(exampleOf({ ...GOOD, WORKSPACES: '{"acme":7}' })).toBe(
+      "leave UPONAI_WORKSPACE_ID unset",
+    );
+  });
+
+  test("the state of another platform", () => {
+    expect(exampleOf({ ...GOOD, STATE: "durable-object" })).toBe("memory");
+    const result = parseConfig({ ...GOOD, STATE: "memory" }, "durable-object");
+    expect(result).toMatchObject({ problems: [{ example: "durable-object" }] });
   });
 });
 

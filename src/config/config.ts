@@ -4,6 +4,7 @@
  */
 import type { WorkspaceId } from "../branded.ts";
 import type { LogLevel } from "../logger.ts";
+import { cleanEnvironment } from "./clean-environment.ts";
 import type { RedisAddress } from "./redis-url.ts";
 import { suggestVariable } from "./suggest-variable.ts";
 import type { QuotaSetting } from "./units.ts";
@@ -133,22 +134,25 @@ export function parseConfig(
   embedded: EmbeddedState = "memory",
 ): ConfigResult {
   const problems: ConfigProblem[] = [];
-  const report = (variable: VariableName, problem: string) => {
-    problems.push({ variable, problem, example: variables[variable].example });
+  const report: Report = (variable, problem, example = variables[variable].example) => {
+    problems.push({ variable, problem, example });
   };
-  const values = readValues(environment, report);
+  const clean = cleanEnvironment(environment);
+  for (const { variable, problem } of clean.problems) {
+    if (variable === "NODE_ENV") problems.push({ variable, problem, example: "production" });
+    else report(variable, problem);
+  }
+  const values = readValues(clean.environment, report);
   // What was told wrong must not be told missing too.
   const wrong = new Set(problems.map(({ variable }) => variable));
-  const reportOther: Report = (variable, problem) => {
-    if (!RELATED[variable]?.some((other) => wrong.has(other))) report(variable, problem);
+  const reportOther: Report = (variable, problem, example) => {
+    if (!RELATED[variable]?.some((other) => wrong.has(other))) report(variable, problem, example);
   };
-  const config = assemble(
-    values,
-    { production: environment["NODE_ENV"]?.toLowerCase() === "production", embedded },
-    reportOther,
-  );
+  const production = clean.environment["NODE_ENV"]?.toLowerCase() === "production";
+  const config = assemble(values, { production, embedded }, reportOther);
   if (problems.length > 0 || config === undefined) return { kind: "problems", problems };
-  return { kind: "config", config, warnings: listWarnings(environment, config) };
+  const warnings = [...clean.warnings, ...listWarnings(clean.environment, config, production)];
+  return { kind: "config", config, warnings };
 }
 
 /** Variables whose absence is no news when one of these was wrong. */
@@ -161,7 +165,8 @@ const RELATED: { readonly [Name in VariableName]?: readonly VariableName[] } = {
   REDIS_URL: ["REDIS_URL", "STATE"],
 };
 
-type Report = (variable: VariableName, problem: string) => void;
+/** @param example where the variable's own would contradict the problem */
+type Report = (variable: VariableName, problem: string, example?: string) => void;
 
 function readValues(environment: Environment, report: Report): VariableValues {
   const values: Partial<Record<VariableName, unknown>> = {};
@@ -184,9 +189,9 @@ interface Platform {
 function assemble(values: VariableValues, platform: Platform, report: Report): Config | undefined {
   const { production } = platform;
   const before = { faults: 0 };
-  const counted: Report = (variable, problem) => {
+  const counted: Report = (variable, problem, example) => {
     before.faults += 1;
-    report(variable, problem);
+    report(variable, problem, example);
   };
   const key = resolveSessionKey(values, counted);
   const workspaces = resolveWorkspaces(values, counted);
@@ -195,7 +200,7 @@ function assemble(values: VariableValues, platform: Platform, report: Report): C
     if (values[name] === undefined) counted(name, "is required");
   }
   for (const name of ["LOG_PRETTY", "COOKIE_INSECURE"] as const) {
-    if (values[name] === true && production) counted(name, "must be off in production");
+    if (values[name] === true && production) counted(name, "must be off in production", "false");
   }
   if (key === undefined || workspaces === undefined || state === undefined || before.faults > 0) {
     return undefined;
@@ -272,12 +277,15 @@ function resolveSessionKey(values: VariableValues, report: Report): SessionKeyCo
   }
   if (SESSION_JWKS_URL !== undefined) keys.push({ kind: "jwks", url: SESSION_JWKS_URL });
   if (keys.length === 1) return keys[0];
-  report(
-    "SESSION_SECRET",
-    keys.length === 0
-      ? "is required, or one of SESSION_PUBLIC_KEY and SESSION_JWKS_URL"
-      : "is one of several session keys: set exactly one of SESSION_SECRET, SESSION_PUBLIC_KEY and SESSION_JWKS_URL",
-  );
+  if (keys.length === 0) {
+    report("SESSION_SECRET", "is required, or one of SESSION_PUBLIC_KEY and SESSION_JWKS_URL");
+  } else {
+    report(
+      "SESSION_SECRET",
+      "is one of several session keys: set exactly one of SESSION_SECRET, SESSION_PUBLIC_KEY and SESSION_JWKS_URL",
+      "leave the others unset",
+    );
+  }
   return undefined;
 }
 
@@ -288,12 +296,12 @@ function resolveWorkspaces(values: VariableValues, report: Report): WorkspacesCo
     UPONAI_API_TOKEN: sharedTokens,
   } = values;
   if ((singleId === undefined) === (table === undefined)) {
-    report(
-      "WORKSPACES",
-      singleId === undefined
-        ? "is required, or UPONAI_WORKSPACE_ID"
-        : "and UPONAI_WORKSPACE_ID exclude each other: set one",
-    );
+    if (singleId === undefined) {
+      report("WORKSPACES", "is required, or UPONAI_WORKSPACE_ID");
+    } else {
+      const example = "leave UPONAI_WORKSPACE_ID unset";
+      report("WORKSPACES", "and UPONAI_WORKSPACE_ID exclude each other: set one", example);
+    }
     return undefined;
   }
   const entries =
@@ -352,7 +360,7 @@ function resolveState(
   }
   if (kind !== embedded) {
     const where = embedded === "memory" ? "there are none outside Workers" : "Workers share none";
-    report("STATE", `cannot be ${kind} here: ${where}`);
+    report("STATE", `cannot be ${kind} here: ${where}`, embedded);
     return undefined;
   }
   if (kind === "durable-object") return { kind, timeoutMs };
@@ -363,8 +371,19 @@ function resolveState(
   return { kind };
 }
 
-function listWarnings(environment: Environment, config: Config): string[] {
+function listWarnings(
+  environment: Environment,
+  config: Config,
+  production: boolean,
+): readonly string[] {
   const warnings: string[] = [];
+  // `prod`, or what a stray character makes of `production`.
+  const nodeEnv = environment["NODE_ENV"]?.toLowerCase().replaceAll(/[^a-z]/g, "");
+  if (!production && nodeEnv?.startsWith("prod")) {
+    warnings.push(
+      "NODE_ENV resembles production but is not: the checks for production are off. Set NODE_ENV=production.",
+    );
+  }
   if (config.state.kind === "memory") {
     warnings.push(
       "State is kept in this process: limits and locks hold for this one instance and end with it. Redis shares them: set REDIS_URL and STATE=redis.",

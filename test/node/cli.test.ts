@@ -86,6 +86,21 @@ describe("token", () => {
     expect((payload.exp ?? 0) - (payload.iat ?? 0)).toBeLessThanOrEqual(901);
   });
 
+  test("reads its variables as the service does: without stray characters", async () => {
+    const { SESSION_ISSUER = "", SESSION_AUDIENCE = "" } = sessionEnvironment();
+    const { stdout } = await run(["token", "--sub", "alice", "--workspace", "acme"], {
+      SESSION_SECRET: `${sessionSecret}\n`,
+      SESSION_ISSUER: `"${SESSION_ISSUER}"`,
+      SESSION_AUDIENCE: `${SESSION_AUDIENCE}\r\n`,
+      SESSION_WORKSPACE_CLAIM: "'org'",
+    });
+    const { payload } = await jwtVerify(stdout.trim(), new TextEncoder().encode(sessionSecret), {
+      issuer: SESSION_ISSUER,
+      audience: SESSION_AUDIENCE,
+    });
+    expect(payload).toMatchObject({ org: "acme" });
+  });
+
   test("reads the secret from a file, and signs with a private key where one is named", async () => {
     const secretFile = path.join(folder, "secret");
     writeFileSync(secretFile, `${sessionSecret}\n`);

@@ -14,7 +14,7 @@ import {
   type Runtime,
   startFixture,
 } from "../contract-suite/runtime.ts";
-import { AUDIENCE, ISSUER } from "../support/session-tokens.ts";
+import { AUDIENCE, ISSUER, sessionSecret } from "../support/session-tokens.ts";
 import { findFreePort } from "../support/ports.ts";
 import { readRules } from "../support/redis-rights.ts";
 import { startRedis } from "../support/redis-server.ts";
@@ -239,6 +239,38 @@ test("a wrong configuration is answered 500 and told in the log, without the val
       ["fatal", "LIMIT_IP"],
     ]),
   );
+});
+
+test("stray characters around values are no part of them", async () => {
+  const { send, service } = await start({
+    SESSION_SECRET: `${sessionSecret}\n`,
+    SESSION_ISSUER: `"${ISSUER}"`,
+    SESSION_AUDIENCE: `${AUDIENCE}\r\n`,
+  });
+  expect((await send()).status).toBe(201);
+  const log = () => service.lines().join("\n");
+  await expect
+    .poll(log, { timeout: 5_000 })
+    .toMatch(/SESSION_SECRET had line breaks[\s\S]*In quotes, which were removed: SESSION_ISSUER/);
+});
+
+test("quotes around NODE_ENV do not switch the checks for production off", async () => {
+  const { ask, service } = await start({ NODE_ENV: "'production'", COOKIE_INSECURE: "true" });
+  expect((await ask("/healthz")).status).toBe(500);
+  await expect
+    .poll(() => service.lines().join("\n"), { timeout: 5_000 })
+    .toContain("COOKIE_INSECURE must be off in production");
+});
+
+test("what is wrong inside WORKSPACES is told by position, without a name of it", async () => {
+  const { ask, service } = await start({
+    UPONAI_WORKSPACE_ID: "",
+    WORKSPACES: '{"acme":1,"claim-canary":{"id":2,"member-canary":3}}',
+  });
+  expect((await ask("/healthz")).status).toBe(500);
+  await expect
+    .poll(() => service.lines().join("\n"), { timeout: 5_000 })
+    .toContain("WORKSPACES entry 2: ");
 });
 
 test("the state cannot be in memory, which no two isolates share", async () => {

@@ -1,3 +1,4 @@
+import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -5,6 +6,7 @@ import { join } from "node:path";
 import * as fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
+import { cleanText } from "../../config/clean-environment.ts";
 import { variableNames, variables } from "../../config/variables.ts";
 import { resolveSecretFiles } from "./environment.ts";
 
@@ -20,7 +22,7 @@ afterAll(() => {
   rmSync(folder, { recursive: true });
 });
 
-function write(content: string): string {
+function write(content: string | Uint8Array): string {
   files += 1;
   const path = join(folder, `secret-${files}`);
   writeFileSync(path, content);
@@ -40,7 +42,8 @@ describe("a secret in a file", () => {
     ["s3cret\r\n", "s3cret"],
     ["two\nlines\n", "two\nlines"],
     [" s3cret ", " s3cret "],
-    ["", ""],
+    ["\uFEFFs3cret", "s3cret"],
+    ["\uFEFFs3cret\r\n", "s3cret"],
   ])("%j is read as %j: one line break at its end is no part of it", (content, secret) => {
     const { environment } = resolveSecretFiles({ SESSION_SECRET_FILE: write(content) });
     expect(environment["SESSION_SECRET"]).toBe(secret);
@@ -49,12 +52,64 @@ describe("a secret in a file", () => {
   test("is read whatever it holds", () => {
     fc.assert(
       fc.property(fc.string({ unit: "grapheme" }), (secret) => {
-        fc.pre(!/[\r\n]$/.test(secret));
+        fc.pre(!/^\uFEFF|[\r\n]$|\0/.test(secret) && cleanText(secret) !== "");
         const { environment } = resolveSecretFiles({ REDIS_URL_FILE: write(`${secret}\n`) });
         expect(environment["REDIS_URL"]).toBe(secret);
       }),
       { numRuns: 30 },
     );
+  });
+});
+
+const read = (path: string) => resolveSecretFiles({ SESSION_SECRET_FILE: path });
+const utf16 = (text: string) => Buffer.from(text, "utf16le");
+
+describe("what a file may be", () => {
+  test("UTF-16 with its byte order mark, as PowerShell writes it, is decoded", () => {
+    const little = utf16("\uFEFFgéheim\r\n");
+    expect(read(write(little)).environment["SESSION_SECRET"]).toBe("géheim");
+    const big = Buffer.from(little).swap16();
+    expect(read(write(big)).environment["SESSION_SECRET"]).toBe("géheim");
+  });
+
+  const refused: readonly (readonly [string, () => string, string])[] = [
+    ["UTF-16 without a mark", () => write(utf16("s3cret")), "not text in UTF-8"],
+    ["half a character of UTF-16", () => write(utf16("\uFEFFs3cret").subarray(0, 7)), "not text"],
+    ["Latin-1", () => write(Buffer.from("s3crét", "latin1")), "not text in UTF-8"],
+    ["random bytes", () => write(Buffer.from([0x80, 0xff, 0x00, 0xc3])), "not text in UTF-8"],
+    ["nothing", () => write(""), "empty file"],
+    ["line breaks alone", () => write("\r\n\n"), "empty file"],
+    ["a byte order mark alone", () => write("\uFEFF"), "empty file"],
+    ["a folder", () => folder, "not a regular file"],
+    ["a device without an end", () => "/dev/zero", "not a regular file"],
+    ["more than 1 MiB", () => write("s".repeat(1_048_577)), "more than 1 MiB"],
+  ];
+
+  test.each(refused)("%s is refused by name, without a word of it", (_what, create, problem) => {
+    const { environment, problems } = read(create());
+    expect(problems).toMatchObject([
+      { variable: "SESSION_SECRET_FILE", problem: expect.stringContaining(problem) },
+    ]);
+    expect(JSON.stringify(problems)).not.toContain("s3cr");
+    expect(environment["SESSION_SECRET"]).toBeUndefined();
+  });
+
+  test("1 MiB is read", () => {
+    const secret = "s".repeat(1_048_576);
+    expect(read(write(secret)).environment["SESSION_SECRET"]).toBe(secret);
+  });
+
+  test("a pipe that nobody writes to does not hold up the start", () => {
+    const pipe = join(folder, "pipe");
+    execFileSync("mkfifo", [pipe]);
+    expect(read(pipe).problems).toMatchObject([
+      { problem: expect.stringContaining("not a regular file") },
+    ]);
+  });
+
+  test("its path may stand in quotes and end in a line break", () => {
+    const { environment } = read(`"${write("s3cret")}"\n`);
+    expect(environment["SESSION_SECRET"]).toBe("s3cret");
   });
 });
 

@@ -4,7 +4,9 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 
 import { renderEnvExample, renderVariableTable } from "../src/config/describe-variables.ts";
-import { variableNames } from "../src/config/variables.ts";
+import { START_MEMBER_BYTES_MAX } from "../src/chat/start-body.ts";
+import { describeExpectation, variableNames } from "../src/config/variables.ts";
+import { JSON_DEPTH_MAX } from "../src/json-depth.ts";
 import { problemCodes, problemStatus } from "../src/problem.ts";
 
 const root = new URL("../", import.meta.url);
@@ -61,6 +63,22 @@ test("every problem code has one entry in failure-modes, with its status", () =>
   expect(documented.toSorted()).toEqual(
     problemCodes.map((code) => `${code} ${problemStatus(code)}`).toSorted(),
   );
+});
+
+test("request-flow states the bounds of metadata and variables", () => {
+  const bytes = START_MEMBER_BYTES_MAX.toLocaleString("en");
+  const text = read("docs/request-flow.md");
+  expect(text).toContain(`of at most ${bytes} bytes each`);
+  expect(text).toContain(`at most ${JSON_DEPTH_MAX} levels deep`);
+});
+
+test("the README states what every variable may hold", () => {
+  const rows = read("README.md").split("\n");
+  for (const name of variableNames) {
+    const text = describeExpectation(name)?.text ?? "";
+    expect(text).not.toBe("");
+    expect(rows.find((row) => row.startsWith(`| \`${name}\` |`))).toContain(`| ${text} |`);
+  }
 });
 
 describe.each(pages)("%s", (page) => {

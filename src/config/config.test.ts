@@ -248,6 +248,16 @@ describe("examples fit their problem", () => {
   });
 });
 
+// For a service named `admin` Kubernetes sets ADMIN_PORT=tcp://… in every pod of the namespace.
+test.each(["PORT", "ADMIN_PORT"])("an address of Kubernetes in %s is told as such", (name) => {
+  const problems = problemsOf({ ...GOOD, [name]: "tcp://10.96.0.7:9464" });
+  expect(problems).toMatchObject([
+    { variable: name, problem: expect.stringContaining("enableServiceLinks: false") },
+  ]);
+  expect(JSON.stringify(problems)).not.toContain("10.96.0.7");
+  expect(JSON.stringify(problemsOf({ ...GOOD, [name]: "http" }))).not.toContain("Kubernetes");
+});
+
 const warningsOf = (more: Environment) =>
   accepted({ ...GOOD, REDIS_URL: "redis://127.0.0.1", ...more }).warnings;
 

@@ -1,4 +1,4 @@
-/** Owns the text forms of durations, sizes and quotas in the configuration. */
+/** Durations, sizes and quotas as the configuration writes them. */
 
 const MS_PER_UNIT: Readonly<Record<string, number>> = {
   ms: 1,
@@ -18,6 +18,11 @@ export function parseDuration(text: string): number | undefined {
   const match = /^([1-9]\d{0,8})(ms|s|m|h|d)$/.exec(text);
   if (match === null) return undefined;
   return scale(match[1], MS_PER_UNIT[match[2] ?? ""]);
+}
+
+/** Reads what `parseDuration` reads, and zero (`0`, `0ms`, `0s`), as milliseconds. */
+export function parseDelay(text: string): number | undefined {
+  return /^0(?:ms|s|m|h|d)?$/.test(text) ? 0 : parseDuration(text);
 }
 
 /** Reads `32KiB`, `1MiB`, `8000B` or bare `8000` as bytes; zero is refused. */

@@ -3,7 +3,7 @@
 import { describe, expect, test } from "vitest";
 
 import { type Config, type Environment, parseConfig } from "./config.ts";
-import { type VariableName, variableNames, variables } from "./variables.ts";
+import { describeExpectation, type VariableName, variableNames, variables } from "./variables.ts";
 
 const SECRET = "0123456789abcdef0123456789abcdef";
 const GOOD = {
@@ -97,20 +97,23 @@ const cases: Record<VariableName, VariableCase> = {
   ADMIN_HOST: {
     read: (config) => config.admin?.host,
     beside: { ADMIN_PORT: "9464" },
-    right: [["0.0.0.0", "0.0.0.0"]],
-    wrong: [],
+    right: [
+      ["0.0.0.0", "0.0.0.0"],
+      ["[::1]", "::1"],
+    ],
+    wrong: ["127.0.0.1:9464", "http://127.0.0.1"],
   },
   SESSION_CHATS_CLAIM: {
     read: (config) => config.session.chatsClaim,
     standard: "chats",
     right: [["https://a.example/chats", "https://a.example/chats"]],
-    wrong: [],
+    wrong: ["a\nb", "x".repeat(201)],
   },
   UPONAI_AGENT_ID: {
     read: ({ workspaces }) =>
       workspaces.kind === "single" ? workspaces.workspace.agentId : workspaces,
     right: [["agent_1", "agent_1"]],
-    wrong: ["an agent", "a".repeat(201)],
+    wrong: ["an agent", "a".repeat(201), "an\u0001agent", "an\u200Bagent"],
   },
   CHAT_VARIABLES: {
     read: (config) => [...config.chats.variables],
@@ -199,7 +202,7 @@ const cases: Record<VariableName, VariableCase> = {
       ["30m", 1_800_000],
       ["8h", 28_800_000],
     ],
-    wrong: WRONG_DURATIONS,
+    wrong: [...WRONG_DURATIONS, "999ms", "401d", "999999999d"],
   },
   COOKIE_INSECURE: {
     read: (config) => config.insecure,
@@ -248,8 +251,30 @@ const cases: Record<VariableName, VariableCase> = {
   HOST: {
     read: (config) => config.listen.host,
     standard: "0.0.0.0",
-    right: [["127.0.0.1", "127.0.0.1"]],
-    wrong: [],
+    right: [
+      ["127.0.0.1", "127.0.0.1"],
+      ["::", "::"],
+      ["[::]", "::"],
+      ["0:0:0:0:0:0:0:0", "::"],
+      ["[2001:DB8::1]", "2001:db8::1"],
+      ["fe80::1%eth0", "fe80::1%eth0"],
+      ["[fe80::1%25eth0]", "fe80::1%eth0"],
+      ["my_host-1.internal", "my_host-1.internal"],
+    ],
+    wrong: [
+      "0.0.0.0:8787",
+      "[::]:8787",
+      "localhost:80",
+      "[127.0.0.1]",
+      "[]",
+      "[::",
+      "::]",
+      "*",
+      "http://a",
+      "a b",
+      "fe80::1%",
+      "fe80::1%a%b",
+    ],
   },
   UPONAI_BASE_URL: {
     read: (config) => config.upstream.origin,
@@ -325,18 +350,18 @@ const cases: Record<VariableName, VariableCase> = {
   SESSION_ISSUER: {
     read: (config) => config.session.issuer,
     right: [["urn:issuer", "urn:issuer"]],
-    wrong: [],
+    wrong: ["urn:\nissuer", "urn:\u0000issuer", "x".repeat(1_001)],
   },
   SESSION_AUDIENCE: {
     read: (config) => config.session.audience,
     right: [["chat", "chat"]],
-    wrong: [],
+    wrong: ["ch\u0007at", "x".repeat(1_001)],
   },
   SESSION_WORKSPACE_CLAIM: {
     read: (config) => config.session.workspaceClaim,
     standard: "workspace",
     right: [["https://claims.example/org", "https://claims.example/org"]],
-    wrong: [],
+    wrong: ["a\nb", "x".repeat(201)],
   },
   TRUST_PROXY: {
     read: (config) => config.trustedProxies,
@@ -593,6 +618,22 @@ describe("every variable", () => {
   test.each(literal)("the example of $name is a right value", ({ name, beside }) => {
     const environment = { ...GOOD, REDIS_URL: "redis://127.0.0.1", ...beside };
     expect(problemsOf({ ...environment, [name]: variables[name].example })).toEqual([]);
+  });
+
+  const bounded = variableNames.flatMap((name) => {
+    const { accepted = [], refused = [] } = describeExpectation(name) ?? {};
+    const right = accepted.map((text) => ({ name, text, right: true }));
+    return right.concat(refused.map((text) => ({ name, text, right: false })));
+  });
+
+  test("has documented values", () => {
+    const silent = variableNames.filter((name) => describeExpectation(name) === undefined);
+    expect(silent).toEqual([]);
+    expect(bounded.length).toBeGreaterThan(150);
+  });
+
+  test.each(bounded)("$name has its documented bounds: $text is right: $right", (bound) => {
+    expect(variables[bound.name].schema.safeParse(bound.text).success).toBe(bound.right);
   });
 
   // Whoever reads "is required" beside a value that is there looks for the fault in the wrong place.

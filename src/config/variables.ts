@@ -1,14 +1,14 @@
 /**
- * Owns the environment variables: what each may hold, its default, and what the README and
- * `.env.example` say of it. The one source of all three.
+ * The environment variables: what each may hold, its default, and what the README and `.env.example`
+ * say about it.
  */
 import { base64url } from "jose";
 import { z } from "zod";
 
 import { parseNames, parseVariableMapping } from "./name-lists.ts";
 import { redisUrl } from "./redis-url.ts";
-import { parseByteSize, parseDuration, parseQuota } from "./units.ts";
-import { workspaceTable } from "./workspace-table.ts";
+import { parseByteSize, parseDelay, parseDuration, parseQuota } from "./units.ts";
+import { parseAgentId, workspaceTable } from "./workspace-table.ts";
 
 /** One variable of the environment. */
 interface Variable<Schema extends z.ZodType> {
@@ -27,47 +27,176 @@ function define<Schema extends z.ZodType>(variable: Variable<Schema>): Variable<
   return variable;
 }
 
+/** What a schema accepts, for the documentation, with the values next to its bounds for the tests. */
+interface Expectation {
+  /** Completes the sentence "The value must be …". */
+  readonly text: string;
+  /** The least and the greatest value, as a user would write them. */
+  readonly accepted: readonly string[];
+  /** The values just beyond those. */
+  readonly refused: readonly string[];
+}
+
+const expectations = new WeakMap<z.ZodType, Expectation>();
+
+/** What the variable may hold; undefined where its schema does not say. */
+export function describeExpectation(name: VariableName): Expectation | undefined {
+  return expectations.get(variables[name].schema);
+}
+
+function expecting<Schema extends z.ZodType>(
+  schema: Schema,
+  text: string,
+  edges: Partial<Omit<Expectation, "text">> = {},
+): Schema {
+  expectations.set(schema, { text, accepted: [], refused: [], ...edges });
+  return schema;
+}
+
 /** A text that `parse` turns into a value; `undefined` from `parse` is an error. */
-function parsed<Value>(parse: (text: string) => Value | undefined, expected: string) {
-  return z.string().transform((text, context): Value => {
+function parsed<Value>(
+  parse: (text: string) => Value | undefined,
+  expected: string,
+  edges?: Partial<Omit<Expectation, "text">>,
+) {
+  const schema = z.string().transform((text, context): Value => {
     const value = parse(text);
     if (value !== undefined) return value;
-    context.addIssue({ code: "custom", message: `must be ${expected}` });
+    context.addIssue({ code: "custom", message: `must be ${expected}${explainAddress(text)}` });
     return z.NEVER;
   });
+  return expecting(schema, expected, edges);
+}
+
+/** For a service named `admin` Kubernetes sets `ADMIN_PORT` to its address, in every pod. */
+function explainAddress(text: string): string {
+  if (!/^(?:tcp|udp|sctp):\/\//.test(text)) return "";
+  return ". Kubernetes set it to the address of a service whose name starts this variable's: set enableServiceLinks: false in the pod's spec, or set the variable in the pod yourself";
 }
 
 function integer(min: number, max: number) {
-  return parsed((text) => {
-    if (!/^\d{1,15}$/.test(text)) return undefined;
-    const value = Number(text);
-    return value >= min && value <= max ? value : undefined;
-  }, `a whole number from ${min} to ${max}`);
+  return parsed(
+    (text) => {
+      if (!/^\d{1,15}$/.test(text)) return undefined;
+      const value = Number(text);
+      return value >= min && value <= max ? value : undefined;
+    },
+    `a whole number from ${min} to ${max}`,
+    { accepted: [String(min), String(max)], refused: [String(min - 1), String(max + 1)] },
+  );
 }
 
-const countOrOff = parsed((text): number | "off" | undefined => {
-  if (text === "off") return text;
-  if (!/^\d{1,7}$/.test(text)) return undefined;
-  const value = Number(text);
-  return value >= 1 && value <= 1_000_000 ? value : undefined;
-}, "a whole number from 1 to 1000000, or off");
+const countOrOff = parsed(
+  (text): number | "off" | undefined => {
+    if (text === "off") return text;
+    if (!/^\d{1,7}$/.test(text)) return undefined;
+    const value = Number(text);
+    return value >= 1 && value <= 1_000_000 ? value : undefined;
+  },
+  "a whole number from 1 to 1000000, or off",
+  { accepted: ["1", "1000000", "off"], refused: ["0", "1000001"] },
+);
 
-/** Longest delay that a timer of the platform can hold; a longer one would fire at once. */
-const TIMER_MS_MAX = 2_147_483_647;
+/** A duration from `least` to `most`, both in the form of the configuration. */
+function duration(least: string, most: string, examples: string) {
+  const [leastMs = 0, mostMs = 0] = [least, most].map(parseDelay);
+  const form = /^(\d+)([a-z]+)$/.exec(most) ?? [];
+  return parsed(
+    (text) => {
+      const ms = leastMs === 0 ? parseDelay(text) : parseDuration(text);
+      return ms !== undefined && ms >= leastMs && ms <= mostMs ? ms : undefined;
+    },
+    `a duration such as ${examples}, from ${least} to ${most}`,
+    {
+      accepted: [least, most],
+      refused: [
+        ...(leastMs === 0 ? ["-1ms"] : [`${leastMs - 1}ms`]),
+        `${Number(form[1]) + 1}${form[2]}`,
+      ],
+    },
+  );
+}
 
-const timeout = parsed((text) => {
-  const ms = parseDuration(text);
-  return ms !== undefined && ms <= TIMER_MS_MAX ? ms : undefined;
-}, "a duration such as 500ms, 60s or 5m, and at most 24 days");
-const byteSize = parsed(parseByteSize, "a size such as 8000, 32KiB or 1MiB");
+// A timer of the platform holds 2^31 - 1 ms (24.8 days); with a longer time it would fire at once.
+const timeout = duration("1ms", "24d", "500ms, 60s or 5m");
+
+/** A size from 1 byte to `most`. */
+function byteSizeUpTo(most: string) {
+  const mostBytes = parseByteSize(most) ?? 0;
+  return parsed(
+    (text) => {
+      const bytes = parseByteSize(text);
+      return bytes !== undefined && bytes <= mostBytes ? bytes : undefined;
+    },
+    `a size such as 8000, 32KiB or 1MiB, from 1 byte to ${most}`,
+    { accepted: ["1", "1B", most, String(mostBytes)], refused: ["0", String(mostBytes + 1)] },
+  );
+}
+
+// A string of the platform holds no more than 512 Mi characters, and a body becomes one.
+const byteSize = byteSizeUpTo("256MiB");
+
 const quota = parsed(
   parseQuota,
-  "a quota such as 20/1m or 20/1m;burst=5 (windows s, m, h, d; nothing zero), or off",
+  "a quota such as 20/1m or 20/1m;burst=5, or off (1 to 9999999 requests and burst, in 1 to 99999 s, m, h or d; at most 1000000 a second; the whole burst back within 3650d)",
+  {
+    accepted: [
+      "1/1s",
+      "9999999/99999d;burst=1",
+      "1/1s;burst=9999999",
+      "1000000/1s",
+      "1/3650d",
+      "off",
+    ],
+    refused: [
+      "0/1s",
+      "10000000/99999d;burst=1",
+      "1/0s",
+      "9999999/100000d;burst=1",
+      "1/1s;burst=0",
+      "1/1s;burst=10000000",
+      "1000001/1s",
+      "1/3651d",
+    ],
+  },
 );
+
 const flag = parsed(
   (text) => (text === "true" ? true : text === "false" ? false : undefined),
   "true or false",
+  { accepted: ["true", "false"] },
 );
+
+/** One of a few words. */
+function oneOf<const Word extends string>(...words: readonly Word[]) {
+  const expected = `${words.slice(0, -1).join(", ")} or ${words.at(-1)}`;
+  return parsed((text) => words.find((word) => word === text), expected, { accepted: words });
+}
+
+/** One line of text, of 1 to `max` characters. */
+function line(max: number) {
+  return parsed(
+    (text) => (text.length <= max && !/\p{Cc}/u.test(text) ? text : undefined),
+    `text of 1 to ${max} characters in one line`,
+    { accepted: ["x", "x".repeat(max)], refused: ["x".repeat(max + 1), "two\nlines"] },
+  );
+}
+
+/** The address to listen on; brackets around IPv6, as in a URL, are removed. */
+const host = parsed((text) => {
+  const address = /^\[(.*)\]$/.exec(text)?.[1] ?? text;
+  if (!address.includes(":")) {
+    return text === address && /^[A-Za-z0-9._-]{1,253}$/.test(text) ? text : undefined;
+  }
+  const [ip = "", zone, ...rest] = address.split("%");
+  const url = `http://[${ip}]/`;
+  if (!URL.canParse(url) || rest.length > 0) return undefined;
+  const canonical = new URL(url).hostname.slice(1, -1);
+  if (zone === undefined) return canonical;
+  // In a URL the percent sign of a zone is itself escaped (RFC 6874).
+  const name = zone.replace(/^25(?=.)/, "");
+  return /^[\w.-]{1,64}$/.test(name) ? `${canonical}%${name}` : undefined;
+}, "an IPv4 address, an IPv6 address such as :: or [::], or a host name, without a port");
 
 const LOOPBACK_HOSTS = new Set(["localhost", "127.0.0.1", "[::1]"]);
 
@@ -104,8 +233,6 @@ const apiTokens = parsed((text) => {
   return tokens.every((token) => /^[A-Za-z0-9._~+/-]+=*$/.test(token)) ? tokens : undefined;
 }, "one API token, or several separated by commas");
 
-const DAY_MS = 86_400_000;
-
 const COOKIE_KEY_BYTES = 32;
 
 const cookieKeys = parsed((text) => {
@@ -138,6 +265,26 @@ function isOrigin(text: string): boolean {
   return origin === text && (LOOPBACK_HOSTS.has(hostname) || hostname.endsWith(".localhost"));
 }
 
+const encoder = new TextEncoder();
+const sessionSecret = parsed(
+  (text) => (encoder.encode(text).byteLength >= 32 ? text : undefined),
+  "at least 32 bytes",
+  { accepted: ["x".repeat(32)], refused: ["x".repeat(31)] },
+);
+
+const agentId = parsed(
+  parseAgentId,
+  "an agent id: 1 to 200 characters, no spaces or control characters",
+  { accepted: ["x", "x".repeat(200)], refused: ["x".repeat(201)] },
+);
+
+const redisPrefix = parsed(
+  // Braces would move the hash tag, and with it the keys of one admission, to other slots.
+  (text) => (/^[^{}\s\p{C}]{1,64}$/u.test(text) ? text : undefined),
+  "1 to 64 characters without braces, spaces or control characters",
+  { accepted: ["x", "x".repeat(64)], refused: ["x".repeat(65)] },
+);
+
 export const variables = {
   PORT: define({
     schema: integer(0, 65_535),
@@ -146,7 +293,7 @@ export const variables = {
     standard: "8787",
   }),
   HOST: define({
-    schema: z.string(),
+    schema: host,
     about: "Address of the public listener.",
     example: "0.0.0.0",
     standard: "0.0.0.0",
@@ -159,7 +306,7 @@ export const variables = {
     standard: "none: no metrics",
   }),
   ADMIN_HOST: define({
-    schema: z.string(),
+    schema: host,
     about: "Address of that listener.",
     example: "127.0.0.1",
     standard: "127.0.0.1",
@@ -185,7 +332,14 @@ export const variables = {
     standard: "this or WORKSPACES is required",
   }),
   WORKSPACES: define({
-    schema: workspaceTable,
+    schema: expecting(
+      workspaceTable,
+      "a JSON object; ids from 1 to 9007199254740991, agent ids as UPONAI_AGENT_ID, limits as LIMIT_SESSION",
+      {
+        accepted: ['{"acme":1}', '{"acme":9007199254740991}'],
+        refused: ['{"acme":0}', '{"acme":9007199254740992}', "{}"],
+      },
+    ),
     about:
       "JSON object from the value of the session's workspace claim to a workspace id, or to `{id, agentId?, apiToken?, limits?: {session?, sessionDaily?, workspace?}}`.",
     example: '{"acme":42,"globex":{"id":43,"limits":{"session":"5/1m"}}}',
@@ -193,25 +347,20 @@ export const variables = {
     secret: true,
   }),
   UPONAI_AGENT_ID: define({
-    schema: z.string().regex(/^\S{1,200}$/, "must be an agent id: 1 to 200 characters, no spaces"),
+    schema: agentId,
     about: "Agent that `POST /chat` starts chats with, where the workspace names none of its own.",
     example: "agent_0123456789",
     standard: "none: no chats are started",
   }),
   SESSION_SECRET: define({
-    schema: z
-      .string()
-      .refine(
-        (text) => new TextEncoder().encode(text).byteLength >= 32,
-        "must be at least 32 bytes",
-      ),
+    schema: sessionSecret,
     about: "Shared secret that signs session tokens (HS256); at least 32 bytes.",
     example: "the output of: openssl rand -base64 48",
     standard: "exactly one of the three SESSION_ keys is required",
     secret: true,
   }),
   SESSION_PUBLIC_KEY: define({
-    schema: z.string(),
+    schema: expecting(z.string(), "a public key as PEM (SPKI), JWK or JWKS"),
     about: "Public key that verifies session tokens: PEM (SPKI), or JWK or JWKS JSON.",
     example: "-----BEGIN PUBLIC KEY----- … (PEM), or a JWK or JWKS as JSON",
     standard: "see SESSION_SECRET",
@@ -224,25 +373,25 @@ export const variables = {
     standard: "see SESSION_SECRET",
   }),
   SESSION_ISSUER: define({
-    schema: z.string(),
+    schema: line(1_000),
     about: "The `iss` that session tokens must have.",
     example: "https://issuer.example/",
     standard: "required",
   }),
   SESSION_AUDIENCE: define({
-    schema: z.string(),
+    schema: line(1_000),
     about: "The `aud` that session tokens must have.",
     example: "uponai-bff",
     standard: "required",
   }),
   SESSION_WORKSPACE_CLAIM: define({
-    schema: z.string(),
+    schema: line(200),
     about: "Claim that names the workspace; looked up literally first, then as a dot path.",
     example: "workspace",
     standard: "workspace",
   }),
   SESSION_CHATS_CLAIM: define({
-    schema: z.string(),
+    schema: line(200),
     about: "Claim that lists the chats a session is confined to; looked up in the same way.",
     example: "chats",
     standard: "chats",
@@ -263,7 +412,8 @@ export const variables = {
     secret: true,
   }),
   COOKIE_MAX_AGE: define({
-    schema: parsed(parseDuration, "a duration such as 30m, 8h or 30d"),
+    // Browsers keep no cookie for longer (RFC 6265bis section 5.5), and count in seconds.
+    schema: duration("1s", "400d", "30m, 8h or 30d"),
     about: "Longest life of a session cookie; never longer than its token's.",
     example: "8h",
     standard: "8h",
@@ -290,19 +440,14 @@ export const variables = {
     standard: "0",
   }),
   CHAT_ACCESS: define({
-    schema: z.enum(["first-use", "claim", "workspace"], {
-      error: "must be first-use, claim or workspace",
-    }),
+    schema: oneOf("first-use", "claim", "workspace"),
     about:
       "Whose chats a session may use besides those that it started and those that its token's chats claim lists: `first-use`, those that it was the first to use; `claim`, no others; `workspace`, all of its workspace.",
     example: "first-use",
     standard: "first-use",
   }),
   CHAT_OWNER_TTL: define({
-    schema: parsed((text) => {
-      const ms = parseDuration(text);
-      return ms !== undefined && ms >= DAY_MS && ms <= 3_650 * DAY_MS ? ms : undefined;
-    }, "a duration such as 30d, from 1d to 3650d"),
+    schema: duration("1d", "3650d", "30d"),
     about: "How long a chat stays its owner's after its last use.",
     example: "30d",
     standard: "30d",
@@ -352,7 +497,14 @@ export const variables = {
     standard: "30/1m",
   }),
   REDIS_URL: define({
-    schema: redisUrl,
+    schema: expecting(
+      redisUrl,
+      "a redis://, rediss://, redis+sentinel:// or redis+cluster:// URL; a database from 0 to 999",
+      {
+        accepted: ["redis://redis.example/0", "redis://redis.example/999"],
+        refused: ["redis://redis.example/1000"],
+      },
+    ),
     about:
       "Redis that holds limits and locks, shared by all instances: redis:// or rediss:// (TLS). Several nodes, comma-separated, are a Redis Cluster; redis+sentinel://host,host/name asks Sentinels. See docs/redis.md.",
     example: "redis://127.0.0.1:6379/0",
@@ -360,17 +512,14 @@ export const variables = {
     secret: true,
   }),
   STATE: define({
-    schema: z.enum(["redis", "memory", "durable-object"]),
+    schema: oneOf("redis", "memory", "durable-object"),
     about:
       "Where the state lives. `memory` says that one instance alone is meant; `durable-object` is for Cloudflare Workers alone.",
     example: "redis",
     standard: "redis when REDIS_URL is set, else memory (on Workers durable-object)",
   }),
   REDIS_PREFIX: define({
-    // Braces would move the hash tag, and with it the keys of one admission, to other slots.
-    schema: z
-      .string()
-      .regex(/^[^{}\s]{1,64}$/, "must be 1 to 64 characters without braces or spaces"),
+    schema: redisPrefix,
     about: "Prefix of every Redis key.",
     example: "bff:",
     standard: "bff:",
@@ -437,10 +586,7 @@ export const variables = {
     standard: "256; off where TRUST_PROXY is set",
   }),
   KEEP_ALIVE_TIMEOUT: define({
-    schema: parsed((text) => {
-      const ms = parseDuration(text);
-      return ms !== undefined && ms >= 1_000 && ms <= DAY_MS ? ms : undefined;
-    }, "a duration such as 75s, from 1s to 1d"),
+    schema: duration("1s", "1d", "75s"),
     about:
       "How long an idle connection of a client is kept. Behind a load balancer: longer than it keeps its own.",
     example: "75s",
@@ -466,8 +612,8 @@ export const variables = {
     standard: "none: no traces",
   }),
   LOG_LEVEL: define({
-    schema: z.enum(["debug", "info", "warn", "error", "fatal"]),
-    about: "Least level that is logged: debug, info, warn, error or fatal.",
+    schema: oneOf("debug", "info", "warn", "error", "fatal"),
+    about: "Least level that is logged.",
     example: "info",
     standard: "info",
   }),

@@ -77,6 +77,19 @@ describe("the health check", () => {
     expect(await check({ ...environment, HOST: "127.0.0.1" })).toBe(0);
   });
 
+  test("reaches a service that listens on IPv6, whichever way its address is written", async () => {
+    const free = String(await findFreePort());
+    const ipv6 = { ...environment, HOST: "[::1]", PORT: free };
+    const other = await startBff(ipv6);
+    try {
+      for (const HOST of ["[::1]", "::1", "[::]", "::"]) {
+        expect(await check({ ...ipv6, HOST }), HOST).toBe(0);
+      }
+    } finally {
+      await other.stop();
+    }
+  });
+
   test("fails where the configuration is wrong: then no service can run", async () => {
     expect(await check({ ...environment, SESSION_ISSUER: "" })).toBe(1);
   });

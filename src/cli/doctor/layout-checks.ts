@@ -54,6 +54,7 @@ export async function checkCookieSize(config: Config): Promise<readonly Finding[
     tokenExpiresAtMs: nowMs + HOUR_MS,
     workspaceClaim: findLongestClaim(config),
     chats: [],
+    variableClaims: new Map(),
   });
   const check = "cookie size";
   const action =

@@ -1,6 +1,6 @@
 /**
- * Health check of a container, which has no shell and no curl: exit code 0 when the service beside it
- * answers `/healthz`, 1 when it does not.
+ * The health check of a container, which has no shell and no curl: exit code 0 when the service
+ * beside it answers `/healthz`, 1 when it does not.
  */
 import { Agent, get } from "node:http";
 
@@ -9,23 +9,27 @@ import { readConfig } from "./read-config.ts";
 /** Less than a container's own time-out, so that the exit code is ours. */
 const TIMEOUT_MS = 3_000;
 
-/** Addresses that mean all of a machine's, and cannot be connected to everywhere. */
-const ANY_ADDRESS: ReadonlySet<string> = new Set(["0.0.0.0", "::", ""]);
+/** Addresses that stand for all of a machine's, and one of those by which it reaches itself. */
+const LOOPBACK: ReadonlyMap<string, string> = new Map([
+  ["0.0.0.0", "127.0.0.1"],
+  ["::", "::1"],
+]);
 
-async function isHealthy(): Promise<boolean> {
+function isHealthy(): Promise<boolean> {
   const { config } = readConfig();
-  if (config === undefined) return false;
+  if (config === undefined) return Promise.resolve(false);
   const { host, port } = config.listen;
-  const target = ANY_ADDRESS.has(host) ? "127.0.0.1" : host.includes(":") ? `[${host}]` : host;
+  const signal = AbortSignal.timeout(TIMEOUT_MS);
+  // Not `fetch`: a URL has no place for the zone of an IPv6 address. And an agent of its own, since
+  // the global one takes the proxy of the environment where NODE_USE_ENV_PROXY is set, and a proxy
+  // does not reach this container's own address.
+  const target = { host: LOOPBACK.get(host) ?? host, port, path: "/healthz", agent: new Agent() };
   return new Promise((resolve) => {
-    const signal = AbortSignal.timeout(TIMEOUT_MS);
-    // An agent of its own: the global one and `fetch` take the proxy of the environment where
-    // NODE_USE_ENV_PROXY is set, and a proxy does not reach this container's own address.
-    const options = { agent: new Agent(), signal };
-    get(`http://${target}:${port}/healthz`, options, (response) => {
+    const request = get({ ...target, signal }, (response) => {
       response.resume();
       resolve(response.statusCode === 200);
-    }).on("error", () => resolve(false));
+    });
+    request.on("error", () => resolve(false));
   });
 }
 

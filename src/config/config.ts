@@ -99,8 +99,8 @@ export interface Config {
   readonly contentCharsMax: number;
   readonly shutdownGraceMs: number;
   readonly exposeToolCalls: boolean;
-  /** Base URL of the collector; undefined: no traces. */
-  readonly tracesEndpoint: string | undefined;
+  /** Undefined: no traces. `endpoint` is the base URL of the collector. */
+  readonly traces: { readonly endpoint: string; readonly serviceName: string } | undefined;
   readonly log: { readonly level: LogLevel; readonly pretty: boolean };
 }
 
@@ -252,7 +252,7 @@ function assemble(values: VariableValues, platform: Platform, report: Report): C
     contentCharsMax: values.MAX_CONTENT_CHARS ?? 8_000,
     shutdownGraceMs: values.SHUTDOWN_GRACE ?? 65_000,
     exposeToolCalls: values.EXPOSE_TOOL_CALLS ?? false,
-    tracesEndpoint: values.OTEL_EXPORTER_OTLP_ENDPOINT,
+    traces: resolveTraces(values),
     log: { level: values.LOG_LEVEL ?? "info", pretty: values.LOG_PRETTY ?? false },
   });
 }
@@ -262,6 +262,12 @@ function resolvePerAddressMax(values: VariableValues): number | undefined {
   const setting =
     values.MAX_CONNECTIONS_PER_ADDRESS ?? ((values.TRUST_PROXY ?? 0) > 0 ? "off" : 256);
   return setting === "off" ? undefined : setting;
+}
+
+function resolveTraces(values: VariableValues): Config["traces"] {
+  const endpoint = values.OTEL_EXPORTER_OTLP_ENDPOINT;
+  if (endpoint === undefined || values.OTEL_SDK_DISABLED === true) return undefined;
+  return { endpoint, serviceName: values.OTEL_SERVICE_NAME ?? "uponai-bff" };
 }
 
 function perMinute(quota: number): QuotaSetting {

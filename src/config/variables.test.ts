@@ -85,8 +85,26 @@ const cases: Record<VariableName, VariableCase> = {
     ],
     wrong: ["65536", "-1", "9464.5", "off"],
   },
+  OTEL_SERVICE_NAME: {
+    read: (config) => config.traces?.serviceName ?? "uponai-bff",
+    standard: "uponai-bff",
+    beside: { OTEL_EXPORTER_OTLP_ENDPOINT: "http://127.0.0.1:4318" },
+    right: [["chat backend", "chat backend"]],
+    wrong: ["x".repeat(201), "two\nlines"],
+  },
+  OTEL_SDK_DISABLED: {
+    read: (config) => config.traces === undefined,
+    beside: { OTEL_EXPORTER_OTLP_ENDPOINT: "http://127.0.0.1:4318" },
+    right: [
+      ["true", true],
+      ["TRUE", true],
+      ["false", false],
+      ["False", false],
+    ],
+    wrong: ["1", "0", "yes", "off"],
+  },
   OTEL_EXPORTER_OTLP_ENDPOINT: {
-    read: (config) => config.tracesEndpoint,
+    read: (config) => config.traces?.endpoint,
     standard: undefined,
     right: [
       ["http://127.0.0.1:4318", "http://127.0.0.1:4318/"],

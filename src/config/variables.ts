@@ -167,6 +167,13 @@ const flag = parsed(
   { accepted: ["true", "false"] },
 );
 
+/** OpenTelemetry's own variables are true or false in any case of letters. */
+const openTelemetryFlag = parsed(
+  (text) => (/^true$/i.test(text) ? true : /^false$/i.test(text) ? false : undefined),
+  "true or false",
+  { accepted: ["true", "false"] },
+);
+
 /** One of a few words. */
 function oneOf<const Word extends string>(...words: readonly Word[]) {
   const expected = `${words.slice(0, -1).join(", ")} or ${words.at(-1)}`;
@@ -610,6 +617,18 @@ export const variables = {
       "Base URL of an OpenTelemetry collector (OTLP over HTTP) for traces; needs the optional packages of the README.",
     example: "http://127.0.0.1:4318",
     standard: "none: no traces",
+  }),
+  OTEL_SERVICE_NAME: define({
+    schema: line(200),
+    about: "Name of this service in traces.",
+    example: "chat-backend",
+    standard: "uponai-bff",
+  }),
+  OTEL_SDK_DISABLED: define({
+    schema: openTelemetryFlag,
+    about: "Whether tracing is off although `OTEL_EXPORTER_OTLP_ENDPOINT` is set.",
+    example: "true",
+    standard: "false",
   }),
   LOG_LEVEL: define({
     schema: oneOf("debug", "info", "warn", "error", "fatal"),

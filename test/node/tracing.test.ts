@@ -24,6 +24,9 @@ interface Span {
 
 interface Payload {
   readonly resourceSpans: readonly {
+    readonly resource: {
+      readonly attributes: readonly { readonly key: string; readonly value: object }[];
+    };
     readonly scopeSpans: readonly { readonly spans: readonly Span[] }[];
   }[];
 }
@@ -128,6 +131,37 @@ describe("with a collector", () => {
     await fetch(`${bff.url}/readyz`);
     await bff.stop();
     expect(listSpans()).toEqual([]);
+  });
+});
+
+describe("OpenTelemetry's own variables", () => {
+  test.each([
+    [{}, "uponai-bff"],
+    [{ OTEL_SERVICE_NAME: "chat-backend" }, "chat-backend"],
+  ])("%j: service.name is %s", async (more, serviceName) => {
+    const bff = await startTestBff(emulator.url, {
+      OTEL_EXPORTER_OTLP_ENDPOINT: endpoint,
+      ...more,
+    });
+    await sendMessage(bff.url, "hello");
+    await bff.stop();
+    const resources = received.flatMap(({ body }) => (JSON.parse(body) as Payload).resourceSpans);
+    expect(resources.length).toBeGreaterThan(0);
+    for (const { resource } of resources) {
+      const names = resource.attributes.filter(({ key }) => key === "service.name");
+      expect(names).toEqual([{ key: "service.name", value: { stringValue: serviceName } }]);
+    }
+  });
+
+  test("OTEL_SDK_DISABLED=true sends nothing, and passes a client's traceparent on", async () => {
+    const bff = await startTestBff(emulator.url, {
+      OTEL_EXPORTER_OTLP_ENDPOINT: endpoint,
+      OTEL_SDK_DISABLED: "true",
+    });
+    await sendMessage(bff.url, "hello", { headers: { traceparent: INCOMING } });
+    await bff.stop();
+    expect(received).toEqual([]);
+    expect(emulator.requests()[0]?.headers["traceparent"]).toBe(INCOMING);
   });
 });
 

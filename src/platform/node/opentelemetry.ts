@@ -1,12 +1,13 @@
 /**
- * Owns tracing by OpenTelemetry. Loaded only where `OTEL_EXPORTER_OTLP_ENDPOINT` is set: its packages
- * are optional, and whoever does not trace neither installs nor pays for them.
+ * Tracing by OpenTelemetry. Loaded only where `OTEL_EXPORTER_OTLP_ENDPOINT` is set: its packages are
+ * optional, and a deployment without traces neither installs nor loads them.
  */
 import { ROOT_CONTEXT, type Span, SpanKind, SpanStatusCode, trace } from "@opentelemetry/api";
 import { OTLPTraceExporter } from "@opentelemetry/exporter-trace-otlp-http";
 import { defaultResource, resourceFromAttributes } from "@opentelemetry/resources";
 import { BatchSpanProcessor, TracerProvider } from "@opentelemetry/sdk-trace";
 
+import type { Config } from "../../config/config.ts";
 import type { SpanOutcome, TracedSpan, Tracing } from "../../tracing.ts";
 
 export interface NodeTracing extends Tracing {
@@ -20,11 +21,19 @@ const FLUSH_MS = 2_000;
 /** Asked every few seconds by machines; nobody looks for their traces. */
 const UNTRACED: ReadonlySet<string> = new Set(["/healthz", "/readyz", "/metrics"]);
 
-/** @param endpoint base URL of an OTLP/HTTP collector */
-export function createOpenTelemetry(endpoint: string): NodeTracing {
+/**
+ * Creates the tracing of the process.
+ *
+ * @param endpoint base URL of an OTLP/HTTP collector
+ * @param serviceName `service.name` of every span
+ */
+export function createOpenTelemetry({
+  endpoint,
+  serviceName,
+}: NonNullable<Config["traces"]>): NodeTracing {
   const exporter = new OTLPTraceExporter({ url: `${endpoint.replace(/\/$/, "")}/v1/traces` });
   const provider = new TracerProvider({
-    resource: defaultResource().merge(resourceFromAttributes({ "service.name": "uponai-bff" })),
+    resource: defaultResource().merge(resourceFromAttributes({ "service.name": serviceName })),
     spanProcessors: [new BatchSpanProcessor({ exporter })],
   });
   const tracer = provider.getTracer("uponai-bff");

@@ -65,7 +65,7 @@ export async function createNodeService(
   const gate = createLoadGate(config.inFlightMax);
   const prometheus = config.admin === undefined ? undefined : await loadPrometheus(gate);
   const metrics = prometheus ?? noMetrics;
-  const tracing = await loadTracing(config.tracesEndpoint);
+  const tracing = await loadTracing(config.traces);
   if (tracing === "not installed") return { kind: "problem", problem: NO_TRACING };
   const upstream = createNodeUpstream({ ...config.upstream, proxies });
   const { state, close: closeState } = await createState(config, log, prometheus);
@@ -120,12 +120,12 @@ const NO_TRACING: ConfigProblem = {
 };
 
 async function loadTracing(
-  endpoint: string | undefined,
+  traces: Config["traces"],
 ): Promise<NodeTracing | undefined | "not installed"> {
-  if (endpoint === undefined) return undefined;
+  if (traces === undefined) return undefined;
   try {
     const { createOpenTelemetry } = await import("./opentelemetry.ts");
-    return createOpenTelemetry(endpoint);
+    return createOpenTelemetry(traces);
   } catch (error) {
     const missing =
       error instanceof Error && "code" in error && error.code === "ERR_MODULE_NOT_FOUND";

@@ -84,7 +84,8 @@ describe("fetching", () => {
 
   test("sends no credentials and no token", async () => {
     await ask("k1");
-    expect([...new Headers(fetch.mock.calls[0]?.[1]?.headers).keys()]).toEqual(["accept"]);
+    const sent = [...new Headers(fetch.mock.calls[0]?.[1]?.headers).keys()];
+    expect(sent).toEqual(["accept", "user-agent"]);
   });
 
   test("is done once for all who come at the same time", async () => {

@@ -188,8 +188,8 @@ const perAddressMax = (more: Environment) =>
 
 describe("connections from one address", () => {
   test("are limited where sockets come from clients, and not where they come from a proxy", () => {
-    expect(perAddressMax({})).toBe(256);
-    expect(perAddressMax({ TRUST_PROXY: "0" })).toBe(256);
+    expect(perAddressMax({})).toBe(2_500);
+    expect(perAddressMax({ TRUST_PROXY: "0" })).toBe(2_500);
     expect(perAddressMax({ TRUST_PROXY: "1" })).toBeUndefined();
   });
 

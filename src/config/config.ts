@@ -260,7 +260,7 @@ function assemble(values: VariableValues, platform: Platform, report: Report): C
 /** Behind a proxy all sockets come from the proxy: a limit by address would be a limit on all clients. */
 function resolvePerAddressMax(values: VariableValues): number | undefined {
   const setting =
-    values.MAX_CONNECTIONS_PER_ADDRESS ?? ((values.TRUST_PROXY ?? 0) > 0 ? "off" : 256);
+    values.MAX_CONNECTIONS_PER_ADDRESS ?? ((values.TRUST_PROXY ?? 0) > 0 ? "off" : 2_500);
   return setting === "off" ? undefined : setting;
 }
 

@@ -499,7 +499,7 @@ const cases: Record<VariableName, VariableCase> = {
   },
   MAX_CONNECTIONS_PER_ADDRESS: {
     read: (config) => config.connections.perAddressMax,
-    standard: 256,
+    standard: 2_500,
     right: [
       ["1", 1],
       ["1000000", 1_000_000],

@@ -589,8 +589,8 @@ export const variables = {
     schema: countOrOff,
     about:
       "Of those, from one address (IPv6 by /64), or off. It counts the other end of each socket: behind a proxy that is the proxy.",
-    example: "256",
-    standard: "256; off where TRUST_PROXY is set",
+    example: "2500",
+    standard: "2500; off where TRUST_PROXY is set",
   }),
   KEEP_ALIVE_TIMEOUT: define({
     schema: duration("1s", "1d", "75s"),

@@ -164,7 +164,7 @@ export function createApp(config: Config, services: Services): App {
 
   async function answerReadiness(exchange: Exchange): Promise<Response> {
     // Not from memory: a load balancer must learn of a stop at once.
-    gate.requireRunning();
+    if (gate.stopping) throw new Problem("shutting_down");
     const readiness = await checkReadiness();
     if (readiness !== undefined) throw new Problem(readiness);
     return answerJson(exchange, 200, '{"status":"ok"}');

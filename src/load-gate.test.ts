@@ -22,6 +22,18 @@ function leave(gate: LoadGate): string {
   return "left";
 }
 
+test("a stop that is announced refuses nobody until the drain", async () => {
+  const gate = createLoadGate(2);
+  expect([gate.stopping, gate.draining]).toEqual([false, false]);
+  gate.announceStop();
+  expect([gate.stopping, gate.draining]).toEqual([true, false]);
+  expect(enter(gate)).toBe("in");
+  gate.leave();
+  await gate.drain();
+  expect([gate.stopping, gate.draining]).toEqual([true, true]);
+  expect(enter(gate)).toBe("shutting_down");
+});
+
 describe("capacity", () => {
   test("as many as allowed are let in, the next one is refused and does not count", () => {
     const gate = createLoadGate(2);

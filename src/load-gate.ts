@@ -1,4 +1,4 @@
-/** Bounds how many requests are worked on at once, and refuses new ones while the service stops. */
+/** Bounds how many requests are worked on at once, and refuses new ones while the process stops. */
 import { Problem } from "./problem.ts";
 
 export interface LoadGate {
@@ -19,8 +19,12 @@ export interface LoadGate {
    */
   enter(): void;
   leave(): void;
+  /** Says that the process is about to stop; requests are still let in. */
+  announceStop(): void;
   /** Refuses new requests; resolves when no request is inside. */
   drain(): Promise<void>;
+  /** True from `announceStop` or `drain` on: load balancers should send no more. */
+  readonly stopping: boolean;
   readonly draining: boolean;
   readonly inFlight: number;
 }
@@ -29,6 +33,7 @@ export interface LoadGate {
 export function createLoadGate(inFlightMax: number): LoadGate {
   const idle = Promise.withResolvers<undefined>();
   let inFlight = 0;
+  let stopping = false;
   let draining = false;
   const requireRoom = () => {
     if (inFlight >= inFlightMax) throw new Problem("overloaded");
@@ -46,10 +51,17 @@ export function createLoadGate(inFlightMax: number): LoadGate {
       inFlight -= 1;
       if (draining && inFlight === 0) idle.resolve(undefined);
     },
+    announceStop() {
+      stopping = true;
+    },
     async drain() {
+      stopping = true;
       draining = true;
       if (inFlight === 0) idle.resolve(undefined);
       await idle.promise;
+    },
+    get stopping() {
+      return stopping;
     },
     get draining() {
       return draining;

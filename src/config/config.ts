@@ -97,7 +97,12 @@ export interface Config {
   readonly inFlightMax: number;
   readonly bodyBytesMax: number;
   readonly contentCharsMax: number;
-  readonly shutdownGraceMs: number;
+  readonly shutdown: {
+    /** How long requests are still served after the signal, while `/readyz` answers 503. */
+    readonly delayMs: number;
+    /** Longest drain after that. */
+    readonly graceMs: number;
+  };
   readonly exposeToolCalls: boolean;
   /** Undefined: no traces. `endpoint` is the base URL of the collector. */
   readonly traces: { readonly endpoint: string; readonly serviceName: string } | undefined;
@@ -250,7 +255,7 @@ function assemble(values: VariableValues, platform: Platform, report: Report): C
     inFlightMax: values.MAX_IN_FLIGHT ?? 2_000,
     bodyBytesMax: values.MAX_BODY_BYTES ?? 32_768,
     contentCharsMax: values.MAX_CONTENT_CHARS ?? 8_000,
-    shutdownGraceMs: values.SHUTDOWN_GRACE ?? 65_000,
+    shutdown: { delayMs: values.SHUTDOWN_DELAY ?? 0, graceMs: values.SHUTDOWN_GRACE ?? 65_000 },
     exposeToolCalls: values.EXPOSE_TOOL_CALLS ?? false,
     traces: resolveTraces(values),
     log: { level: values.LOG_LEVEL ?? "info", pretty: values.LOG_PRETTY ?? false },

@@ -538,8 +538,19 @@ const cases: Record<VariableName, VariableCase> = {
     right: [["2MiB", 2_097_152]],
     wrong: WRONG_SIZES,
   },
+  SHUTDOWN_DELAY: {
+    read: (config) => config.shutdown.delayMs,
+    standard: 0,
+    right: [
+      ["0", 0],
+      ["0s", 0],
+      ["5s", 5_000],
+      ["10m", 600_000],
+    ],
+    wrong: ["5", "-1s", "00s", "11m", "soon"],
+  },
   SHUTDOWN_GRACE: {
-    read: (config) => config.shutdownGraceMs,
+    read: (config) => config.shutdown.graceMs,
     standard: 65_000,
     right: [["10s", 10_000]],
     wrong: WRONG_DURATIONS,

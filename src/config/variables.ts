@@ -599,9 +599,16 @@ export const variables = {
     example: "75s",
     standard: "75s",
   }),
+  SHUTDOWN_DELAY: define({
+    schema: duration("0s", "10m", "5s"),
+    about:
+      "How long requests are still served after SIGTERM or SIGINT while `/readyz` answers 503, so that load balancers stop sending; 5s is right for Kubernetes.",
+    example: "5s",
+    standard: "0s",
+  }),
   SHUTDOWN_GRACE: define({
     schema: timeout,
-    about: "Longest drain after SIGTERM or SIGINT.",
+    about: "Longest drain after SIGTERM or SIGINT, and after `SHUTDOWN_DELAY`.",
     example: "65s",
     standard: "65s",
   }),

@@ -128,6 +128,8 @@ function describeServices(): Partial<Services> {
       requireRoom: () => undefined,
       enter: () => undefined,
       leave: () => undefined,
+      announceStop: () => undefined,
+      stopping: false,
       drain: () => Promise.resolve(),
       inFlight: 0,
       get draining() {

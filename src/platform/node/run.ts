@@ -3,6 +3,8 @@
  * drains and ends. Exit codes: 0 drained, 1 a defect or an unfinished drain, 78 configuration
  * (EX_CONFIG of sysexits.h).
  */
+import { setTimeout as pause } from "node:timers/promises";
+
 import type { App } from "../../app.ts";
 import type { Config, ConfigProblem } from "../../config/config.ts";
 import { createCommonHeaders } from "../../http/common-headers.ts";
@@ -43,7 +45,7 @@ export async function runService(): Promise<void> {
   const { adminFetch } = service;
   const admin =
     adminFetch && config.admin && (await listen(log, config, config.admin, adminFetch, service));
-  stopOnSignals(log, config.shutdownGraceMs, service, admin ? [server, admin] : [server]);
+  stopOnSignals(log, config.shutdown, service, admin ? [server, admin] : [server]);
   log.announce("listening", {
     host: config.listen.host,
     port: server.port,
@@ -104,12 +106,18 @@ function silenceLibraries(log: NodeLog): void {
 
 function stopOnSignals(
   log: NodeLog,
-  graceMs: number,
+  { delayMs, graceMs }: Config["shutdown"],
   { gate, close }: NodeService,
   servers: readonly NodeServer[],
 ): void {
   const stop = async (signal: string) => {
     log.log("info", "stopping", { signal, inFlight: gate.inFlight });
+    if (delayMs > 0) {
+      // Load balancers learn of the stop by `/readyz` and send on until then: they are still served.
+      gate.announceStop();
+      await pause(delayMs);
+      log.log("info", "draining", { inFlight: gate.inFlight });
+    }
     setTimeout(() => {
       log.log("error", "stopped before all was answered", { cut: gate.inFlight });
       void exit(log, 1);

@@ -33,7 +33,9 @@ export function createWorkerGate(inFlightMax: number, lifeMs: number, clock: Clo
     },
     leave: () => void inside.delete(currentScope()),
     // A new version takes over request by request; there is nothing to drain.
+    announceStop: () => undefined,
     drain: () => Promise.resolve(),
+    stopping: false,
     draining: false,
     get inFlight() {
       return inside.size;

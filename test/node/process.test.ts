@@ -1,9 +1,16 @@
 /** The life of the process: configuration, listening, stopping, and what its output holds. */
-import { createServer } from "node:net";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { type AddressInfo, createServer, type Socket } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 
 import type { RunningEmulator } from "../../src/emulator/listen.ts";
+import { describeOldNode } from "../../src/platform/node/node-version.ts";
+import { catchStopSignals } from "../../src/platform/node/stop-signals.ts";
 import {
   bffEnvironment,
   readCode,
@@ -11,7 +18,8 @@ import {
   startTestBff,
   startTestEmulator,
 } from "../support/bff-fixture.ts";
-import { spawnBff } from "../support/bff-process.ts";
+import { ENTRY, spawnBff } from "../support/bff-process.ts";
+import { CLI } from "../support/cli.ts";
 import { openRaw } from "../support/raw-http.ts";
 import { mintToken } from "../support/session-tokens.ts";
 
@@ -88,6 +96,225 @@ describe("configuration", () => {
     expect(await child.exited()).toBe(1);
     expect(child.log().at(-1)).toMatchObject({ level: "fatal", port, code: "EADDRINUSE" });
     holder.close();
+  });
+});
+
+describe("stray characters", () => {
+  test("around secrets, the issuer and NODE_ENV are no part of them", async () => {
+    const given = bffEnvironment(emulator.url);
+    const bff = await startTestBff(emulator.url, {
+      SESSION_SECRET: `${given["SESSION_SECRET"]}\n`,
+      SESSION_ISSUER: `"${given["SESSION_ISSUER"]}"`,
+      SESSION_AUDIENCE: `${given["SESSION_AUDIENCE"]}\r\n`,
+      UPONAI_API_TOKEN: `${given["UPONAI_API_TOKEN"]}\n`,
+      UPONAI_WORKSPACE_ID: "'42'",
+    });
+    expect((await sendMessage(bff.url, "hello")).status).toBe(201);
+    await bff.stop();
+    const warnings = bff.log().filter(({ level }) => level === "warn");
+    expect(warnings.map(({ msg }) => msg).join("\n")).toMatch(
+      /SESSION_SECRET .*removed[\s\S]*In quotes.*UPONAI_WORKSPACE_ID, SESSION_ISSUER/,
+    );
+  });
+
+  test("around NODE_ENV do not switch the checks for production off", async () => {
+    const child = spawnBff(bffEnvironment(emulator.url, { NODE_ENV: '"production"' }));
+    expect(await child.exited()).toBe(78);
+    expect(child.log()).toMatchObject([{ level: "fatal", variable: "REDIS_URL" }]);
+  });
+
+  test("names inside WORKSPACES are not printed, positions are", async () => {
+    const child = spawnBff(
+      bffEnvironment(emulator.url, {
+        UPONAI_WORKSPACE_ID: "",
+        WORKSPACES: '{"acme":1,"claim-canary":{"id":2,"member-canary":3}}',
+      }),
+    );
+    expect(await child.exited()).toBe(78);
+    expect(child.log()).toMatchObject([
+      { variable: "WORKSPACES", msg: expect.stringContaining("entry 2") },
+    ]);
+    expect(child.lines.join("\n")).not.toContain("canary");
+  });
+});
+
+describe("listening", () => {
+  test.each(["[::]", "::", "[::1]"])("HOST=%s works, for both listeners", async (host) => {
+    const bff = await startTestBff(emulator.url, {
+      HOST: host,
+      ADMIN_HOST: host,
+      ADMIN_PORT: "0",
+    });
+    try {
+      const { port, adminPort } = await bff.waitForLine(({ msg }) => msg === "listening");
+      for (const each of [port, adminPort]) {
+        expect((await fetch(`http://[::1]:${String(each)}/healthz`)).status).toBe(200);
+      }
+    } finally {
+      await bff.stop();
+    }
+  });
+});
+
+describe("a Node that is too old", () => {
+  /** Loaded before the entry, it makes this Node say that it is another. */
+  const folder = mkdtempSync(join(tmpdir(), "uponai-bff-node-"));
+  afterAll(() => rmSync(folder, { recursive: true }));
+
+  async function runAs(version: string, entry: string, args: readonly string[] = []) {
+    const preload = join(folder, `${version}.cjs`);
+    writeFileSync(
+      preload,
+      `Object.defineProperty(process, "versions", { value: { ...process.versions, node: "${version}" } });\n`,
+    );
+    const child = spawn(process.execPath, ["--require", preload, entry, ...args], {
+      env: { PATH: process.env["PATH"] },
+      stdio: ["ignore", "ignore", "pipe"],
+    });
+    let stderr = "";
+    child.stderr.setEncoding("utf8").on("data", (text: string) => (stderr += text));
+    const [code] = (await once(child, "close")) as [number | null];
+    return { code, lines: stderr.trimEnd().split("\n") };
+  }
+
+  test("is told in one line of the log, with exit code 78", async () => {
+    const { code, lines } = await runAs("22.18.0", ENTRY);
+    expect(code).toBe(78);
+    expect(lines).toHaveLength(1);
+    expect(JSON.parse(lines[0] ?? "")).toMatchObject({
+      level: "fatal",
+      msg: expect.stringMatching(/needs Node 22\.19 or newer, and this is Node 22\.18\.0/),
+    });
+  });
+
+  test("is told by the command, too, in plain text", async () => {
+    const { code, lines } = await runAs("20.20.2", CLI, ["--help"]);
+    expect(code).toBe(78);
+    expect(lines).toEqual([expect.stringMatching(/^uponai-bff needs Node 22\.19 or newer/)]);
+  });
+
+  test.each([ENTRY, CLI])("is told before %s loads anything that it may not understand", (file) => {
+    const source = readFileSync(file, "utf8");
+    expect(source).not.toMatch(/^\s*(?:import|export)\b(?!\s*\{\s*\})/m);
+    // Old parsers know none of these; a syntax error would come instead of the line.
+    expect(source).not.toMatch(/\?\.|\?\?|^await|#[a-z]|\bstatic\b/m);
+  });
+
+  test("is one that package.json does not allow", () => {
+    const { engines } = JSON.parse(
+      readFileSync(new URL("../../package.json", import.meta.url), "utf8"),
+    ) as { engines: { node: string } };
+    const [, major = "", minor = ""] = /^>=(\d+)\.(\d+)$/.exec(engines.node) ?? [];
+    const [least, next] = [Number(major), Number(minor)];
+    expect(describeOldNode(`${least}.${next}.0`)).toBeUndefined();
+    expect(describeOldNode(`${least}.${next + 1}.5`)).toBeUndefined();
+    expect(describeOldNode(`${least + 1}.0.0`)).toBeUndefined();
+    expect(describeOldNode(process.versions.node)).toBeUndefined();
+    expect(describeOldNode(`${least}.${next - 1}.9`)).toContain(`${least}.${next}`);
+    expect(describeOldNode(`${least - 1}.99.0`)).toContain(`${least - 1}.99.0`);
+    expect(describeOldNode("8.17.0")).toContain("8.17.0");
+  });
+});
+
+describe("a signal during the start", () => {
+  test.each(["SIGTERM", "SIGINT"] as const)(
+    "%s stops it while it waits for a Redis that does not answer, with exit code 0",
+    async (signal) => {
+      const sockets = new Set<Socket>();
+      const silent = createServer((socket) => sockets.add(socket));
+      await new Promise<void>((resolve) => {
+        silent.listen(0, "127.0.0.1", resolve);
+      });
+      const { port } = silent.address() as AddressInfo;
+      const child = spawnBff(
+        bffEnvironment(emulator.url, { PORT: "0", REDIS_URL: `redis://127.0.0.1:${port}` }),
+      );
+      await once(silent, "connection");
+      child.signal(signal);
+      expect(await child.exited()).toBe(0);
+      expect(child.log().at(-1)).toMatchObject({ msg: "stopped during the start", signal });
+      for (const socket of sockets) socket.destroy();
+      silent.close();
+    },
+  );
+
+  test("that comes before anybody handles it is kept", () => {
+    const before = process.listeners("SIGTERM");
+    const signals = catchStopSignals();
+    const own = process.listeners("SIGTERM").find((listener) => !before.includes(listener));
+    const ownInt = process.listeners("SIGINT").at(-1);
+    try {
+      process.emit("SIGTERM");
+      const seen: string[] = [];
+      signals.handle((signal) => seen.push(signal));
+      expect(seen).toEqual(["SIGTERM"]);
+      process.emit("SIGINT");
+      signals.handle((signal) => seen.push(`second ${signal}`));
+      process.emit("SIGTERM");
+      expect(seen).toEqual(["SIGTERM", "SIGINT", "second SIGTERM"]);
+    } finally {
+      if (own !== undefined) process.off("SIGTERM", own);
+      if (ownInt !== undefined) process.off("SIGINT", ownInt);
+    }
+  });
+});
+
+describe("SHUTDOWN_DELAY", () => {
+  test("keeps serving, while /readyz answers 503 on both listeners, then drains as ever", async () => {
+    const bff = await startTestBff(emulator.url, { ADMIN_PORT: "0", SHUTDOWN_DELAY: "5s" });
+    const { adminPort } = await bff.waitForLine(({ msg }) => msg === "listening");
+    const adminUrl = `http://127.0.0.1:${String(adminPort)}`;
+    bff.signal("SIGTERM");
+    await bff.waitForLine(({ msg }) => msg === "stopping");
+    for (const url of [bff.url, adminUrl]) {
+      const ready = await fetch(`${url}/readyz`);
+      expect(ready.status).toBe(503);
+      expect(await readCode(ready)).toBe("shutting_down");
+      expect((await fetch(`${url}/healthz`)).status).toBe(200);
+    }
+    const during = await sendMessage(bff.url, "during the delay");
+    expect(during.status).toBe(201);
+    expect(during.headers.get("connection")).not.toBe("close");
+
+    // Under way when the delay ends: the drain waits for it, and refuses those that come after.
+    emulator.addFault({ delayMs: 9_000 });
+    const slow = sendMessage(bff.url, "slow");
+    await bff.waitForLine(({ msg }) => msg === "draining");
+    const late = await sendMessage(bff.url, "late");
+    expect(await readCode(late)).toBe("shutting_down");
+    expect((await slow).status).toBe(201);
+    expect(await bff.exited()).toBe(0);
+    expect(bff.log().at(-1)).toMatchObject({ msg: "stopped" });
+  });
+
+  test("is cut short by a second signal", async () => {
+    const bff = await startTestBff(emulator.url, { SHUTDOWN_DELAY: "10m" });
+    bff.signal("SIGTERM");
+    await bff.waitForLine(({ msg }) => msg === "stopping");
+    let code: number | null | undefined;
+    void bff.exited().then((exited) => {
+      code = exited;
+    });
+    await expect
+      .poll(() => {
+        bff.signal("SIGTERM");
+        return code;
+      })
+      .toBe(1);
+    expect(bff.log().at(-1)).toMatchObject({ msg: "stopped at once by a second signal" });
+  });
+
+  test("comes before SHUTDOWN_GRACE, which begins after it", async () => {
+    const more = { SHUTDOWN_DELAY: "1s", SHUTDOWN_GRACE: "100ms" };
+    const bff = await startTestBff(emulator.url, more);
+    emulator.addFault({ delayMs: 60_000 });
+    const cut = sendMessage(bff.url, "never").catch((error: unknown) => error);
+    await expect.poll(() => emulator.messages().length).toBe(1);
+    bff.signal("SIGTERM");
+    expect(await bff.exited()).toBe(1);
+    const messages = bff.log().map(({ msg }) => msg);
+    expect(messages.slice(-3)).toEqual(["stopping", "draining", "stopped before all was answered"]);
+    expect(await cut).toBeInstanceOf(Error);
   });
 });
 

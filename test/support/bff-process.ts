@@ -24,7 +24,7 @@ export interface BffProcess {
   stop(): Promise<number | null>;
 }
 
-const ENTRY = new URL("../../dist/platform/node.js", import.meta.url).pathname;
+export const ENTRY = new URL("../../dist/platform/node.js", import.meta.url).pathname;
 
 /** Starts it on a free port and waits until it listens. */
 export async function startBff(environment: Record<string, string>): Promise<BffProcess> {

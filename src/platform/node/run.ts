@@ -1,7 +1,7 @@
 /**
- * Owns the life of the process on Node: reads the environment, starts, and on SIGTERM or SIGINT
- * drains and ends. Exit codes: 0 drained, 1 a defect or an unfinished drain, 78 configuration
- * (EX_CONFIG of sysexits.h).
+ * The life of the process on Node: it reads the environment, starts, and on SIGTERM or SIGINT drains
+ * and ends. Exit codes: 0 drained, 1 a defect or an unfinished drain, 78 configuration (EX_CONFIG of
+ * sysexits.h).
  */
 import { setTimeout as pause } from "node:timers/promises";
 
@@ -13,6 +13,7 @@ import { createNodeLog, type NodeLog } from "./log.ts";
 import { readConfig } from "./read-config.ts";
 import { type NodeServer, startNodeServer } from "./server.ts";
 import { createNodeService, type NodeService } from "./service.ts";
+import type { StopSignals } from "./stop-signals.ts";
 
 const EXIT_CONFIG = 78;
 
@@ -24,15 +25,21 @@ async function exit(log: NodeLog, code: number): Promise<never> {
   process.exit(code);
 }
 
-/** Runs the service until a signal ends the process. */
-export async function runService(): Promise<void> {
+/**
+ * Runs the service until a signal ends the process.
+ *
+ * @param signals caught since before the start, so that none is lost while it waits
+ */
+export async function runService(signals: StopSignals): Promise<void> {
   const startLog = createNodeLog("info", false, 2);
+  stopDuringStart(startLog, signals);
   const { config, problems, warnings, proxies } = readConfig();
   reportProblems(startLog, problems);
   if (config === undefined) return exit(startLog, EXIT_CONFIG);
   for (const warning of warnings) startLog.log("warn", warning);
 
   const log = createNodeLog(config.log.level, config.log.pretty && process.stdout.isTTY);
+  stopDuringStart(log, signals);
   exitOnDefects(log);
   silenceLibraries(log);
   const result = await createNodeService(config, log, proxies);
@@ -45,7 +52,7 @@ export async function runService(): Promise<void> {
   const { adminFetch } = service;
   const admin =
     adminFetch && config.admin && (await listen(log, config, config.admin, adminFetch, service));
-  stopOnSignals(log, config.shutdown, service, admin ? [server, admin] : [server]);
+  stopOnSignals(log, signals, config.shutdown, service, admin ? [server, admin] : [server]);
   log.announce("listening", {
     host: config.listen.host,
     port: server.port,
@@ -104,8 +111,17 @@ function silenceLibraries(log: NodeLog): void {
   }
 }
 
+/** Until the service listens there is nothing to drain: a signal ends the process at once. */
+function stopDuringStart(log: NodeLog, signals: StopSignals): void {
+  signals.handle((signal) => {
+    log.log("info", "stopped during the start", { signal });
+    void exit(log, 0);
+  });
+}
+
 function stopOnSignals(
   log: NodeLog,
+  signals: StopSignals,
   { delayMs, graceMs }: Config["shutdown"],
   { gate, close }: NodeService,
   servers: readonly NodeServer[],
@@ -132,16 +148,14 @@ function stopOnSignals(
     await exit(log, 0);
   };
   let stoppingSinceMs: number | undefined;
-  for (const signal of ["SIGTERM", "SIGINT"] as const) {
-    process.on(signal, () => {
-      if (stoppingSinceMs === undefined) {
-        stoppingSinceMs = performance.now();
-        void stop(signal);
-        return;
-      }
-      if (performance.now() - stoppingSinceMs < SAME_SIGNAL_MS) return;
-      log.log("error", "stopped at once by a second signal", { cut: gate.inFlight });
-      void exit(log, 1);
-    });
-  }
+  signals.handle((signal) => {
+    if (stoppingSinceMs === undefined) {
+      stoppingSinceMs = performance.now();
+      void stop(signal);
+      return;
+    }
+    if (performance.now() - stoppingSinceMs < SAME_SIGNAL_MS) return;
+    log.log("error", "stopped at once by a second signal", { cut: gate.inFlight });
+    void exit(log, 1);
+  });
 }

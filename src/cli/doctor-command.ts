@@ -19,16 +19,27 @@ const help = `uponai-bff doctor: checks the configuration and everything the ser
 
 Usage: uponai-bff doctor [--json]
 
-  --json    findings for a program: {"status", "checks": [{"check", "status", "detail", "action"?}]}
+  --json    findings for a program:
+            {"status", "checks": [{"check", "status", "detail", "action"?}], "notChecked": [text]}
 
 Run it with the service's environment, where the service runs. It sends no message and prints no
-secret. Exit codes: 0 nothing failed (there may be warnings), 1 a check failed, 78 the configuration
+secret. It ends with what it cannot check. Exit codes: 0 nothing failed (there may be warnings), 1 a check failed, 78 the configuration
 is wrong, so that the service would not start.
 `;
 
 const EXIT_FAILED = 1;
 const EXIT_CONFIG = 78;
 const CHECK = "configuration";
+
+/** What no check can tell without a message or a session; completes "not checked: that …". */
+const NOT_CHECKED: readonly string[] = [
+  "each token reaches its workspaces, and that the agents exist there: the first message shows it",
+  "session tokens carry this issuer, this audience and the workspace claim",
+  "TRUST_PROXY is the number of proxies in front",
+];
+const NOTHING_ELSE: readonly string[] = [
+  "anything besides the configuration works: the service would not start",
+];
 
 export const doctorCommand: Command = {
   summary: "checks the configuration and everything the service depends on",
@@ -41,11 +52,11 @@ export const doctorCommand: Command = {
     const render = values.json ? renderJson : renderText;
     const { config, problems, warnings, proxies } = readConfig();
     if (config === undefined) {
-      return { text: render(problems.map(describeProblem)), exitCode: EXIT_CONFIG };
+      return { text: render(problems.map(describeProblem), NOTHING_ELSE), exitCode: EXIT_CONFIG };
     }
     const unreadable = await findUnreadableKey(config);
     if (unreadable !== undefined) {
-      return { text: render([describeProblem(unreadable)]), exitCode: EXIT_CONFIG };
+      return { text: render([describeProblem(unreadable)], NOTHING_ELSE), exitCode: EXIT_CONFIG };
     }
     const findings: readonly Finding[] = [
       { check: CHECK, status: "ok", detail: "every variable has a value that it may have" },
@@ -61,7 +72,7 @@ export const doctorCommand: Command = {
       ).flat(),
     ];
     const exitCode = summarize(findings) === "fail" ? EXIT_FAILED : 0;
-    return { text: render(findings), exitCode };
+    return { text: render(findings, NOT_CHECKED), exitCode };
   },
 };
 

@@ -117,6 +117,26 @@ describe("a service that is well set up", () => {
   });
 });
 
+describe("what it does not check", () => {
+  test("is said: a token that is accepted may not reach its workspace", async () => {
+    const environment = bffEnvironment(emulator.url, { REDIS_URL: redis.url });
+    const { stdout } = await runCli(["doctor"], environment);
+    expect(stdout).toMatch(
+      /^ok {4}token of workspace 42 .*that it reaches the workspace is not checked/m,
+    );
+    expect(stdout).toMatch(/^not checked: that each token reaches its workspaces/m);
+    const { notChecked } = JSON.parse((await runCli(["doctor", "--json"], environment)).stdout) as {
+      notChecked: string[];
+    };
+    expect(notChecked.length).toBeGreaterThan(1);
+  });
+
+  test("is everything, where the configuration is wrong", async () => {
+    const { stdout } = await runCli(["doctor"], bffEnvironment(emulator.url, { PORT: "x" }));
+    expect(stdout).toContain("not checked: that anything besides the configuration works");
+  });
+});
+
 describe("the configuration", () => {
   test("that would not start the service: every problem, and its exit code 78", async () => {
     const { code, checks } = await diagnose({ SESSION_SECRET: "canary", LIMIT_IP: "many" });
@@ -132,6 +152,24 @@ describe("the configuration", () => {
     const { code, checks } = await diagnose({ SESSION_SECRET: "", SESSION_PUBLIC_KEY: pem });
     expect(code).toBe(78);
     expect(checks[0]?.detail).toContain("SESSION_PUBLIC_KEY");
+  });
+
+  test("with stray characters and near misses is warned about, without a value", async () => {
+    const { code, of } = await diagnose({
+      LIMIT_IP: '"9/1m"',
+      UPONAI_TOKEN: "near-canary",
+      UPONAI_AGENT: "agent-canary",
+      SESSION_AUDIENCE: "uponai-bff-tests\n",
+    });
+    expect(code).toBe(0);
+    const told = of("configuration").map(({ detail }) => detail);
+    expect(told.join("\n")).toMatch(/SESSION_AUDIENCE had .*\nIn quotes.*LIMIT_IP/);
+    expect(told).toContain(
+      "UPONAI_TOKEN is not a variable of this service; did you mean UPONAI_API_TOKEN?",
+    );
+    expect(told).toContain(
+      "UPONAI_AGENT is not a variable of this service; did you mean UPONAI_AGENT_ID?",
+    );
   });
 
   test("with warnings alone is exit code 0", async () => {
@@ -335,7 +373,7 @@ describe("UponAI", () => {
     expect(code).toBe(1);
     const tokens = checks.filter(({ check }) => check.startsWith("token"));
     expect(tokens.map(({ check, status }) => [check, status])).toEqual([
-      ["token of workspace 42, 1 of 2", "ok"],
+      ["token of workspace 42, 1 of 2 and of workspace 43", "ok"],
       ["token of workspace 42, 2 of 2", "fail"],
     ]);
   });

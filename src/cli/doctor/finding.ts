@@ -1,4 +1,4 @@
-/** Owns what a check can find, and how findings are shown. */
+/** What a check can find, and how findings are shown. */
 
 export type FindingStatus = "ok" | "warn" | "fail";
 
@@ -20,16 +20,25 @@ export function summarize(findings: readonly Finding[]): FindingStatus {
   return RANKS[Math.max(0, ...ranks)] ?? "ok";
 }
 
-export function renderText(findings: readonly Finding[]): string {
+/** @param notChecked what the findings do not tell; each completes "not checked: that …" */
+export function renderText(findings: readonly Finding[], notChecked: readonly string[]): string {
   const width = Math.max(...findings.map(({ check }) => check.length));
   const lines = findings.flatMap(({ check, status, detail, action }) => {
     const line = `${status.padEnd(4)}  ${check.padEnd(width)}  ${detail}`;
     return action === undefined ? [line] : [line, `${" ".repeat(width + 8)}→ ${action}`];
   });
   const counts = RANKS.map((rank) => findings.filter(({ status }) => status === rank).length);
-  return [...lines, "", `${counts[0]} ok, ${counts[1]} to look at, ${counts[2]} failed`].join("\n");
+  const unchecked = notChecked.map((what) => `not checked: that ${what}`);
+  return [
+    ...lines,
+    "",
+    ...unchecked,
+    "",
+    `${counts[0]} ok, ${counts[1]} to look at, ${counts[2]} failed`,
+  ].join("\n");
 }
 
-export function renderJson(findings: readonly Finding[]): string {
-  return JSON.stringify({ status: summarize(findings), checks: findings }, null, 2);
+/** @param notChecked as in `renderText` */
+export function renderJson(findings: readonly Finding[], notChecked: readonly string[]): string {
+  return JSON.stringify({ status: summarize(findings), checks: findings, notChecked }, null, 2);
 }

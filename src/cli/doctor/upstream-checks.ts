@@ -1,4 +1,4 @@
-/** Owns what is checked of UponAI: that it is reached, and that every token is alive. */
+/** Checks UponAI: that it is reached, and that it accepts every token. */
 import type { Config } from "../../config/config.ts";
 import { systemClock } from "../../platform/clock.ts";
 import type { ProxySettings } from "../../platform/node/egress.ts";
@@ -13,7 +13,7 @@ const CALL_TIMEOUT_MS = 10_000;
 
 interface Token {
   readonly token: string;
-  /** Whose it is, and which of several. */
+  /** Every workspace that has it, and which of several it is there. */
   readonly name: string;
 }
 
@@ -37,19 +37,22 @@ export async function checkUpstream(
   }
 }
 
-/** Every token once, named by the first workspace that has it. */
+/** Every token once, named by all workspaces that have it. */
 function listTokens(workspaces: Config["workspaces"]): readonly Token[] {
   const all =
     workspaces.kind === "single" ? [workspaces.workspace] : [...workspaces.byClaim.values()];
-  const tokens = new Map<string, Token>();
+  const owners = new Map<string, Set<string>>();
   for (const { id, apiTokens } of all) {
     for (const [index, token] of apiTokens.entries()) {
       const which = apiTokens.length === 1 ? "" : `, ${index + 1} of ${apiTokens.length}`;
-      if (!tokens.has(token))
-        tokens.set(token, { token, name: `token of workspace ${id}${which}` });
+      const names = owners.get(token) ?? new Set();
+      owners.set(token, names.add(`workspace ${id}${which}`));
     }
   }
-  return [...tokens.values()];
+  return [...owners].map(([token, names]) => ({
+    token,
+    name: `token of ${[...names].join(" and of ")}`,
+  }));
 }
 
 const UPSTREAM = "UponAI";
@@ -71,7 +74,8 @@ async function checkToken(transport: UpstreamTransport, { token, name }: Token):
   const { status } = reply;
   // The list's shape is not documented: it shows that a token works, not what it reaches.
   if (status === 200) {
-    return { check: name, status: "ok", detail: `UponAI takes it, in ${ms} ms` };
+    const detail = `UponAI accepts it, in ${ms} ms; that it reaches the workspace is not checked`;
+    return { check: name, status: "ok", detail };
   }
   if ((status === 401 || status === 403) && canBeUponai(reply.contentType)) {
     return {

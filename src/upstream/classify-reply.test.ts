@@ -60,12 +60,13 @@ describe("a status", () => {
   });
 });
 
+function typed(status: number, contentType: string | undefined, retryAfter?: string): string {
+  const reply: UpstreamReply = { kind: "answer", status, retryAfter, contentType, body: "" };
+  const { code, fate } = classifyReply(reply, NOW_MS);
+  return `${code} ${fate}`;
+}
+
 describe("a page of a proxy on the way", () => {
-  const typed = (status: number, contentType: string | undefined, retryAfter?: string) => {
-    const reply: UpstreamReply = { kind: "answer", status, retryAfter, contentType, body: "" };
-    const { code, fate } = classifyReply(reply, NOW_MS);
-    return `${code} ${fate}`;
-  };
   const PAGES = [
     "text/html",
     "text/html; charset=utf-8",

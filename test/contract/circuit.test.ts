@@ -94,15 +94,15 @@ async function sendAs(workspace: string, chatId: string): Promise<unknown> {
   return answer.status === 201 ? undefined : (await readProblem(answer))["code"];
 }
 
+async function failTimes(workspace: string, times: number, failure: UpstreamReply): Promise<void> {
+  reply = failure;
+  for (let count = 0; count < times; count += 1) {
+    await sendAs(workspace, `${workspace}-${count}`);
+  }
+}
+
 describe("of one workspace", () => {
   const WORKSPACES = JSON.stringify({ a: 1, b: 2, c: { id: 1, apiToken: "other-canary-token" } });
-  const failTimes = async (workspace: string, times: number, failure: UpstreamReply) => {
-    reply = failure;
-    for (let count = 0; count < times; count += 1) {
-      await sendAs(workspace, `${workspace}-${count}`);
-    }
-  };
-
   beforeEach(async () => {
     it = await createTestApp({
       environment: { WORKSPACES, LIMIT_SESSION: "off", LIMIT_IP: "off" },

@@ -20,6 +20,14 @@ beforeEach(async () => {
   it = await createTestApp();
 });
 
+/** A body that never ends; `reading` resolves once the service reads it. */
+const createEndless = () => {
+  const { promise: reading, resolve } = Promise.withResolvers<void>();
+  // Without a buffer, the stream is asked for bytes only when something reads it.
+  const body = new ReadableStream<Uint8Array>({ pull: () => resolve() }, { highWaterMark: 0 });
+  return { body, reading };
+};
+
 describe("the body", () => {
   test.each(bodies)("$name is 400 and reaches nothing", async ({ body, pointer }) => {
     const answer = await it.send({ body });
@@ -72,14 +80,6 @@ describe("the body", () => {
     expect(it.sent).toHaveLength(1);
   });
 
-  /** A body that never ends; `reading` resolves once the service reads it. */
-  const createEndless = () => {
-    const { promise: reading, resolve } = Promise.withResolvers<void>();
-    // Without a buffer, the stream is asked for bytes only when something reads it.
-    const body = new ReadableStream<Uint8Array>({ pull: () => resolve() }, { highWaterMark: 0 });
-    return { body, reading };
-  };
-
   test("that takes over ten seconds is 408, and holds no place meanwhile", async () => {
     vi.useFakeTimers();
     try {
@@ -121,20 +121,18 @@ describe("the body", () => {
         waiting.push(it.send({ sub, peer, body }));
         await reading;
       };
-      /** As long as it takes until a body counts as slow. */
-      const becomeSlow = () => vi.advanceTimersByTimeAsync(SLOW_AFTER_MS);
       const refuse = async (sub: string, peer: string) => {
         await sendSlowly(sub, peer);
-        await becomeSlow();
+        await vi.advanceTimersByTimeAsync(SLOW_AFTER_MS);
         const answer = await (waiting.pop() ?? expect.unreachable("nothing was sent"));
         expect(answer.headers.get("retry-after")).toBe("1");
         expect(await readProblem(answer)).toMatchObject({ status: 503, code: "overloaded" });
       };
       for (let index = 0; index < 20; index += 1) await sendSlowly("mallory", "192.0.2.66");
-      await becomeSlow();
+      await vi.advanceTimersByTimeAsync(SLOW_AFTER_MS);
       await refuse("mallory", "192.0.2.67");
       for (let index = 0; index < 80; index += 1) await sendSlowly(`m-${index}`, "192.0.2.66");
-      await becomeSlow();
+      await vi.advanceTimersByTimeAsync(SLOW_AFTER_MS);
       await refuse("m-new", "192.0.2.66");
       expect((await it.send({ sub: "alice", peer: "192.0.2.1" })).status).toBe(201);
 

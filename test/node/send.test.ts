@@ -64,6 +64,7 @@ describe("a message", () => {
       "content-type",
       "host",
       "traceparent",
+      "user-agent",
       "x-request-id",
     ]);
     expect(seen?.headers["authorization"]).toBe(`Bearer ${UPSTREAM_TOKEN}`);

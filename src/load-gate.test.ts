@@ -22,16 +22,15 @@ function leave(gate: LoadGate): string {
   return "left";
 }
 
-test("a stop that is announced refuses nobody until the drain", async () => {
+test("a stop that is announced refuses no request until the drain", async () => {
   const gate = createLoadGate(2);
   expect([gate.stopping, gate.draining]).toEqual([false, false]);
   gate.announceStop();
   expect([gate.stopping, gate.draining]).toEqual([true, false]);
-  expect(enter(gate)).toBe("in");
-  gate.leave();
+  expect(() => gate.requireRunning()).not.toThrow();
   await gate.drain();
   expect([gate.stopping, gate.draining]).toEqual([true, true]);
-  expect(enter(gate)).toBe("shutting_down");
+  expect(() => gate.requireRunning()).toThrow("shutting_down");
 });
 
 describe("capacity", () => {

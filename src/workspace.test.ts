@@ -16,6 +16,7 @@ const entry = (id: number, token: string): WorkspaceConfig => ({
     sessionDaily: "off",
     workspace: perMinute(600),
     ip: perMinute(120),
+    replays: "off",
   },
 });
 
@@ -106,7 +107,13 @@ describe("one workspace for all", () => {
 });
 
 test("a limit that is off is no policy at all", () => {
-  const off = { session: "off", sessionDaily: "off", workspace: "off", ip: "off" } as const;
+  const off = {
+    session: "off",
+    sessionDaily: "off",
+    workspace: "off",
+    ip: "off",
+    replays: "off",
+  } as const;
   const workspace = { ...entry(7, "token"), limits: off };
   const resolve = createWorkspaceResolver({ kind: "single", workspace });
   expect(resolve(sessionWith(undefined))?.policies).toEqual([]);

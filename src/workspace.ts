@@ -1,6 +1,11 @@
 /** Owns the way from a session to the one workspace that its messages go to. */
 import type { WorkspaceConfig, WorkspacesConfig } from "./config/config.ts";
-import { compilePolicies, type LimitPolicies } from "./admission/limit-policy.ts";
+import {
+  compilePolicies,
+  compileReplayPolicies,
+  type LimitPolicies,
+  type ReplayPolicies,
+} from "./admission/limit-policy.ts";
 import type { WorkspaceId } from "./branded.ts";
 import type { Session } from "./session/session.ts";
 
@@ -8,6 +13,8 @@ export interface Workspace {
   readonly id: WorkspaceId;
   readonly apiTokens: readonly [string, ...string[]];
   readonly policies: LimitPolicies;
+  /** Limit on stored answers given again; undefined: off. */
+  readonly replays: ReplayPolicies | undefined;
   /** The agent that chats are started with; undefined: none are started. */
   readonly agentId: string | undefined;
 }
@@ -27,5 +34,6 @@ export function createWorkspaceResolver(config: WorkspacesConfig): ResolveWorksp
 }
 
 function compile({ id, apiTokens, limits, agentId }: WorkspaceConfig): Workspace {
-  return { id, apiTokens, policies: compilePolicies(limits), agentId };
+  const replays = compileReplayPolicies(limits.replays);
+  return { id, apiTokens, policies: compilePolicies(limits), replays, agentId };
 }

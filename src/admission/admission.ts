@@ -1,13 +1,13 @@
 /**
- * Owns the port between the product and its state: what is asked in one atomic step, and what can
- * come back. It imports no implementation; the in-process one and Redis answer alike.
+ * Port between the product and its state: what is asked in one atomic step, and what can come back.
+ * It imports no implementation; the in-process one, Durable Objects and Redis answer alike.
  *
  * A message makes two round trips: `admit` before it goes upstream and `settle` after. Whatever
  * else has to be decided or remembered per message joins one of the two.
  */
 import type { ChatId, WorkspaceId } from "../branded.ts";
-import type { LimitPolicies, LimitPolicy, LimitStatus } from "./limit-policy.ts";
-import type { TranscriptMark } from "./transcript-mark.ts";
+import type { LimitPolicies, LimitPolicy, LimitStatus, ReplayPolicies } from "./limit-policy.ts";
+import type { TranscriptState } from "./transcript-state.ts";
 
 /** What identifies a session to the state. */
 export interface SessionRef {
@@ -27,6 +27,8 @@ export interface AdmitRequest extends SessionRef {
   /** Normalised client address; see `resolveClientAddress`. */
   readonly addressKey: string;
   readonly policies: LimitPolicies;
+  /** Limit on stored answers given again; undefined: off. */
+  readonly replays: ReplayPolicies | undefined;
   /** The chat it is about; undefined where one is to be started. */
   readonly chat: ChatUse | undefined;
 }
@@ -39,15 +41,15 @@ export interface ChatUse {
 }
 
 /**
- * Whose a chat may be for this session to use it. A chat is owned by a workspace's subject, either
- * since it started the chat or since it was the first to use it.
+ * Which owner a chat may have for this session to use it. A chat is owned by a workspace's subject,
+ * either since it started the chat or since it was the first to use it.
  *
- * - `open`: anybody's;
- * - `open-claiming`: anybody's, and its own if it is nobody's yet;
- * - `first-use`: its own, which it becomes if it is nobody's yet;
- * - `started`: its own, and started by it.
+ * - `open`: any owner or none;
+ * - `open-first-use`: any owner or none; a chat without an owner becomes the session's own;
+ * - `first-use`: the session's own chat, or one without an owner, which becomes its own;
+ * - `started`: the session's own chat, started by it.
  */
-export type ChatAccess = "open" | "open-claiming" | "first-use" | "started";
+export type ChatAccess = "open" | "open-first-use" | "first-use" | "started";
 
 /** One attempt to send one message. */
 export interface MessageRef {
@@ -59,41 +61,47 @@ export interface MessageRef {
   readonly keyDigest: string | undefined;
 }
 
-/** Proof of admission, needed to settle. */
-export interface Ticket {
+/** An admitted request; needed to settle it. */
+export interface Admission {
   readonly request: AdmitRequest;
-  /** Sends the message; or looks for the answer to one sent before; or neither. */
-  readonly role: "sender" | "seeker" | "reader";
-  /** Whether the chat is claimed by its subject, and nobody has looked whether it may be. */
-  readonly newlyClaimed: boolean;
+  /** Sends the message; or looks for the answer to one sent before; or only reads or ends the chat. */
+  readonly role: "sender" | "recoverer" | "reader";
+  /** Whether the chat is the subject's only until UponAI has proven that it exists. */
+  readonly provisionalOwner: boolean;
   /** Number of the chat's last admitted message; none for a reader whose look would prove nothing. */
   readonly sends: number;
-  /** How the transcript stood before the message; undefined where nobody knows. */
-  readonly mark: TranscriptMark | undefined;
+  /** Transcript state before the message; undefined where it is unknown. */
+  readonly transcriptState: TranscriptState | undefined;
   /**
-   * Whether the same words were sent into this chat before and nobody knows what became of them:
-   * then nobody can say of a message with these words whose it is.
+   * Whether the same words were sent into this chat before with an unknown outcome: then a message
+   * with these words in the transcript may be either.
    */
   readonly contested: boolean;
+  /** Whether the byte budgets have room for the answer. */
+  readonly storable: boolean;
   /** Time that this request has waited for the state so far, in milliseconds. */
   readonly waitedMs: number;
 }
 
 export type AdmitOutcome =
   /** Every limit was spent once; a message's chat is locked and its key taken. */
-  | { readonly kind: "admitted"; readonly ticket: Ticket; readonly limits: readonly LimitStatus[] }
+  | {
+      readonly kind: "admitted";
+      readonly admission: Admission;
+      readonly limits: readonly LimitStatus[];
+    }
   /**
-   * An earlier attempt with this key was sent and nobody knows what became of it. Every limit was
-   * spent once; the key is leased to this request, which may look but must not send.
+   * An earlier attempt with this key was sent, and its answer is not stored. Every limit was spent
+   * once; the key is leased to this request, which may look for the answer but must not send.
    */
   | {
       readonly kind: "unresolved";
-      readonly ticket: Ticket;
+      readonly admission: Admission;
       /** What the earlier attempt was settled with; undefined when it never was. */
       readonly code: string | undefined;
       readonly limits: readonly LimitStatus[];
     }
-  /** The key's message was answered before: the answer as it was settled. No limit was spent. */
+  /** The key's message was answered before: the answer as it was settled. Only replays are spent. */
   | { readonly kind: "replayed"; readonly answer: string; readonly limits: readonly LimitStatus[] }
   /**
    * The chat is not this session's, for all that the state knows. Every limit was spent once, as if
@@ -101,13 +109,13 @@ export type AdmitOutcome =
    */
   | {
       readonly kind: "denied";
-      /** Nobody is known for certain to own it: the state may have lost who does. */
+      /** The chat has no confirmed owner: the state may have lost who it is. */
       readonly unowned: boolean;
       readonly limits: readonly LimitStatus[];
     }
   | {
       readonly kind:
-        | "limited" // a limit refuses
+        | "limited" // a limit refuses, or the limit on replays (then `limits` has it alone)
         | "revoked" // the session was ended
         | "chat_busy" // another message is being answered in this chat
         | "key_in_progress" // another request with this key is under way
@@ -121,41 +129,42 @@ export type AdmitOutcome =
 /**
  * What became of an admitted request.
  *
- * `claim` confirms a new claim: by first use, or because the chat bears the owner's stamp. Without a
- * word it is given up, and the chat is nobody's again.
+ * `owner` confirms a provisional owner: by first use, or because the chat bears the owner's stamp.
+ * Without it the provisional owner is dropped, and the chat has no owner again.
  */
-export type Settlement = Fate & { readonly claim?: Claim | undefined };
+export type Settlement = Disposition & { readonly owner?: OwnerKind | undefined };
 
-export type Claim = "first-use" | "started";
+/** How a subject came to own a chat. */
+export type OwnerKind = "first-use" | "started";
 
-type Fate =
-  /** UponAI answered itself: `answer` is kept for the key. Any text. */
+type Disposition =
+  /** UponAI took and answered the message: `answer` is stored for the key. Any text. */
   | {
-      readonly fate: "answered";
+      readonly disposition: "taken";
+      /** `transcript`: the answer was recovered, and is stored only if no other message can own it. */
+      readonly source: "reply" | "transcript";
       readonly answer: string;
-      /** How the transcript stands now; undefined where nobody knows. */
-      readonly mark: TranscriptMark | undefined;
+      /** Transcript state before the message; undefined where it is unknown. */
+      readonly stateBefore: TranscriptState | undefined;
+      /** Transcript state now; undefined where it is unknown. */
+      readonly stateAfter: TranscriptState | undefined;
     }
-  /** The answer was found in the transcript: kept only if it can be nobody else's. */
-  | { readonly fate: "recovered"; readonly answer: string; readonly mark: TranscriptMark }
   /** The message certainly was not taken: its key may try again. Also for whatever only read. */
   | {
-      readonly fate: "not_taken";
-      readonly mark: TranscriptMark | undefined;
-      /** The chat does not exist: nothing shall be remembered of it. */
-      readonly absent?: boolean;
+      readonly disposition: "not_taken";
+      readonly stateAfter: TranscriptState | undefined;
     }
-  /** Nobody knows: the key is kept with `code`, a word without spaces, and never sent again. */
+  /** Not known: the key is kept with `code`, a word without spaces, and never sent again. */
   | {
-      readonly fate: "unknown";
+      readonly disposition: "unknown";
       readonly code: string;
-      /** How the transcript stood before the message. */
-      readonly markBefore: TranscriptMark | undefined;
+      /** Transcript state before the message; undefined where it is unknown. */
+      readonly stateBefore: TranscriptState | undefined;
     };
 
 /**
- * "lost": the chat's lock had fallen free or to somebody else. "contested": what was recovered may be
- * the answer to another message with the same words, and was not kept.
+ * "lost": the chat's lock had run out or was taken over. "contested": what was recovered may be the
+ * answer to another message with the same words, and was not stored.
  */
 export type SettleOutcome = "settled" | "lost" | "contested" | "unavailable";
 
@@ -167,14 +176,17 @@ export type FailureCountOutcome =
 export interface AdmissionState {
   admit(request: AdmitRequest): Promise<AdmitOutcome>;
   /** Frees the chat for its next message, and remembers what became of this one. */
-  settle(ticket: Ticket, settlement: Settlement): Promise<SettleOutcome>;
+  settle(admission: Admission, settlement: Settlement): Promise<SettleOutcome>;
   /**
-   * Extends what is leased to a ticket by another lease.
+   * Extends what is leased to an admission by another lease.
    *
-   * @param markBefore how the transcript stood before the message, where it was learnt since
+   * @param stateBefore transcript state before the message, where it was learnt since
    */
-  renew(ticket: Ticket, markBefore?: TranscriptMark): Promise<"renewed" | "lost" | "unavailable">;
-  /** Writes down who started a chat, whoever claims it. "refused": it is somebody else's. */
+  renew(
+    admission: Admission,
+    stateBefore?: TranscriptState,
+  ): Promise<"renewed" | "lost" | "unavailable">;
+  /** Writes down who started a chat. "refused": another subject owns it. */
   own(ownership: Ownership): Promise<"owned" | "refused" | "unavailable">;
   /** Whether a session was ended, for requests that need no admission. */
   checkSession(session: SessionRef): Promise<"valid" | "revoked" | "unavailable">;
@@ -196,11 +208,17 @@ export interface Ownership {
   readonly workspaceId: WorkspaceId;
   readonly subjectKey: string;
   readonly chatId: ChatId;
-  /** Whether the chat bears the owner's stamp: then who was the first to use it yields, too. */
+  /** Whether the chat bears the owner's stamp: then an owner by first use yields, too. */
   readonly stamped: boolean;
-  /** How its transcript stands; undefined where nobody knows. */
-  readonly mark: TranscriptMark | undefined;
+  /** Its transcript state; undefined where it is unknown. */
+  readonly transcriptState: TranscriptState | undefined;
 }
+
+/**
+ * How far ahead of now a cut-off reaches, in milliseconds: 30 s. A token may be issued by a clock that
+ * is so far ahead and is accepted all the same; the cut-off must end it, too.
+ */
+export const CUT_OFF_AHEAD_MS = 30_000;
 
 /** An operator's order that no session issued until now shall be served. */
 export interface CutOff {
@@ -211,17 +229,8 @@ export interface CutOff {
   readonly forMs: number;
 }
 
-/**
- * How long a claim stands that nobody has confirmed, in microseconds: 1 h. It is confirmed or given up
- * within the request that makes it, unless that request's instance or the state fails.
- */
-export const CLAIM_KEPT_US = 3_600_000_000;
-
 /** How long a chat and a key stay leased after their holder was last heard of, in microseconds: 15 s. */
 export const LOCK_LEASE_US = 15_000_000;
-
-/** How long a lock's record outlives its lease, in microseconds: so long it proves who was admitted. */
-export const LOCK_KEPT_US = 3_600_000_000;
 
 /** How long an idempotency key is remembered, in microseconds: 24 h. */
 export const KEY_KEPT_US = 86_400_000_000;

@@ -1,10 +1,11 @@
 /**
- * Owns the arithmetic of limits: the generic cell rate algorithm (GCRA), which is smooth and needs
+ * Arithmetic of limits: the generic cell rate algorithm (GCRA), which is smooth and needs
  * one number per key, the theoretical arrival time (TAT) in microseconds since the epoch.
  */
 import type { QuotaSetting } from "../config/units.ts";
 
-export type PolicyName = "session" | "session-daily" | "workspace" | "ip" | "auth-failures";
+export type PolicyName =
+  "session" | "session-daily" | "workspace" | "ip" | "auth-failures" | "replays";
 
 export interface LimitPolicy {
   readonly name: PolicyName;
@@ -62,6 +63,43 @@ export function compilePolicies(limits: {
     compilePolicy("workspace", limits.workspace),
     compilePolicy("ip", limits.ip),
   ].filter((policy) => policy !== undefined);
+}
+
+/** The limit on stored answers given again. */
+export interface ReplayPolicies {
+  readonly number: LimitPolicy;
+  /** One request is one KiB here. */
+  readonly kib: LimitPolicy;
+}
+
+/** Most KiB of stored answers that a subject is given again per minute: 16 MiB. */
+const REPLAYED_KIB_PER_MINUTE = 16_384;
+
+/** Compiles the limit on replays; undefined when it is off. */
+export function compileReplayPolicies(setting: QuotaSetting): ReplayPolicies | undefined {
+  const number = compilePolicy("replays", setting);
+  const perMinute = REPLAYED_KIB_PER_MINUTE;
+  const kib = compilePolicy("replays", { quota: perMinute, windowSeconds: 60, burst: perMinute });
+  return number === undefined || kib === undefined ? undefined : { number, kib };
+}
+
+/**
+ * Where the limit on replays stands: as its number says, or none is left for as long as the bytes of
+ * the answer that was asked for do not fit.
+ *
+ * @param kib size of that answer
+ */
+export function describeReplays(
+  { number, kib: bytes }: ReplayPolicies,
+  tats: { readonly numberUs: number; readonly kibUs: number },
+  kib: number,
+  nowUs: number,
+): LimitStatus {
+  const byNumber = describeLimit(number, tats.numberUs, nowUs);
+  const waitUs = tats.kibUs + kib * bytes.intervalUs - nowUs - bytes.toleranceUs;
+  if (waitUs <= 0) return byNumber;
+  const resetSeconds = Math.max(byNumber.resetSeconds, Math.ceil(waitUs / US_PER_SECOND));
+  return { policy: number, remaining: 0, resetSeconds };
 }
 
 /** Where a limit stands, from its TAT as the decision left it. */

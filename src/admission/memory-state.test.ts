@@ -4,8 +4,13 @@ import type { ChatId, WorkspaceId } from "../branded.ts";
 import { compilePolicies } from "./limit-policy.ts";
 import { createMemoryKeySpace } from "./key-space.ts";
 import { createMemoryState } from "./memory-state.ts";
+import { compileStateSettings } from "./state-settings.ts";
 
-const OWNER_TTL_MS = 86_400_000;
+const SETTINGS = compileStateSettings({
+  chats: { ownerTtlMs: 86_400_000 },
+  upstream: { timeoutMs: 60_000, recoveryWindowMs: 20_000 },
+  storedAnswers: { answerBytesMax: 65_536, subjectBytes: 1_048_576, workspaceBytes: 1_048_576 },
+});
 
 const policies = compilePolicies({
   session: { quota: 20, windowSeconds: 60, burst: 20 },
@@ -15,7 +20,7 @@ const policies = compilePolicies({
 });
 
 const messageOf = (token: string) => ({ token, fingerprint: token, keyDigest: undefined });
-const NOT_TAKEN = { fate: "not_taken", mark: undefined } as const;
+const NOT_TAKEN = { disposition: "not_taken", stateAfter: undefined } as const;
 
 test("what has expired does not pile up: a steady stream of new subjects keeps to a bound", () => {
   let nowUs = 0;
@@ -32,7 +37,7 @@ test("what has expired does not pile up: a steady stream of new subjects keeps t
 
 test("a limit that was changed locks nobody out for longer than the new one can", async () => {
   const nowMs = 1_000_000;
-  const state = createMemoryState({ epochMs: () => nowMs, monotonicMs: () => nowMs }, OWNER_TTL_MS);
+  const state = createMemoryState({ epochMs: () => nowMs, monotonicMs: () => nowMs }, SETTINGS);
   const ask = (chat: string, quota: number, windowSeconds: number) => {
     const off = "off" as const;
     const session = { quota, windowSeconds, burst: quota };
@@ -43,6 +48,7 @@ test("a limit that was changed locks nobody out for longer than the new one can"
       issuedAtMs: 0,
       addressKey: "a",
       policies: compilePolicies({ session, sessionDaily: off, workspace: off, ip: off }),
+      replays: undefined,
       chat: { chatId: chat as ChatId, access: "open", message: messageOf(chat) },
     });
   };
@@ -56,7 +62,7 @@ test("a limit that was changed locks nobody out for longer than the new one can"
 
 test("an operator's order is not undone by a later, shorter one", async () => {
   let nowMs = 1_000_000;
-  const state = createMemoryState({ epochMs: () => nowMs, monotonicMs: () => nowMs }, OWNER_TTL_MS);
+  const state = createMemoryState({ epochMs: () => nowMs, monotonicMs: () => nowMs }, SETTINGS);
   const session = {
     workspaceId: 42 as WorkspaceId,
     subjectKey: "s",
@@ -72,7 +78,7 @@ test("an operator's order is not undone by a later, shorter one", async () => {
 
 test("a lock that its holder lost to time can be taken, and the late holder frees nothing", async () => {
   let nowMs = 1_000_000;
-  const state = createMemoryState({ epochMs: () => nowMs, monotonicMs: () => nowMs }, OWNER_TTL_MS);
+  const state = createMemoryState({ epochMs: () => nowMs, monotonicMs: () => nowMs }, SETTINGS);
   const ask = (token: string) =>
     state.admit({
       workspaceId: 42 as WorkspaceId,
@@ -81,6 +87,7 @@ test("a lock that its holder lost to time can be taken, and the late holder free
       issuedAtMs: 0,
       addressKey: "a",
       policies,
+      replays: undefined,
       chat: { chatId: "c" as ChatId, access: "open", message: messageOf(token) },
     });
   const first = await ask("first");
@@ -90,9 +97,9 @@ test("a lock that its holder lost to time can be taken, and the late holder free
   nowMs += 1;
   const second = await ask("second");
   if (second.kind !== "admitted") throw new Error("the lease is over");
-  expect(await state.settle(first.ticket, NOT_TAKEN)).toBe("lost");
-  expect(await state.renew(first.ticket)).toBe("lost");
+  expect(await state.settle(first.admission, NOT_TAKEN)).toBe("lost");
+  expect(await state.renew(first.admission)).toBe("lost");
   expect((await ask("third")).kind).toBe("chat_busy");
-  expect(await state.settle(second.ticket, NOT_TAKEN)).toBe("settled");
+  expect(await state.settle(second.admission, NOT_TAKEN)).toBe("settled");
   expect((await ask("third")).kind).toBe("admitted");
 });

@@ -1,82 +1,106 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 
+import { LOCK_LEASE_US } from "./admission.ts";
 import {
-  formatLock,
-  formatRecord,
-  formatTally,
-  holdsLock,
-  isLockOf,
-  markerOf,
-  parseRecord,
-  parseTally,
+  formatChat,
+  formatCounters,
+  formatKey,
+  isLeased,
+  messageIdOf,
+  parseChat,
+  parseCounters,
+  parseKey,
+  UNRESOLVED_MAX,
 } from "./records.ts";
 
-const token = fc.stringMatching(/^[A-Za-z0-9_-]{1,64}$/);
+const token = fc.stringMatching(/^[A-Za-z0-9_-]{2,64}$/);
 const digest = fc.stringMatching(/^[A-Za-z0-9_-]{22}$/);
-const mark = fc.constantFrom("-", "0:none", "12:abcdefghijk");
-const timeUs = fc.nat({ max: Number.MAX_SAFE_INTEGER });
+const state = fc.constantFrom("-", "0:none", "12:abcdefghijk");
+const messageId = fc.oneof(digest, token, fc.constant("*"));
+const NOW_US = 1_700_000_000_000_000;
+const timeUs = fc.integer({ min: 0, max: Number.MAX_SAFE_INTEGER });
+const laterUs = fc.integer({ min: NOW_US + 1, max: Number.MAX_SAFE_INTEGER });
 
-describe("a lock", () => {
-  test("is its holder's, for as long as it says", () => {
+const chat = fc.record({
+  owner: fc.option(
+    fc.record({
+      kind: fc.constantFrom("s" as const, "f" as const, "p" as const),
+      subjectKey: digest,
+      endUs: laterUs,
+    }),
+    { nil: undefined },
+  ),
+  sends: fc.nat(),
+  state,
+  doubtfulUntilUs: timeUs,
+  contestedUntilUs: timeUs,
+  running: fc.option(fc.record({ token, leaseEndUs: timeUs, fingerprint: digest, messageId }), {
+    nil: undefined,
+  }),
+  unresolved: fc.array(fc.record({ fingerprint: digest, messageId, untilUs: laterUs }), {
+    maxLength: UNRESOLVED_MAX,
+  }),
+});
+
+describe("a chat's record", () => {
+  test("that was written is the same record again", () => {
     fc.assert(
-      fc.property(token, token, timeUs, (holder, other, endUs) => {
-        const text = formatLock(holder, endUs);
-        expect(isLockOf(text, holder)).toBe(true);
-        expect(isLockOf(text, other)).toBe(other === holder);
-        expect(holdsLock(text, endUs - 1)).toBe(true);
-        expect(holdsLock(text, endUs)).toBe(false);
+      fc.property(chat, (record) => {
+        expect(parseChat(formatChat(record), NOW_US)).toEqual(record);
       }),
     );
   });
 
-  test("that is not there is nobody's", () => {
-    expect(isLockOf(undefined, "token")).toBe(false);
-    expect(holdsLock(undefined, 0)).toBe(false);
-  });
-
-  test("of a longer token is not that of its beginning", () => {
-    expect(isLockOf(formatLock("token-12", 1), "token-1")).toBe(false);
-  });
-});
-
-describe("a tally", () => {
-  test("that was written is the same tally again", () => {
+  test("is read without the owner and the unresolved messages that have ended", () => {
     fc.assert(
-      fc.property(
-        fc.record({
-          sends: fc.nat(),
-          mark: fc.oneof(mark, fc.constant("*")),
-          doubtfulUntilUs: timeUs,
-        }),
-        (tally) => {
-          expect(parseTally(formatTally(tally))).toEqual(tally);
-        },
-      ),
+      fc.property(chat, (record) => {
+        const { owner, unresolved } = parseChat(formatChat(record), Number.MAX_SAFE_INTEGER);
+        expect(owner).toBeUndefined();
+        expect(unresolved).toEqual([]);
+      }),
     );
   });
 
-  test("that is not there counts nothing and knows nothing", () => {
-    expect(parseTally(undefined)).toEqual({ sends: 0, mark: "-", doubtfulUntilUs: 0 });
-    expect(parseTally("")).toEqual({ sends: 0, mark: "-", doubtfulUntilUs: 0 });
+  test("that is not there owns, counts and doubts nothing", () => {
+    expect(parseChat(undefined, 0)).toEqual({
+      owner: undefined,
+      sends: 0,
+      state: "-",
+      doubtfulUntilUs: 0,
+      contestedUntilUs: 0,
+      running: undefined,
+      unresolved: [],
+    });
   });
 });
 
+test("a lease runs until its end, and one that ends too far ahead does not run at all", () => {
+  fc.assert(
+    fc.property(timeUs, (endUs) => {
+      expect(isLeased(endUs, endUs - 1)).toBe(true);
+      expect(isLeased(endUs, endUs)).toBe(false);
+      expect(isLeased(endUs, endUs - 2 * LOCK_LEASE_US)).toBe(true);
+      expect(isLeased(endUs, endUs - 2 * LOCK_LEASE_US - 1)).toBe(false);
+    }),
+  );
+});
+
 describe("a key's record", () => {
-  test("of a message under way is the same record again", () => {
+  test("of a message without a stored answer is the same record again", () => {
     fc.assert(
       fc.property(
         fc.record({
-          kind: fc.constant("pending" as const),
+          kind: fc.constantFrom("pending" as const, "answered" as const),
           fingerprint: digest,
           attempt: token,
           holder: token,
           leaseEndUs: timeUs,
-          mark,
+          state,
           code: fc.constantFrom("-", "outcome_unknown", "upstream_error"),
         }),
         (record) => {
-          expect(parseRecord(formatRecord(record))).toEqual(record);
+          expect(parseKey(formatKey(record))).toEqual(record);
         },
       ),
     );
@@ -86,23 +110,32 @@ describe("a key's record", () => {
     const answer = fc.oneof(
       fc.string({ unit: "binary" }),
       fc.json(),
-      fc.constantFrom("", " ", "p x", "f y", "\n"),
+      fc.constantFrom("", " ", "p x", "f y", "a z", "\n"),
     );
     fc.assert(
       fc.property(digest, answer, (fingerprint, text) => {
         const record = { kind: "finished", fingerprint, answer: text } as const;
-        expect(parseRecord(formatRecord(record))).toEqual(record);
+        expect(parseKey(formatKey(record))).toEqual(record);
       }),
     );
   });
 
   test("that is not there is none", () => {
-    expect(parseRecord(undefined)).toBeUndefined();
+    expect(parseKey(undefined)).toBeUndefined();
   });
+});
+
+test("counters that were written are the same again, and none are none", () => {
+  fc.assert(
+    fc.property(fc.array(timeUs, { minLength: 1, maxLength: 7 }), (counters) => {
+      expect(parseCounters(formatCounters(counters))).toEqual(counters);
+    }),
+  );
+  expect(parseCounters(undefined)).toEqual([]);
 });
 
 test("a message is known by its key, else by its request", () => {
   const message = { token: "token-1", fingerprint: "words" };
-  expect(markerOf({ ...message, keyDigest: "key" })).toBe("key");
-  expect(markerOf({ ...message, keyDigest: undefined })).toBe("token-1");
+  expect(messageIdOf({ ...message, keyDigest: "key" })).toBe("key");
+  expect(messageIdOf({ ...message, keyDigest: undefined })).toBe("token-1");
 });

@@ -1,68 +1,158 @@
 /**
- * Owns the texts that the rules keep: how each is written and read. The Lua scripts write and read
- * the same; `docs/state-keys.md` describes them.
+ * The texts that the state keeps: how each record is written and read. `lua/records.ts` writes and
+ * reads the same in Lua; `docs/state-keys.md` describes them.
  */
 import { LOCK_LEASE_US, type MessageRef } from "./admission.ts";
-import { NO_MARK } from "./transcript-mark.ts";
+import { NO_STATE } from "./transcript-state.ts";
 
-/** Several messages with the same words have an unknown outcome, or one has and more followed. */
+/** Stands for a text that there is not. No token, digest or subject is this short. */
+export const NONE = "-";
+
+/** Message id of several messages with the same words: nobody could tell their answers apart. */
 export const CONTESTED = "*";
 
-/** In place of the number of a chat's last message, for a reader who must not note what it sees. */
+/** In place of the number of a chat's last message, for a reader whose look proves nothing. */
 export const NO_SEND = -1;
 
-/** What stands for a message where there is doubt about it. */
-export function markerOf({ keyDigest, token }: MessageRef): string {
+/** Unresolved messages that are kept apart; past it all words of the chat count as contested. */
+export const UNRESOLVED_MAX = 8;
+
+/** Whole numbers by slot; each but a cut-off is a time in microseconds since the epoch. */
+export type Counters = number[];
+
+/** Slots of `u:<subject>`. */
+export const SUBJECT_SLOT = {
+  cutOffMs: 0,
+  cutOffEndUs: 1,
+  stored: 2,
+  session: 3,
+  sessionDaily: 4,
+  replays: 5,
+  replayedKib: 6,
+} as const;
+
+/** Slots of `w2`; the first three are those of a subject. */
+export const WORKSPACE_SLOT = { cutOffMs: 0, cutOffEndUs: 1, stored: 2, workspace: 3 } as const;
+
+/** The one slot of `a:<address>` and `af:<address>`. */
+export const ADDRESS_SLOT = 0;
+
+/** Writes counters. */
+export function formatCounters(counters: Counters): string {
+  return counters.join(" ");
+}
+
+/** Reads counters; a slot that was never written is missing and counts as 0. */
+export function parseCounters(text: string | undefined): Counters {
+  return text === undefined ? [] : text.split(" ").map(Number);
+}
+
+/** Letters of the kinds of owners: started, first use, provisional. */
+export type OwnerLetter = "s" | "f" | "p";
+
+export interface Owner {
+  readonly kind: OwnerLetter;
+  readonly subjectKey: string;
+  readonly endUs: number;
+}
+
+/** The message that is being sent, or was when its sender fell silent. */
+export interface Running {
+  readonly token: string;
+  readonly leaseEndUs: number;
+  readonly fingerprint: string;
+  /** Its message id; `*` where it is contested. */
+  readonly messageId: string;
+}
+
+/** A message whose outcome is unknown: it may still arrive, out of turn. */
+export interface Unresolved {
+  readonly fingerprint: string;
+  /** Its message id; `*` once the same words were sent again. */
+  readonly messageId: string;
+  readonly untilUs: number;
+}
+
+/** Everything that is kept of one chat. */
+export interface ChatRecord {
+  owner: Owner | undefined;
+  /** Messages that were let in, less those that certainly were not taken. */
+  sends: number;
+  /** Transcript state before the running message, else now; `-` unknown. */
+  state: string;
+  /** Until then an earlier message may still change the transcript; 0: none may. */
+  doubtfulUntilUs: number;
+  /** Until then all words count as contested: there were too many unresolved messages. */
+  contestedUntilUs: number;
+  running: Running | undefined;
+  unresolved: readonly Unresolved[];
+}
+
+/** Writes a chat's record. */
+export function formatChat(chat: ChatRecord): string {
+  const { owner, sends, state, doubtfulUntilUs, contestedUntilUs, running, unresolved } = chat;
+  return [
+    ...(owner === undefined ? [NONE, NONE, 0] : [owner.kind, owner.subjectKey, owner.endUs]),
+    sends,
+    state,
+    doubtfulUntilUs,
+    contestedUntilUs,
+    ...(running === undefined
+      ? [NONE, 0, NONE, NONE]
+      : [running.token, running.leaseEndUs, running.fingerprint, running.messageId]),
+    ...unresolved.flatMap(({ fingerprint, messageId, untilUs }) => [
+      fingerprint,
+      messageId,
+      untilUs,
+    ]),
+  ].join(" ");
+}
+
+/** Fields before the list of unresolved messages. */
+const FIXED_FIELDS = 11;
+
+/** Reads a chat's record without what has ended; an empty one where there is none. */
+export function parseChat(text: string | undefined, nowUs: number): ChatRecord {
+  const fields = (text ?? "").split(" ");
+  const [kind, subjectKey = NONE, ownerEnd, sends, state, doubtful, contested] = fields;
+  const [token = NONE, leaseEnd, words = NONE, id = NONE] = fields.slice(7, FIXED_FIELDS);
+  const unresolved: Unresolved[] = [];
+  for (let at = FIXED_FIELDS; at + 2 < fields.length; at += 3) {
+    const [fingerprint = NONE, messageId = NONE, until] = fields.slice(at, at + 3);
+    if (Number(until) > nowUs) unresolved.push({ fingerprint, messageId, untilUs: Number(until) });
+  }
+  const owned = (kind === "s" || kind === "f" || kind === "p") && Number(ownerEnd) > nowUs;
+  return {
+    owner: owned ? { kind, subjectKey, endUs: Number(ownerEnd) } : undefined,
+    sends: Number(sends ?? 0),
+    state: state ?? NO_STATE,
+    doubtfulUntilUs: Number(doubtful ?? 0),
+    contestedUntilUs: Number(contested ?? 0),
+    running:
+      token === NONE
+        ? undefined
+        : { token, leaseEndUs: Number(leaseEnd), fingerprint: words, messageId: id },
+    unresolved,
+  };
+}
+
+/** The id by which a message is known while its outcome is unknown. */
+export function messageIdOf({ keyDigest, token }: MessageRef): string {
   return keyDigest ?? token;
 }
 
-export function formatLock(token: string, leaseEndUs: number): string {
-  return `${token} ${leaseEndUs}`;
-}
-
-/** Whether a lock is held: an expired lease is nobody's. */
-export function holdsLock(text: string | undefined, nowUs: number): boolean {
-  return text !== undefined && isLeased(leaseEndOf(text), nowUs);
-}
-
 /**
- * One that ends much later than a lease can was written before the clock was set back, and must lock
- * nobody out. Up to another lease is let pass: a holder that renews is there.
+ * Whether a lease runs. One that ends much later than a lease can was written before the clock was set
+ * back, and must lock nobody out. Up to another lease is let pass: a holder that renews is there.
  */
 export function isLeased(leaseEndUs: number, nowUs: number): boolean {
   return leaseEndUs > nowUs && leaseEndUs <= nowUs + 2 * LOCK_LEASE_US;
 }
 
-export function isLockOf(text: string | undefined, token: string): boolean {
-  return text?.startsWith(`${token} `) === true;
-}
-
-function leaseEndOf(lockText: string): number {
-  return Number(lockText.slice(lockText.indexOf(" ") + 1));
-}
-
-export interface Tally {
-  /** Messages let into the chat. */
-  readonly sends: number;
-  /** How the transcript stands: a mark, `-` unknown, `*` a message is under way. */
-  readonly mark: string;
-  /** Until then an earlier message may still change the transcript; 0: none may. */
-  readonly doubtfulUntilUs: number;
-}
-
-export function formatTally({ sends, mark, doubtfulUntilUs }: Tally): string {
-  return `${sends} ${mark} ${doubtfulUntilUs}`;
-}
-
-export function parseTally(text: string | undefined): Tally {
-  const [sends = "0", mark = NO_MARK, until = "0"] = (text ?? "").split(" ");
-  if (sends === "") return { sends: 0, mark: NO_MARK, doubtfulUntilUs: 0 };
-  return { sends: Number(sends), mark, doubtfulUntilUs: Number(until) };
-}
-
-/** A key whose message is under way, or whose outcome nobody knows. */
-export interface PendingRecord {
-  readonly kind: "pending";
+/** A key whose message is under way, has an unknown outcome, or has an answer that is not stored. */
+export interface OpenRecord {
+  /** `answered`: UponAI answered it, and only the transcript has the answer. */
+  readonly kind: "pending" | "answered";
   readonly fingerprint: string;
   /** Token of the request that sent the message: only its word is first-hand. */
   readonly attempt: string;
@@ -70,8 +160,8 @@ export interface PendingRecord {
   readonly holder: string;
   /** 0 once nobody does. */
   readonly leaseEndUs: number;
-  /** How the transcript stood before the message. */
-  readonly mark: string;
+  /** Transcript state before the message. */
+  readonly state: string;
   /** What it was settled with, `-` when it was not. */
   readonly code: string;
 }
@@ -83,29 +173,31 @@ export interface FinishedRecord {
   readonly answer: string;
 }
 
-export function formatRecord(record: PendingRecord | FinishedRecord): string {
+export type KeyRecord = OpenRecord | FinishedRecord;
+
+/** Writes a key's record. */
+export function formatKey(record: KeyRecord): string {
   if (record.kind === "finished") return `f ${record.fingerprint} ${record.answer}`;
-  const { fingerprint, attempt, holder, leaseEndUs, mark, code } = record;
-  return `p ${fingerprint} ${attempt} ${holder} ${leaseEndUs} ${mark} ${code}`;
+  const { kind, fingerprint, attempt, holder, leaseEndUs, state, code } = record;
+  const letter = kind === "pending" ? "p" : "a";
+  return `${letter} ${fingerprint} ${attempt} ${holder} ${leaseEndUs} ${state} ${code}`;
 }
 
-export function parseRecord(text: string | undefined): PendingRecord | FinishedRecord | undefined {
+/** Reads a key's record; undefined where there is none. */
+export function parseKey(text: string | undefined): KeyRecord | undefined {
   if (text === undefined) return undefined;
   const fingerprintEnd = text.indexOf(" ", 2);
   const fingerprint = text.slice(2, fingerprintEnd);
-  if (text.startsWith("f ")) {
-    return { kind: "finished", fingerprint, answer: text.slice(fingerprintEnd + 1) };
-  }
-  const [attempt = "", holder = "", leaseEnd, mark = NO_MARK, code = "-"] = text
-    .slice(fingerprintEnd + 1)
-    .split(" ");
+  const rest = text.slice(fingerprintEnd + 1);
+  if (text.startsWith("f ")) return { kind: "finished", fingerprint, answer: rest };
+  const [attempt = "", holder = "", leaseEnd, state = NO_STATE, code = NONE] = rest.split(" ");
   return {
-    kind: "pending",
+    kind: text.startsWith("a ") ? "answered" : "pending",
     fingerprint,
     attempt,
     holder,
     leaseEndUs: Number(leaseEnd ?? 0),
-    mark,
+    state,
     code,
   };
 }

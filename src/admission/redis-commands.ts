@@ -1,14 +1,18 @@
-/**
- * Owns what is said to Redis and heard from it: requests as keys and arguments of the scripts, and
- * their replies. It runs nothing.
- */
-import type { AdmitRequest, Settlement, Ticket } from "./admission.ts";
-import { markerOf } from "./records.ts";
-import type { RedisScript } from "./script.ts";
-import { VERDICTS } from "./scripts.ts";
-import { settleReadingScript, settleScript, settleSeekingScript } from "./settle-scripts.ts";
-import { chatKeys, limitKey, revocationKeys } from "./state-keys.ts";
-import { formatMark, NO_MARK } from "./transcript-mark.ts";
+/** What is said to Redis and heard from it: questions as keys and arguments of the scripts. */
+import type { StateSettings } from "./state-settings.ts";
+import { admitScript } from "./lua/admit.ts";
+import { countScript } from "./lua/count.ts";
+import { renewScript } from "./lua/renew.ts";
+import type { RedisScript } from "./lua/script.ts";
+import { checkScript } from "./lua/sessions.ts";
+import { settleReaderScript } from "./lua/settle-reader.ts";
+import { settleRecovererScript } from "./lua/settle-recoverer.ts";
+import { settleSenderScript } from "./lua/settle-sender.ts";
+import { withdrawScript } from "./lua/withdraw.ts";
+import { type Decision, type Question, VERDICTS } from "./rules/admit.ts";
+import type { Meter } from "./rules/counter-rules.ts";
+import type { Admitted, Settling, Withdrawal } from "./rules/settle.ts";
+import type { SessionKeys } from "./state-keys.ts";
 
 /** One run of a script. */
 export interface RedisCommand {
@@ -17,98 +21,169 @@ export interface RedisCommand {
   readonly args: readonly (string | number)[];
 }
 
-export interface ScriptReply {
-  readonly verdict: (typeof VERDICTS)[number];
-  readonly nowUs: number;
-  readonly detail: string;
-  readonly tatsUs: readonly number[];
-}
+/** How the scripts know a confirmed owner. */
+const OWNER_LETTERS = { "first-use": "f", started: "s" } as const;
 
-/** How the scripts know what becomes of a claim. */
-const CLAIM_LETTERS = { "first-use": "f", started: "s" } as const;
+/** Lua counts from 1. */
+const slotOf = ({ slot }: Meter): number => slot + 1;
 
-/** The arguments for what has no chat. */
-export const NO_CHAT: readonly string[] = ["", "", "", "", "", "", ""];
-
-export function listKeys(prefix: string, request: AdmitRequest): string[] {
-  const { policies, workspaceId, chat } = request;
-  const keys = policies.map(({ name }) => limitKey(prefix, name, request));
-  keys.push(...revocationKeys(prefix, request));
-  if (chat === undefined) return keys;
-  const { owner, tally, lock, doubt, record } = chatKeys(prefix, { workspaceId, chat });
-  keys.push(owner, tally);
-  if (chat.message !== undefined) keys.push(lock, doubt);
-  if (record !== undefined) keys.push(record);
-  return keys;
-}
-
-export function listArgs(request: AdmitRequest, ownerTtlUs: number): (string | number)[] {
-  const { issuedAtMs = 0, subjectKey, chat } = request;
-  if (chat === undefined) return [issuedAtMs, ...NO_CHAT];
-  const { access, message } = chat;
-  const named =
-    message === undefined
-      ? ["", "", "", ""]
-      : [message.token, message.fingerprint, markerOf(message), message.keyDigest ? "1" : ""];
-  return [issuedAtMs, access, subjectKey, ownerTtlUs, ...named];
-}
-
-/** The keys that one message holds. */
-export function listMessageKeys(
-  prefix: string,
-  { workspaceId, chat }: AdmitRequest,
-): string[] | undefined {
-  if (chat?.message === undefined) return undefined;
-  const { tally, lock, doubt, record } = chatKeys(prefix, { workspaceId, chat });
-  return record === undefined ? [tally, lock, doubt] : [tally, lock, doubt, record];
-}
-
-/** What settling a ticket takes; undefined for what has no chat: nothing is left of it. */
-export function listSettlement(
-  { prefix, ownerTtlUs }: { readonly prefix: string; readonly ownerTtlUs: number },
-  { request, role, sends }: Ticket,
-  settlement: Settlement,
-): RedisCommand | undefined {
-  const { workspaceId, subjectKey, chat } = request;
-  if (chat === undefined) return undefined;
-  const { owner, tally, lock, doubt, record } = chatKeys(prefix, { workspaceId, chat });
-  const { message } = chat;
-  const { fate } = settlement;
-  const after = fate === "unknown" ? NO_MARK : formatMark(settlement.mark);
-  const claim = settlement.claim === undefined ? "" : CLAIM_LETTERS[settlement.claim];
-  if (role === "reader" || message === undefined) {
-    const args = [sends, after, ownerTtlUs, subjectKey, claim];
-    return { script: settleReadingScript, keys: [owner, tally], args };
-  }
-  const marker = markerOf(message);
-  const { token, fingerprint } = message;
-  // Without a key nothing is kept, and nothing need travel.
-  const answer = "answer" in settlement && record !== undefined ? settlement.answer : "";
-  if (role === "seeker") {
-    const args = [token, marker, fingerprint, fate, answer];
-    return { script: settleSeekingScript, keys: [doubt, record ?? ""], args };
-  }
-  const before = fate === "unknown" ? formatMark(settlement.markBefore) : NO_MARK;
-  const payload = fate === "unknown" ? settlement.code : answer;
-  const absent = fate === "not_taken" && settlement.absent === true ? "1" : "";
-  const known = [sends, ownerTtlUs, subjectKey, claim, after, before, absent];
-  const keys = [owner, tally, lock, doubt];
-  if (record !== undefined) keys.push(record);
+/** An admission; its deadline comes first, once it is known. */
+export function admitCommand(
+  { keys, issuedAtMs, limits, replays, stored, chat }: Question,
+  { ownerKeptUs, provisionalKeptUs }: StateSettings,
+): RedisCommand {
+  const all = [keys.session, keys.subject, keys.workspace];
+  if (chat !== undefined) all.push(chat.key);
+  if (chat?.recordKey !== undefined) all.push(chat.recordKey);
+  const indexed = limits.flatMap((meter) => {
+    if (!all.includes(meter.key)) all.push(meter.key);
+    const index = all.indexOf(meter.key) + 1;
+    return [index, slotOf(meter), meter.intervalUs, meter.toleranceUs];
+  });
+  const { message, access = "", subjectKey = "", recordKey } = chat ?? {};
+  const { token = "", fingerprint = "", messageId = "" } = message ?? {};
+  const keyed = recordKey === undefined ? "" : "1";
   return {
-    script: settleScript,
-    keys,
-    args: [token, marker, fingerprint, fate, ...known, payload],
+    script: admitScript,
+    keys: all,
+    args: [
+      issuedAtMs,
+      access,
+      subjectKey,
+      ownerKeptUs,
+      provisionalKeptUs,
+      token,
+      fingerprint,
+      messageId,
+      keyed,
+      stored.subjectKibUs,
+      stored.workspaceKibUs,
+      ...(replays === undefined
+        ? [0, 0, 0, 0, 0]
+        : [
+            slotOf(replays.number),
+            replays.number.intervalUs,
+            replays.number.toleranceUs,
+            replays.kib.intervalUs,
+            replays.kib.toleranceUs,
+          ]),
+      ...indexed,
+    ],
   };
 }
 
-/** A reply of the admission script, or of another that answers verdict and time alone. */
-export function parseReply(reply: unknown): ScriptReply | undefined {
+/** What settles an admission. */
+export function settleCommand(
+  { chatKey, role, subjectKey, sends, message, recordKey }: Admitted,
+  settling: Settling,
+  { ownerKeptUs }: StateSettings,
+): RedisCommand {
+  const { disposition, recovered, stateBefore, stateAfter, code, stored } = settling;
+  const owner = settling.owner === undefined ? "" : OWNER_LETTERS[settling.owner];
+  if (role === "reader" || message === undefined) {
+    const args = [sends, stateAfter, ownerKeptUs, subjectKey, owner];
+    return { script: settleReaderScript, keys: [chatKey], args };
+  }
+  const { token, fingerprint, messageId } = message;
+  const { answer = "", kib = 0, budget } = stored ?? {};
+  const spent = budget === undefined || kib === 0 ? [] : [budget.subjectKey, budget.workspaceKey];
+  return {
+    script: role === "sender" ? settleSenderScript : settleRecovererScript,
+    keys: recordKey === undefined ? [chatKey] : [chatKey, recordKey, ...spent],
+    args: [
+      token,
+      fingerprint,
+      messageId,
+      disposition,
+      recovered ? "1" : "",
+      sends,
+      ownerKeptUs,
+      subjectKey,
+      owner,
+      stateAfter,
+      stateBefore,
+      code,
+      stored === undefined ? "" : "1",
+      answer,
+      kib,
+      budget?.subjectKibUs ?? 0,
+      budget?.workspaceKibUs ?? 0,
+    ],
+  };
+}
+
+/** A renewal; its deadline comes first, once it is known. Undefined where nothing is leased. */
+export function renewCommand(
+  { chatKey, role, sends, message, recordKey }: Admitted,
+  stateBefore: string,
+  { ownerKeptUs }: StateSettings,
+): RedisCommand | undefined {
+  if (message === undefined) return undefined;
+  const { token, fingerprint, messageId } = message;
+  const sending = role === "sender" ? "1" : "";
+  return {
+    script: renewScript,
+    keys: recordKey === undefined ? [chatKey] : [chatKey, recordKey],
+    args: [token, fingerprint, messageId, sending, sends, stateBefore, ownerKeptUs],
+  };
+}
+
+/** What takes an admission back. */
+export function withdrawCommand(
+  { heard, limits, chat }: Withdrawal,
+  { ownerKeptUs }: StateSettings,
+): RedisCommand {
+  const { token = "", fingerprint = "", messageId = "" } = chat?.message ?? {};
+  const keys = limits.map(({ key }) => key);
+  if (chat !== undefined) keys.push(chat.chatKey);
+  if (chat?.recordKey !== undefined) keys.push(chat.recordKey);
+  return {
+    script: withdrawScript,
+    keys,
+    args: [
+      heard ? "1" : "",
+      token,
+      fingerprint,
+      messageId,
+      chat?.subjectKey ?? "",
+      ownerKeptUs,
+      ...limits.flatMap((meter) => [slotOf(meter), meter.intervalUs]),
+    ],
+  };
+}
+
+/** Whether a session was ended; its deadline comes first, once it is known. */
+export function checkCommand(keys: SessionKeys, issuedAtMs: number): RedisCommand {
+  const { session, subject, workspace } = keys;
+  return { script: checkScript, keys: [session, subject, workspace], args: [issuedAtMs] };
+}
+
+/** One wrong credential; its deadline comes first, once it is known. */
+export function countCommand(meter: Meter): RedisCommand {
+  const { key, intervalUs, toleranceUs } = meter;
+  return { script: countScript, keys: [key], args: [slotOf(meter), intervalUs, toleranceUs] };
+}
+
+/** What every script with a deadline answers first; undefined for what is no such answer. */
+export function parseReply(
+  reply: unknown,
+):
+  { readonly code: number; readonly nowUs: number; readonly rest: readonly unknown[] } | undefined {
   if (!Array.isArray(reply)) return undefined;
   const items: unknown[] = reply;
-  const [verdictIndex, nowUs, detail = "", ...tats] = items;
-  if (typeof verdictIndex !== "number" || typeof nowUs !== "number") return undefined;
-  const verdict = VERDICTS[verdictIndex];
+  const [code, nowUs, ...rest] = items;
+  if (typeof code !== "number" || typeof nowUs !== "number") return undefined;
+  return { code, nowUs, rest };
+}
+
+/** The decision of the admission script; undefined for what is none. */
+export function parseDecision(code: number, rest: readonly unknown[]): Decision | undefined {
+  const verdict = VERDICTS[code];
+  const [chatText, keyText, storable, ...tats] = rest;
+  if (verdict === undefined || typeof chatText !== "string" || typeof keyText !== "string") {
+    return undefined;
+  }
   const tatsUs = tats.filter((item) => typeof item === "number");
-  if (verdict === undefined || typeof detail !== "string") return undefined;
-  return tatsUs.length === tats.length ? { verdict, nowUs, detail, tatsUs } : undefined;
+  if (tatsUs.length < tats.length) return undefined;
+  return { verdict, chatText, keyText, storable: storable === 1, tatsUs };
 }

@@ -2,9 +2,10 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 
 import type { ChatId, WorkspaceId } from "../branded.ts";
-import type { AdmitRequest, Ticket } from "./admission.ts";
+import type { Admission, AdmitRequest } from "./admission.ts";
 import { compilePolicies } from "./limit-policy.ts";
 import { createRedisState, type RedisConnection } from "./redis-state.ts";
+import { compileStateSettings } from "./state-settings.ts";
 
 const TIMEOUT_MS = 500;
 /** Redis's clock runs this far from ours, in microseconds. */
@@ -51,6 +52,7 @@ const request: AdmitRequest = {
     workspace: "off",
     ip: "off",
   }),
+  replays: undefined,
   chat: {
     chatId: "chat-1" as ChatId,
     access: "first-use",
@@ -58,21 +60,36 @@ const request: AdmitRequest = {
   },
 };
 
-const ticket: Ticket = {
+const admission: Admission = {
   request,
   role: "sender",
-  newlyClaimed: false,
+  provisionalOwner: false,
   sends: 7,
-  mark: undefined,
+  transcriptState: undefined,
   contested: false,
+  storable: true,
   waitedMs: 400,
 };
 
-/** What a script takes: digits stand for a number. */
-const asArgument = (text: string) => (/^\d+$/.test(text) ? Number(text) : text);
+/** The chat's record that an admission leaves. */
+const CHAT = `f subject ${REDIS_EPOCH_US * 2} 7 - 0 0 token ${REDIS_EPOCH_US * 2} words key`;
 
-/** An admission's reply: verdict, now, detail, one limit's TAT. */
-const admitted = (nowUs: number) => [1, nowUs, "0 7 - 0", nowUs + 3_000_000];
+/** An admission's reply: verdict, now, chat, key, whether it may be stored, one limit's TAT. */
+const admitted = (nowUs: number) => [1, nowUs, CHAT, "", 1, nowUs + 3_000_000];
+
+/** What takes it back: message, owner, and one limit. */
+const WITHDRAWN = ["token", "words", "key", "subject", 60_000_000, 4, 3_000_000];
+
+const NOT_TAKEN = { disposition: "not_taken", stateAfter: undefined } as const;
+
+const SETTINGS = compileStateSettings({
+  chats: { ownerTtlMs: 60_000 },
+  upstream: { timeoutMs: 10_000, recoveryWindowMs: 10_000 },
+  storedAnswers: { answerBytesMax: 1_000, subjectBytes: 1_048_576, workspaceBytes: 2_097_152 },
+});
+/** Of the settings: how long an owner and a provisional one are kept, and the budgets. */
+const KEPT = [60_000_000, 60_000_000];
+const BUDGETS = [168_750_000, 84_375_000];
 
 function createState() {
   const clock = { epochMs: () => 0, monotonicMs: () => nowMs };
@@ -80,7 +97,7 @@ function createState() {
     connection,
     prefix: "bff:",
     timeoutMs: TIMEOUT_MS,
-    ownerTtlMs: 60_000,
+    settings: SETTINGS,
     clock,
   });
 }
@@ -118,26 +135,26 @@ describe("an admission", () => {
     const admit = await call(1);
     // Asked at 1,000 ms with 500 ms to wait; Redis said its time when ours was 1,100 at the latest.
     expect(admit.args[0]).toBe(REDIS_EPOCH_US + 400_000);
-    const chat = ["first-use", "subject", 60_000_000];
+    const chat = ["first-use", "subject", ...KEPT];
     const message = ["token", "words", "key", "1"];
-    const limit = [3_000_000, 60_000_000];
-    expect(admit.args.slice(1)).toEqual([1_699_999_999_000, ...chat, ...message, ...limit]);
+    const noReplays = [0, 0, 0, 0, 0];
+    // In the second key, the fourth counter.
+    const limit = [2, 4, 3_000_000, 60_000_000];
+    expect(admit.args.slice(1)).toEqual(
+      [1_699_999_999_000, ...chat, ...message].concat(BUDGETS, noReplays, limit),
+    );
     expect(admit.keys).toEqual([
-      "bff:{ws:42}:s:subject",
       "bff:{ws:42}:r:session",
-      "bff:{ws:42}:c:subject",
-      "bff:{ws:42}:e",
-      "bff:{ws:42}:o:chat-1",
-      "bff:{ws:42}:n:chat-1",
-      "bff:{ws:42}:l:chat-1",
-      "bff:{ws:42}:q:chat-1:words",
+      "bff:{ws:42}:u:subject",
+      "bff:{ws:42}:w2",
+      "bff:{ws:42}:c2:chat-1",
       "bff:{ws:42}:k:key",
     ]);
     admit.answer(admitted(REDIS_EPOCH_US));
     expect(await admitting).toMatchObject({
       kind: "admitted",
       limits: [{ remaining: 19, resetSeconds: 3 }],
-      ticket: { waitedMs: 100, sends: 7, newlyClaimed: false },
+      admission: { waitedMs: 100, sends: 7, provisionalOwner: false, storable: true },
     });
     expect(calls).toHaveLength(2);
   });
@@ -171,25 +188,26 @@ describe("an admission", () => {
     admit.answer(admitted(REDIS_EPOCH_US));
     const withdrawal = await call(2);
     expect(withdrawal.script).toBe("bffWithdraw");
-    expect(withdrawal.keys).toEqual([...admit.keys.slice(0, 1), ...admit.keys.slice(5)]);
+    expect(withdrawal.keys).toEqual([...admit.keys.slice(1, 2), ...admit.keys.slice(3)]);
     // That it was admitted is known.
-    expect(withdrawal.args).toEqual(["1", "token", "key", 3_000_000]);
+    expect(withdrawal.args).toEqual(["1", ...WITHDRAWN]);
     withdrawal.fail();
   });
 
-  test.each([[[2, REDIS_EPOCH_US, "", REDIS_EPOCH_US]], [[0, REDIS_EPOCH_US]], ["not a reply"]])(
-    "that was refused and told too late (%j) has nothing to take back",
-    async (reply) => {
-      const admitting = createState().admit(request);
-      (await call(0)).answer(REDIS_EPOCH_US);
-      const admit = await call(1);
-      await pass(TIMEOUT_MS);
-      await admitting;
-      admit.answer(reply);
-      await pass(1);
-      expect(calls).toHaveLength(2);
-    },
-  );
+  test.each([
+    [[2, REDIS_EPOCH_US, "", "", 0, REDIS_EPOCH_US]],
+    [[0, REDIS_EPOCH_US]],
+    ["not a reply"],
+  ])("that was refused and told too late (%j) has nothing to take back", async (reply) => {
+    const admitting = createState().admit(request);
+    (await call(0)).answer(REDIS_EPOCH_US);
+    const admit = await call(1);
+    await pass(TIMEOUT_MS);
+    await admitting;
+    admit.answer(reply);
+    await pass(1);
+    expect(calls).toHaveLength(2);
+  });
 
   test("whose connection breaks is taken back once there is another", async () => {
     const admitting = createState().admit(request);
@@ -202,7 +220,7 @@ describe("an admission", () => {
     expect(withdrawal).toMatchObject({
       script: "bffWithdraw",
       // Only the token can prove it.
-      args: ["", "token", "key", 3_000_000],
+      args: ["", ...WITHDRAWN],
     });
     withdrawal.fail();
     becomeReady();
@@ -220,56 +238,87 @@ describe("an admission", () => {
   test("of a session that was ended is refused, and nothing was spent", async () => {
     const admitting = createState().admit(request);
     (await call(0)).answer(REDIS_EPOCH_US);
-    (await call(1)).answer([4, REDIS_EPOCH_US, "", REDIS_EPOCH_US]);
+    (await call(1)).answer([4, REDIS_EPOCH_US, "", "", 0, REDIS_EPOCH_US]);
     expect(await admitting).toMatchObject({ kind: "revoked", limits: [{ remaining: 20 }] });
   });
 
-  test.each([null, [], ["1", 2, "", 3], [99, 1, "", 1], [1], [1, 1, 1], [1, 1, "", "1"]])(
-    "answered %j is unavailable",
-    async (reply) => {
-      const admitting = createState().admit(request);
-      (await call(0)).answer(REDIS_EPOCH_US);
-      (await call(1)).answer(reply);
-      expect(await admitting).toEqual({ kind: "unavailable" });
-    },
-  );
+  test.each(
+    [null, [], ["1", 2, "", "", 0], [99, 1, "", "", 0], [1], [1, 1, 1], [1, 1, "", "", 0, "1"]].map(
+      (reply) => ({ reply }),
+    ),
+  )("answered $reply is unavailable", async ({ reply }) => {
+    const admitting = createState().admit(request);
+    (await call(0)).answer(REDIS_EPOCH_US);
+    (await call(1)).answer(reply);
+    expect(await admitting).toEqual({ kind: "unavailable" });
+  });
 });
 
 describe("settling", () => {
   test("waits only for what the admission has left of the time", async () => {
-    const settling = createState().settle(ticket, { fate: "not_taken", mark: undefined });
+    const settling = createState().settle(admission, NOT_TAKEN);
     await call(0);
     await pass(100);
     expect(await settling).toBe("unavailable");
   });
 
   test("that could not be written is tried once more when there is a connection", async () => {
-    const settling = createState().settle(ticket, { fate: "not_taken", mark: undefined });
+    const settling = createState().settle(admission, NOT_TAKEN);
     (await call(0)).fail();
     expect(await settling).toBe("unavailable");
     becomeReady();
     expect(await call(1)).toMatchObject({
       script: "bffSettle",
-      args: "token key words not_taken 7 60000000 subject"
-        .split(" ")
-        .map(asArgument)
-        .concat(["", "-", "-", "", ""]),
+      args: [
+        "token",
+        "words",
+        "key",
+        "not_taken",
+        "",
+        7,
+        60_000_000,
+        "subject",
+        "",
+        "-",
+        "-",
+        "-",
+        "",
+        "",
+        0,
+        0,
+        0,
+      ],
     });
   });
 
   test("carries an answer only where there is a key to keep it for", async () => {
-    const answered = { fate: "answered", answer: "m the answer", mark: undefined } as const;
+    const unknown = { stateBefore: undefined, stateAfter: undefined };
+    const taken = { disposition: "taken", source: "reply", ...unknown } as const;
+    const answered = { ...taken, answer: "m the answer" };
     const state = createState();
     const message = { token: "token", fingerprint: "words", keyDigest: undefined };
     const chat = { chatId: "chat-1" as ChatId, access: "first-use", message } as const;
-    void state.settle({ ...ticket, request: { ...request, chat } }, answered);
-    void state.settle(ticket, answered);
-    expect((await call(0)).args.at(-1)).toBe("");
-    expect((await call(1)).args.at(-1)).toBe("m the answer");
+    void state.settle({ ...admission, request: { ...request, chat } }, answered);
+    void state.settle(admission, answered);
+    expect((await call(0)).args.slice(12, 14)).toEqual(["", ""]);
+    expect((await call(1)).args.slice(12, 14)).toEqual(["1", "m the answer"]);
+  });
+
+  test("carries no answer that is too large, or past the byte budgets", async () => {
+    const unknown = { stateBefore: undefined, stateAfter: undefined };
+    const taken = { disposition: "taken", source: "reply", ...unknown } as const;
+    const state = createState();
+    void state.settle(admission, { ...taken, answer: "ü".repeat(501) });
+    void state.settle({ ...admission, storable: false }, { ...taken, answer: "x".repeat(200) });
+    void state.settle({ ...admission, storable: false }, { ...taken, answer: "p chat_ended" });
+    expect((await call(0)).args.slice(12, 14)).toEqual(["", ""]);
+    expect((await call(1)).args.slice(12, 14)).toEqual(["", ""]);
+    // No larger than the record that would be kept without it.
+    expect((await call(2)).args.slice(12, 15)).toEqual(["1", "p chat_ended", 0]);
   });
 
   test("says when the lock had fallen to somebody else", async () => {
-    const settling = createState().settle(ticket, { fate: "not_taken", mark: undefined });
+    const settling = createState().settle(admission, NOT_TAKEN);
     (await call(0)).answer([2, REDIS_EPOCH_US]);
     expect(await settling).toBe("lost");
   });
@@ -281,10 +330,19 @@ describe("renewing", () => {
     [[2, REDIS_EPOCH_US], "lost"],
     ["text", "unavailable"],
   ])("carries a deadline too, and answered %j is %s", async (reply, expected) => {
-    const renewing = createState().renew(ticket);
+    const renewing = createState().renew(admission);
     (await call(0)).answer(REDIS_EPOCH_US);
     const renewal = await call(1);
-    expect(renewal.args).toEqual([REDIS_EPOCH_US + TIMEOUT_MS * 1_000, "token", "1", "words", "-"]);
+    expect(renewal.args).toEqual([
+      REDIS_EPOCH_US + TIMEOUT_MS * 1_000,
+      "token",
+      "words",
+      "key",
+      "1",
+      7,
+      "-",
+      60_000_000,
+    ]);
     renewal.answer(reply);
     expect(await renewing).toBe(expected);
   });
@@ -321,14 +379,14 @@ describe("ending sessions", () => {
     (await call(1)).fail();
     expect(await failed).toBe("unavailable");
     const hanging = state.cutOff({ ...cut, subjectKey: "subject" });
-    expect((await call(2)).keys).toEqual(["bff:{ws:42}:c:subject"]);
+    expect((await call(2)).keys).toEqual(["bff:{ws:42}:u:subject"]);
     await pass(TIMEOUT_MS);
     expect(await hanging).toBe("unavailable");
   });
 
   test.each([
     [[1, REDIS_EPOCH_US], "valid"],
-    [[4, REDIS_EPOCH_US], "revoked"],
+    [[2, REDIS_EPOCH_US], "revoked"],
     [null, "unavailable"],
   ])("asked with the answer %j is %s", async (reply, expected) => {
     const checking = createState().checkSession(request);
@@ -348,7 +406,7 @@ test("wrong credentials are counted under their address, and unavailable is not 
   (await call(0)).answer(REDIS_EPOCH_US);
   const count = await call(1);
   expect(count.keys).toEqual(["bff:{af:203.0.113.1}"]);
-  expect(count.args.slice(1, 3)).toEqual(["", ""]);
+  expect(count.args.slice(1)).toEqual([1, 3_000_000, 60_000_000]);
   count.fail();
   expect(await counting).toEqual({ kind: "unavailable" });
 });

@@ -1,34 +1,44 @@
 /**
- * Owns the state shared by all instances, in Redis: it runs the scripts, within the time bound, and
- * tells "denied" from "unavailable". The connection itself is the platform's.
+ * The state shared by all instances, in Redis: runs the scripts within the time bound, and tells
+ * "denied" from "unavailable". The connection itself is the platform's.
  */
 import type { Clock } from "../clock.ts";
-import type { AdmissionState, AdmitRequest } from "./admission.ts";
-import { describeLimits, type LimitPolicies } from "./limit-policy.ts";
+import { type AdmissionState, type AdmitRequest, CUT_OFF_AHEAD_MS } from "./admission.ts";
+import { describeLimits } from "./limit-policy.ts";
+import { ownScript } from "./lua/own.ts";
+import type { RedisScript } from "./lua/script.ts";
+import { clockScript, probeScript } from "./lua/scripts.ts";
+import { cutOffScript, revokeScript } from "./lua/sessions.ts";
 import { describeOutcome } from "./outcome.ts";
-import { markerOf } from "./records.ts";
 import {
-  listArgs,
-  listKeys,
-  listMessageKeys,
-  listSettlement,
-  NO_CHAT,
+  authFailuresMeter,
+  describeAdmitted,
+  describeQuestion,
+  describeSettling,
+  describeWithdrawal,
+} from "./question.ts";
+import {
+  admitCommand,
+  checkCommand,
+  countCommand,
+  parseDecision,
   parseReply,
   type RedisCommand,
-  type ScriptReply,
+  renewCommand,
+  settleCommand,
+  withdrawCommand,
 } from "./redis-commands.ts";
-import type { RedisScript } from "./script.ts";
+import { VERDICTS } from "./rules/admit.ts";
+import { SETTLED } from "./rules/settle.ts";
 import {
-  admitScript,
-  clockScript,
-  cutOffScript,
-  probeScript,
-  revokeScript,
-  withdrawScript,
-} from "./scripts.ts";
-import { ownScript, renewScript, SETTLED } from "./settle-scripts.ts";
-import { authFailuresKey, chatKeys, cutOffKey, probeKey, revocationKeys } from "./state-keys.ts";
-import { formatMark } from "./transcript-mark.ts";
+  chatKey,
+  probeKey,
+  sessionKeys,
+  subjectRecordKey,
+  workspaceRecordKey,
+} from "./state-keys.ts";
+import type { StateSettings } from "./state-settings.ts";
+import { formatState } from "./transcript-state.ts";
 
 /** What is needed of a Redis client. It fails fast while there is no connection and queues nothing. */
 export interface RedisConnection {
@@ -46,8 +56,7 @@ export interface RedisStateOptions {
   readonly prefix: string;
   /** Longest wait for Redis per request, in milliseconds. */
   readonly timeoutMs: number;
-  /** How long a chat stays its owner's after its last use, in milliseconds. */
-  readonly ownerTtlMs: number;
+  readonly settings: StateSettings;
   readonly clock: Clock;
 }
 
@@ -59,8 +68,7 @@ const AMENDS_CHARS_MAX = 4_000_000;
 const UNAVAILABLE = { kind: "unavailable" } as const;
 
 export function createRedisState(options: RedisStateOptions): AdmissionState {
-  const { connection, prefix, timeoutMs, ownerTtlMs, clock } = options;
-  const ownerTtlUs = ownerTtlMs * 1_000;
+  const { connection, prefix, timeoutMs, settings, clock } = options;
   /** Redis time minus our monotonic time, in microseconds; a little low, by a reply's way back. */
   let offsetUs: number | undefined;
   let learnedAtMs = 0;
@@ -75,27 +83,23 @@ export function createRedisState(options: RedisStateOptions): AdmissionState {
     learnedAtMs = nowMs;
   };
 
-  /** Commands whose fate is unknown since the connection broke; made up for once there is one. */
+  /** Commands that broke with their connection: run again once there is one. */
   let amends: RedisCommand[] = [];
   let amendsChars = 0;
-  const amendLater = (
-    script: RedisScript,
-    keys: readonly string[],
-    args: readonly (string | number)[],
-  ) => {
-    const texts: readonly (string | number)[] = [...keys, ...args];
+  const amendLater = (command: RedisCommand) => {
+    const texts: readonly (string | number)[] = [...command.keys, ...command.args];
     const chars = texts.reduce((sum: number, text) => sum + String(text).length, 0);
     if (amendsChars + chars > AMENDS_CHARS_MAX) return;
     amendsChars += chars;
-    amends.push({ script, keys, args });
+    amends.push(command);
   };
+  const run = ({ script, keys, args }: RedisCommand) => connection.run(script, keys, args);
   connection.onReady(() => {
     const due = amends;
     amends = [];
     amendsChars = 0;
-    // Whatever fails again is left to the leases and windows, which end on their own.
-    for (const { script, keys, args } of due)
-      connection.run(script, keys, args).catch(() => undefined);
+    // What fails again is left to the leases and windows, which end on their own.
+    for (const command of due) run(command).catch(() => undefined);
   });
 
   /** Redis's time at `deadlineMs` of our clock, or undefined when Redis does not say its time. */
@@ -111,15 +115,11 @@ export function createRedisState(options: RedisStateOptions): AdmissionState {
   };
 
   /**
-   * Runs a script that does nothing past its deadline, which is put before `args`.
+   * Runs a command that does nothing past its deadline, which is put before its arguments.
    *
    * @returns the reply, or undefined with the promise of what may still come
    */
-  const runInTime = async (
-    script: RedisScript,
-    keys: readonly string[],
-    args: RedisCommand["args"],
-  ) => {
+  const runInTime = async ({ script, keys, args }: RedisCommand) => {
     const deadlineMs = clock.monotonicMs() + timeoutMs;
     let running: Promise<unknown> = Promise.resolve();
     // A second try only when Redis's clock was set meanwhile: its reply has told the new time.
@@ -129,133 +129,116 @@ export function createRedisState(options: RedisStateOptions): AdmissionState {
       running = connection.run(script, keys, [deadlineUs, ...args]);
       const reply = parseReply(await within(deadlineMs - clock.monotonicMs(), running));
       if (reply === undefined) break;
-      learnOffset(reply.nowUs, reply.verdict === "late");
-      if (reply.verdict !== "late") return { reply, running };
+      learnOffset(reply.nowUs, reply.code === LATE);
+      if (reply.code !== LATE) return { reply, running };
     }
     return { reply: undefined, running };
   };
 
-  /** Runs the one atomic step. Undefined: no answer in time, and none of its effects stays. */
-  const decide = async (question: Question): Promise<ScriptReply | undefined> => {
-    const { keys, policies, args } = question;
-    const costs = policies.flatMap(({ intervalUs, toleranceUs }) => [intervalUs, toleranceUs]);
-    const { reply, running } = await runInTime(admitScript, keys, [...args, ...costs]);
-    if (reply === undefined) withdrawLater(running, question);
-    return reply;
-  };
-
-  /** Redis decided in time, but its word came too late: what it spent is given back. */
-  const withdrawLater = (running: Promise<unknown>, { keys, policies, request }: Question) => {
-    const intervals = policies.map(({ intervalUs }) => intervalUs);
-    const limits = keys.slice(0, policies.length);
-    const chat = request && listMessageKeys(prefix, request);
-    const message = request?.chat?.message;
-    const named = message === undefined ? ["", ""] : [message.token, markerOf(message)];
-    const withdrawn: RedisCommand = {
-      script: withdrawScript,
-      keys: chat === undefined ? limits : [...limits, ...chat],
-      args: ["", ...named, ...intervals],
-    };
-    running
-      .then((late) => {
-        if (!SPENDING.has(parseReply(late)?.verdict)) return undefined;
-        return connection.run(withdrawScript, withdrawn.keys, ["1", ...withdrawn.args.slice(1)]);
-      })
-      .catch(() => amendLater(withdrawScript, withdrawn.keys, withdrawn.args));
-  };
-
-  const settle: AdmissionState["settle"] = async (ticket, settlement) => {
-    const amend = listSettlement({ prefix, ownerTtlUs }, ticket, settlement);
-    if (amend === undefined) return "settled";
-    const { script, keys, args } = amend;
-    const running = connection.run(script, keys, args);
-    running.catch(() => amendLater(script, keys, args));
-    const reply = await within(timeoutMs - ticket.waitedMs, running);
-    const result = Array.isArray(reply) ? SETTLED[Number(reply[0])] : undefined;
-    return result === undefined || result === "" ? "unavailable" : result;
-  };
-
-  const renew: AdmissionState["renew"] = async ({ request, role }, markBefore) => {
-    const { workspaceId, chat } = request;
-    if (chat?.message === undefined) return "lost";
-    const { lock, record } = chatKeys(prefix, { workspaceId, chat });
-    const sending = role === "sender";
-    const keys = [...(sending ? [lock] : []), ...(record === undefined ? [] : [record])];
-    const { token, fingerprint } = chat.message;
-    const args = [token, sending ? "1" : "", fingerprint, formatMark(markBefore)];
-    const { reply } = await runInTime(renewScript, keys, args);
-    if (reply === undefined) return "unavailable";
-    return reply.verdict === "admitted" ? "renewed" : "lost";
+  /** Redis decided in time, but its answer came too late: what it spent is given back. */
+  const withdrawLater = (running: Promise<unknown>, request: AdmitRequest) => {
+    const withdrawal = (heard: boolean) =>
+      withdrawCommand(describeWithdrawal(prefix, request, heard), settings);
+    const amend = () => amendLater(withdrawal(false));
+    running.then((late) => {
+      const code = parseReply(late)?.code;
+      if (code !== undefined && SPENDING.has(code)) run(withdrawal(true)).catch(amend);
+    }, amend);
   };
 
   /** Writes what ends sessions; "done" only when Redis has said so. */
-  const write = async (script: RedisScript, key: string, forMs: number) => {
-    const running = connection.run(script, [key], [Math.max(Math.ceil(forMs), 1)]);
-    return typeof (await within(timeoutMs, running)) === "number" ? "done" : "unavailable";
-  };
+  const write = async (command: RedisCommand) =>
+    typeof (await within(timeoutMs, run(command))) === "number" ? "done" : "unavailable";
 
   return {
     async admit(request) {
       const startedMs = clock.monotonicMs();
-      const { policies } = request;
-      const keys = listKeys(prefix, request);
-      const args = listArgs(request, ownerTtlUs);
-      const reply = await decide({ keys, policies, args, request });
-      if (reply === undefined || reply.verdict === "late") return UNAVAILABLE;
-      const { verdict, tatsUs, detail, nowUs } = reply;
+      const question = describeQuestion(prefix, request, settings);
+      const { reply, running } = await runInTime(admitCommand(question, settings));
+      const decision = reply && parseDecision(reply.code, reply.rest);
+      if (reply === undefined || decision === undefined) {
+        withdrawLater(running, request);
+        return UNAVAILABLE;
+      }
       const waitedMs = clock.monotonicMs() - startedMs;
-      return describeOutcome(request, { verdict, tatsUs, detail }, nowUs, waitedMs);
+      return describeOutcome(request, decision, reply.nowUs, waitedMs);
     },
-    settle,
-    renew,
-    async own({ workspaceId, subjectKey, chatId, mark, stamped }) {
-      const { owner, tally } = chatKeys(prefix, { workspaceId, chat: { chatId } });
-      const running = connection.run(
-        ownScript,
-        [owner, tally],
-        [subjectKey, ownerTtlUs, formatMark(mark), stamped ? "1" : ""],
-      );
+    async settle(admission, settlement) {
+      const admitted = describeAdmitted(prefix, admission);
+      if (admitted === undefined) return "settled";
+      const settling = describeSettling(prefix, admission, settlement, settings);
+      const command = settleCommand(admitted, settling, settings);
+      const running = run(command);
+      running.catch(() => amendLater(command));
+      const reply = await within(timeoutMs - admission.waitedMs, running);
+      const result = Array.isArray(reply) ? SETTLED[Number(reply[0])] : undefined;
+      return result === undefined || result === "" ? "unavailable" : result;
+    },
+    async renew(admission, stateBefore) {
+      const admitted = describeAdmitted(prefix, admission);
+      const command = admitted && renewCommand(admitted, formatState(stateBefore), settings);
+      if (command === undefined) return "lost";
+      const { reply } = await runInTime(command);
+      if (reply === undefined) return "unavailable";
+      return reply.code === RENEWED ? "renewed" : "lost";
+    },
+    async own({ workspaceId, subjectKey, chatId, transcriptState, stamped }) {
+      const running = run({
+        script: ownScript,
+        keys: [chatKey(prefix, workspaceId, chatId)],
+        args: [subjectKey, settings.ownerKeptUs, formatState(transcriptState), stamped ? "1" : ""],
+      });
       const reply = await within(timeoutMs, running);
       if (!Array.isArray(reply)) return "unavailable";
       return reply[0] === 1 ? "owned" : "refused";
     },
     async checkSession(session) {
-      const keys = revocationKeys(prefix, session);
-      const args = [session.issuedAtMs ?? 0, ...NO_CHAT];
-      const reply = await decide({ keys, policies: [], args });
-      if (reply?.verdict === "admitted") return "valid";
-      return reply?.verdict === "revoked" ? "revoked" : "unavailable";
+      const keys = sessionKeys(prefix, session);
+      const { reply } = await runInTime(checkCommand(keys, session.issuedAtMs ?? 0));
+      if (reply === undefined) return "unavailable";
+      return reply.code === VALID ? "valid" : "revoked";
     },
     revokeSession: (session, forMs) =>
-      write(revokeScript, revocationKeys(prefix, session)[0], forMs),
-    cutOff: ({ workspaceId, subjectKey, forMs }) =>
-      write(cutOffScript, cutOffKey(prefix, workspaceId, subjectKey), forMs),
+      write({
+        script: revokeScript,
+        keys: [sessionKeys(prefix, session).session],
+        args: [Math.max(Math.ceil(forMs), 1)],
+      }),
+    cutOff: ({ workspaceId, subjectKey, forMs }) => {
+      const key =
+        subjectKey === undefined
+          ? workspaceRecordKey(prefix, workspaceId)
+          : subjectRecordKey(prefix, workspaceId, subjectKey);
+      const args = [Math.max(Math.ceil(forMs), 1), CUT_OFF_AHEAD_MS];
+      return write({ script: cutOffScript, keys: [key], args });
+    },
     async countAuthFailure(addressKey, policy) {
-      const keys = [authFailuresKey(prefix, addressKey)];
-      const reply = await decide({ keys, policies: [policy], args: ["", ...NO_CHAT] });
-      if (reply?.verdict === "admitted") return { kind: "counted" };
-      if (reply?.verdict !== "limited") return UNAVAILABLE;
-      return { kind: "limited", limits: describeLimits([policy], reply.tatsUs, reply.nowUs) };
+      const meter = authFailuresMeter(prefix, addressKey, policy);
+      const { reply } = await runInTime(countCommand(meter));
+      if (reply === undefined) return UNAVAILABLE;
+      if (reply.code === COUNTED) return { kind: "counted" };
+      const [tatUs] = reply.rest;
+      if (typeof tatUs !== "number") return UNAVAILABLE;
+      return { kind: "limited", limits: describeLimits([policy], [tatUs], reply.nowUs) };
     },
     isReachable: async () => {
-      const running = connection.run(probeScript, [probeKey(prefix)], []);
+      const running = run({ script: probeScript, keys: [probeKey(prefix)], args: [] });
       return typeof (await within(timeoutMs, running)) === "number";
     },
   };
 }
 
-/** What one run of the admission script is asked; see its KEYS and ARGV. */
-interface Question {
-  readonly keys: readonly string[];
-  readonly policies: LimitPolicies;
-  /** Its arguments between the deadline and the limits. */
-  readonly args: readonly (string | number)[];
-  /** What is to be withdrawn if it is not heard. */
-  readonly request?: AdmitRequest;
-}
+/** What scripts with a deadline answer past it. */
+const LATE = 0;
+/** What they answer where the thing asked for was done or is so. */
+const RENEWED = 1;
+const VALID = 1;
+const COUNTED = 1;
 
 /** Verdicts that spend the limits. */
-const SPENDING: ReadonlySet<string | undefined> = new Set(["admitted", "denied", "unresolved"]);
+const SPENDING: ReadonlySet<number> = new Set(
+  (["admitted", "denied", "unresolved"] as const).map((verdict) => VERDICTS.indexOf(verdict)),
+);
 
 /** The promise's value, or undefined when it fails or takes longer. The promise itself goes on. */
 async function within(ms: number, promise: Promise<unknown>): Promise<unknown> {

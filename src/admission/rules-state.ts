@@ -1,106 +1,121 @@
-/** Owns the port over the rules in TypeScript: any key space in which one step runs at a time. */
-import type { AdmissionState, Ticket } from "./admission.ts";
+/** The port over the rules in TypeScript: any key space in which one step runs at a time. */
+import { type AdmissionState, type AdmitRequest, CUT_OFF_AHEAD_MS } from "./admission.ts";
 import type { KeySpace } from "./key-space.ts";
 import { describeLimits } from "./limit-policy.ts";
 import { describeOutcome } from "./outcome.ts";
-import { decideAdmission } from "./rules.ts";
-import { ownChat, renewAdmitted, settleAdmitted } from "./settle-rules.ts";
-import { authFailuresKey, chatKeys, cutOffKey, limitKey, revocationKeys } from "./state-keys.ts";
-import { formatMark } from "./transcript-mark.ts";
+import {
+  authFailuresMeter,
+  describeAdmitted,
+  describeQuestion,
+  describeSettling,
+  describeWithdrawal,
+} from "./question.ts";
+import { countOne, cutOff, decideAdmission, isRevoked } from "./rules/admit.ts";
+import {
+  ownChat,
+  renewLease,
+  settleReader,
+  settleRecoverer,
+  settleSender,
+  withdraw,
+} from "./rules/settle.ts";
+import { chatKey, sessionKeys, subjectRecordKey, workspaceRecordKey } from "./state-keys.ts";
+import type { StateSettings } from "./state-settings.ts";
+import { formatState } from "./transcript-state.ts";
 
 /** A key space of its own needs no prefix. */
 const PREFIX = "";
 
-/**
- * @param nowUs the time, in microseconds since the epoch
- * @param ownerTtlMs how long a chat stays its owner's after its last use, in milliseconds
- */
+/** Every step runs at once: what it promises is there already. */
+export interface RulesState extends AdmissionState {
+  /**
+   * Takes back an admission whose answer came too late.
+   *
+   * @param heard whether the decision is known; else only what it left proves it
+   */
+  withdraw(request: AdmitRequest, heard: boolean): Promise<void>;
+}
+
+/** @param nowUs the time, in whole microseconds since the epoch */
 export function createRulesState(
   space: KeySpace,
   nowUs: () => number,
-  ownerTtlMs: number,
-): AdmissionState {
-  const ownerTtlUs = ownerTtlMs * 1_000;
-
-  /** Undefined for what has no chat: nothing is left to settle. */
-  const readTicket = ({ request, role, sends }: Ticket) => {
-    const { workspaceId, subjectKey, chat } = request;
-    if (chat === undefined) return undefined;
-    const keys = chatKeys(PREFIX, { workspaceId, chat });
-    return { keys, role, subjectKey, sends, ownerTtlUs, message: chat.message };
-  };
-
-  /** Writes the greater of the old number and the new, for the longer of both times. */
-  const raise = (key: string, value: number, expiresAtUs: number) => {
-    const old = space.read(key);
-    const number = Math.max(Number(old?.text ?? 0), value);
-    space.write(key, String(number), Math.max(old?.expiresAtUs ?? 0, expiresAtUs));
-  };
-
+  settings: StateSettings,
+): RulesState {
   return {
     admit(request) {
       const now = nowUs();
-      const { policies, workspaceId, subjectKey, chat, issuedAtMs = 0 } = request;
-      const decision = decideAdmission(space, now, {
-        policies,
-        limitKeys: policies.map((policy) => limitKey(PREFIX, policy.name, request)),
-        session: { keys: revocationKeys(PREFIX, request), issuedAtMs },
-        ...(chat && {
-          chat: { ...chat, keys: chatKeys(PREFIX, { workspaceId, chat }), subjectKey, ownerTtlUs },
-        }),
-      });
+      const question = describeQuestion(PREFIX, request, settings);
+      const decision = decideAdmission(space, now, question, settings);
       return Promise.resolve(describeOutcome(request, decision, now, 0));
     },
-    settle(ticket, settlement) {
-      const admitted = readTicket(ticket);
-      return Promise.resolve(
-        admitted === undefined ? "settled" : settleAdmitted(space, nowUs(), admitted, settlement),
-      );
+    settle(admission, settlement) {
+      const now = nowUs();
+      const admitted = describeAdmitted(PREFIX, admission);
+      if (admitted === undefined) return Promise.resolve("settled");
+      const settling = describeSettling(PREFIX, admission, settlement, settings);
+      const { message, role } = admitted;
+      if (message === undefined || role === "reader") {
+        return Promise.resolve(settleReader(space, now, admitted, settling, settings));
+      }
+      const settle = role === "sender" ? settleSender : settleRecoverer;
+      return Promise.resolve(settle(space, now, { ...admitted, message }, settling, settings));
     },
-    renew(ticket, markBefore) {
-      const admitted = readTicket(ticket);
+    renew(admission, stateBefore) {
+      const admitted = describeAdmitted(PREFIX, admission);
       const held =
-        admitted !== undefined && renewAdmitted(space, nowUs(), admitted, formatMark(markBefore));
+        admitted !== undefined &&
+        renewLease(space, nowUs(), admitted, formatState(stateBefore), settings);
       return Promise.resolve(held ? "renewed" : "lost");
     },
-    own({ workspaceId, subjectKey, chatId, mark, stamped }) {
-      const keys = chatKeys(PREFIX, { workspaceId, chat: { chatId } });
+    own({ workspaceId, subjectKey, chatId, transcriptState, stamped }) {
       const owned = ownChat(
         space,
         nowUs(),
-        { keys, subjectKey, ownerTtlUs },
-        { mark: formatMark(mark), stamped },
+        { chatKey: chatKey(PREFIX, workspaceId, chatId), subjectKey },
+        { state: formatState(transcriptState), stamped },
+        settings,
       );
       return Promise.resolve(owned ? "owned" : "refused");
     },
     checkSession(session) {
-      const { verdict } = decideAdmission(space, nowUs(), {
-        policies: [],
-        limitKeys: [],
-        session: { keys: revocationKeys(PREFIX, session), issuedAtMs: session.issuedAtMs ?? 0 },
-      });
-      return Promise.resolve(verdict === "revoked" ? "revoked" : "valid");
+      const keys = sessionKeys(PREFIX, session);
+      const revoked = isRevoked(space, nowUs(), keys, session.issuedAtMs ?? 0);
+      return Promise.resolve(revoked ? "revoked" : "valid");
     },
     revokeSession(session, forMs) {
-      const endUs = nowUs() + forMs * 1_000;
-      raise(revocationKeys(PREFIX, session)[0], endUs, endUs);
+      const key = sessionKeys(PREFIX, session).session;
+      const endUs = Math.max(
+        Number(space.read(key)?.text ?? 0),
+        nowUs() + Math.ceil(forMs) * 1_000,
+      );
+      space.write(key, String(endUs), endUs);
       return Promise.resolve("done");
     },
     cutOff({ workspaceId, subjectKey, forMs }) {
-      const key = cutOffKey(PREFIX, workspaceId, subjectKey);
-      raise(key, Math.floor(nowUs() / 1_000), nowUs() + forMs * 1_000);
+      const now = nowUs();
+      const key =
+        subjectKey === undefined
+          ? workspaceRecordKey(PREFIX, workspaceId)
+          : subjectRecordKey(PREFIX, workspaceId, subjectKey);
+      const untilMs = Math.floor(now / 1_000) + CUT_OFF_AHEAD_MS;
+      cutOff(space, now, key, { untilMs, endUs: now + Math.ceil(forMs) * 1_000 });
       return Promise.resolve("done");
     },
     countAuthFailure(addressKey, policy) {
       const now = nowUs();
-      const limitKeys = [authFailuresKey(PREFIX, addressKey)];
-      const { verdict, tatsUs } = decideAdmission(space, now, { policies: [policy], limitKeys });
+      const meter = authFailuresMeter(PREFIX, addressKey, policy);
+      const { counted, tatUs } = countOne(space, now, meter);
       return Promise.resolve(
-        verdict === "admitted"
+        counted
           ? { kind: "counted" }
-          : { kind: "limited", limits: describeLimits([policy], tatsUs, now) },
+          : { kind: "limited", limits: describeLimits([policy], [tatUs], now) },
       );
     },
     isReachable: () => Promise.resolve(true),
+    withdraw(request, heard) {
+      withdraw(space, nowUs(), describeWithdrawal(PREFIX, request, heard), settings);
+      return Promise.resolve();
+    },
   };
 }

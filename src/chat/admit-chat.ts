@@ -3,12 +3,12 @@
  * of a chat whose owner the state has lost.
  */
 import type {
+  Admission,
   AdmitOutcome,
   AdmitRequest,
   ChatUse,
-  Claim,
   MessageRef,
-  Ticket,
+  OwnerKind,
 } from "../admission/admission.ts";
 import { describeRefusal, renderLimitHeaders } from "../admission/rate-limit-headers.ts";
 import type { Exchange } from "../exchange.ts";
@@ -85,12 +85,12 @@ export interface Refusal {
 /** @param startedMs when the request was admitted, in monotonic milliseconds */
 export function createRefusal(
   { workspace }: Caller,
-  { request, newlyClaimed }: Ticket,
+  { request, provisionalOwner }: Admission,
   purpose: ChatPurpose,
   startedMs: number,
 ): Refusal {
   if (request.chat === undefined) throw new Error("only a request for a chat can miss it");
-  return { workspace, use: request.chat, purpose, startedMs, unknown: newlyClaimed };
+  return { workspace, use: request.chat, purpose, startedMs, unknown: provisionalOwner };
 }
 
 /** The answer where UponAI says that there is no such chat; its time is recorded. */
@@ -162,6 +162,7 @@ async function admit(
     issuedAtMs,
     addressKey,
     policies,
+    replays: workspace.replays,
     chat,
   };
   const outcome = await state.admit(request);
@@ -211,41 +212,36 @@ async function findStamp(
   const { metadata, messages } = outcome.answer;
   const { subject, subjectKey } = session;
   if (readOwnerStamp(hashing, metadata, { workspace, subject }) !== "own") return "other";
-  const mark = learnMark(hashing, messages);
-  const owned = await state.own({
-    workspaceId: workspace.id,
-    subjectKey,
-    chatId,
-    mark,
-    stamped: true,
-  });
+  const transcriptState = learnMark(hashing, messages);
+  const ownership = { workspaceId: workspace.id, subjectKey, chatId, transcriptState };
+  const owned = await state.own({ ...ownership, stamped: true });
   return owned === "owned" ? "own" : "other";
 }
 
-/** What a new claim on a chat turns out to be. */
-export type ClaimFinding =
-  { readonly allowed: true; readonly claim: Claim | undefined } | { readonly allowed: false };
+/** What a provisional owner turns out to be. */
+export type OwnerFinding =
+  { readonly allowed: true; readonly owner: OwnerKind | undefined } | { readonly allowed: false };
 
 /**
- * Looks at the stamp of a chat if this request claims it: the state may have lost that it was started
- * by somebody else. Then it is not the caller's; but one that the caller's token lists may be used
- * all the same.
+ * Checks the stamp of a chat that UponAI has shown, if the caller is its provisional owner: the state
+ * may have lost that another subject started it. Then it is not the caller's; but one that the
+ * caller's token lists may be used all the same.
  */
-export function confirmClaim(
+export function confirmOwner(
   { hashing }: ChatParts,
   { session, workspace }: ChatCaller,
-  { request, newlyClaimed }: Ticket,
+  { request, provisionalOwner }: Pick<Admission, "request" | "provisionalOwner">,
   { metadata }: UpstreamChat,
-): ClaimFinding {
-  if (!newlyClaimed) return { allowed: true, claim: undefined };
+): OwnerFinding {
+  if (!provisionalOwner) return { allowed: true, owner: undefined };
   switch (readOwnerStamp(hashing, metadata, { workspace, subject: session.subject })) {
     case "none":
-      return { allowed: true, claim: "first-use" };
+      return { allowed: true, owner: "first-use" };
     case "own":
-      return { allowed: true, claim: "started" };
+      return { allowed: true, owner: "started" };
     case "foreign":
-      return request.chat?.access === "open-claiming"
-        ? { allowed: true, claim: undefined }
+      return request.chat?.access === "open-first-use"
+        ? { allowed: true, owner: undefined }
         : { allowed: false };
   }
 }
@@ -256,8 +252,8 @@ export async function admitToRead(
   exchange: Exchange,
   caller: ChatCaller,
   purpose: "read" | "end",
-): Promise<Ticket> {
+): Promise<Admission> {
   const granted = await admitToChat(parts, exchange, caller, purpose);
-  if (granted.kind === "admitted") return granted.ticket;
+  if (granted.kind === "admitted") return granted.admission;
   throw new Error("without a message there is nothing else to be granted");
 }

@@ -17,7 +17,7 @@ describe("without a chats claim", () => {
 
 describe("with a chats claim", () => {
   test.each([
-    ["first-use", "open-claiming"],
+    ["first-use", "open-first-use"],
     ["claim", "open"],
     ["workspace", "open"],
   ] as const)("under %s a listed chat is %s", (mode, access) => {

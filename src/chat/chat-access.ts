@@ -17,7 +17,7 @@ export function resolveChatAccess(
   if (chats !== undefined) {
     if (!chats.includes(chatId)) return "started";
     // A listed chat that is nobody's becomes this session's: it must not be free for the next one.
-    return mode === "first-use" ? "open-claiming" : "open";
+    return mode === "first-use" ? "open-first-use" : "open";
   }
   switch (mode) {
     case "first-use":

@@ -1,9 +1,9 @@
 /** Ends a chat. */
-import type { Claim } from "../admission/admission.ts";
+import type { OwnerKind } from "../admission/admission.ts";
 import { answer, type Exchange } from "../exchange.ts";
 import {
   admitToRead,
-  confirmClaim,
+  confirmOwner,
   createRefusal,
   recordCall,
   refuseAbsent,
@@ -20,23 +20,25 @@ export async function endChat(
 ): Promise<Response> {
   const { upstream, clock } = parts;
   const { workspace, chatId } = caller;
-  const ticket = await admitToRead(parts, exchange, caller, "end");
-  const refusal = createRefusal(caller, ticket, "end", clock.monotonicMs());
-  const settle = (claim: Claim | undefined) =>
-    settleRead(parts, ticket, { fate: "not_taken", mark: undefined, claim });
-  let claim: Claim | undefined = ticket.newlyClaimed ? "first-use" : undefined;
+  const admission = await admitToRead(parts, exchange, caller, "end");
+  const refusal = createRefusal(caller, admission, "end", clock.monotonicMs());
+  const settle = (owner: OwnerKind | undefined) =>
+    settleRead(parts, admission, { disposition: "not_taken", stateAfter: undefined, owner });
+  let owner: OwnerKind | undefined = admission.provisionalOwner ? "first-use" : undefined;
+  let proven = false;
 
-  if (ticket.newlyClaimed && workspace.agentId !== undefined) {
+  if (admission.provisionalOwner && workspace.agentId !== undefined) {
     const seen = await upstream.getChat(workspace, chatId, traceOf(exchange));
     exchange.call = seen.call;
     recordCall(parts, caller, seen);
     if (seen.kind === "answered") {
-      const finding = confirmClaim(parts, caller, ticket, seen.answer);
+      const finding = confirmOwner(parts, caller, admission, seen.answer);
       if (!finding.allowed) {
         await settle(undefined);
         throw await refuseForeign(parts, refusal);
       }
-      claim = finding.claim;
+      owner = finding.owner;
+      proven = true;
     } else if (seen.code !== "chat_not_found") {
       await settle(undefined);
       throw describeFailure(seen, "end");
@@ -46,9 +48,9 @@ export async function endChat(
   exchange.call = outcome.call;
   recordCall(parts, caller, outcome);
   const absent = outcome.kind === "failed" && outcome.code === "chat_not_found";
-  await settle(absent ? undefined : claim);
+  const ended = outcome.kind === "answered" || outcome.code === "chat_ended";
+  await settle((proven || ended) && !absent ? owner : undefined);
   if (absent) throw refuseAbsent(parts, refusal);
-  if (outcome.kind === "failed" && outcome.code !== "chat_ended")
-    throw describeFailure(outcome, "end");
+  if (!ended) throw describeFailure(outcome, "end");
   return answer(exchange, 204, null);
 }

@@ -20,6 +20,7 @@ function owner(subject = "alice", id = 42, ...apiTokens: string[]): StampedOwner
       id: id as WorkspaceId,
       apiTokens: [first, ...more],
       policies: [],
+      replays: undefined,
       agentId: "agent-1",
     },
     subject: subject as Subject,

@@ -1,8 +1,8 @@
 /** Learns what has to be known before a message goes: the transcript's state, and the chat's owner. */
-import type { Ticket } from "../admission/admission.ts";
+import type { Admission } from "../admission/admission.ts";
 import type { Exchange } from "../exchange.ts";
 import type { Failure } from "../upstream/classify-reply.ts";
-import { confirmClaim, recordCall } from "./admit-chat.ts";
+import { confirmOwner, recordCall } from "./admit-chat.ts";
 import { type ChatCaller, type ChatParts, traceOf } from "./chat-parts.ts";
 import { type Known, notTaken, type Sent } from "./sent.ts";
 import { learnMark } from "./transcript.ts";
@@ -26,13 +26,14 @@ export async function prepareMessage(
   parts: ChatParts,
   exchange: Exchange,
   message: ChatCaller & { readonly idempotencyKey: string | undefined },
-  { ticket, renew }: { readonly ticket: Ticket; readonly renew: Renew },
+  { admission, renew }: { readonly admission: Admission; readonly renew: Renew },
 ): Promise<Prepared | { readonly kind: "stopped"; readonly sent: Sent }> {
   const { workspace, chatId, idempotencyKey } = message;
-  const { newlyClaimed, contested, mark } = ticket;
-  const mustConfirm = newlyClaimed && workspace.agentId !== undefined;
+  const { provisionalOwner, contested, transcriptState: mark } = admission;
+  const mustConfirm = provisionalOwner && workspace.agentId !== undefined;
   const mustCount = idempotencyKey !== undefined && mark === undefined && !contested;
-  const unseen: Prepared = { kind: "ready", mark, claim: newlyClaimed ? "first-use" : undefined };
+  const owner = provisionalOwner ? ("first-use" as const) : undefined;
+  const unseen: Prepared = { kind: "ready", mark, owner, proven: false };
   if (!mustConfirm && !mustCount) return unseen;
 
   const trace = traceOf(exchange);
@@ -45,19 +46,19 @@ export async function prepareMessage(
       return mustCount ? { ...unseen, unread: true } : unseen;
     }
     exchange.call = seen.call;
-    return { kind: "stopped", sent: notTaken(seen, { mark, claim: undefined }) };
+    return { kind: "stopped", sent: notTaken(seen, { mark, owner: undefined, proven: false }) };
   }
-  const finding = confirmClaim(parts, message, ticket, seen.answer);
+  const finding = confirmOwner(parts, message, admission, seen.answer);
   if (!finding.allowed) {
     const foreign: Failure = { code: "chat_not_found", fate: "not_taken" };
-    const sent = notTaken(foreign, { mark, claim: undefined });
+    const sent = notTaken(foreign, { mark, owner: undefined, proven: true });
     return { kind: "stopped", sent: { ...sent, result: { ...sent.result, foreign: true } } };
   }
-  const { claim } = finding;
-  if (!mustCount) return { kind: "ready", mark, claim };
+  const confirmed = { owner: finding.owner, proven: true };
+  if (!mustCount) return { kind: "ready", mark, ...confirmed };
   const learnt = learnMark(parts.hashing, seen.answer.messages);
-  if (learnt === undefined) return { kind: "ready", mark, claim };
+  if (learnt === undefined) return { kind: "ready", mark, ...confirmed };
   // Not waited for: it only matters if this instance does not live to settle.
   renew(learnt);
-  return { kind: "ready", mark: learnt, claim };
+  return { kind: "ready", mark: learnt, ...confirmed };
 }

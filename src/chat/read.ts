@@ -1,10 +1,10 @@
 /** Reads a chat: its transcript, for its owner. */
-import type { Settlement, Ticket } from "../admission/admission.ts";
-import { isSameMark } from "../admission/transcript-mark.ts";
+import type { Admission, Settlement } from "../admission/admission.ts";
+import { isSameState } from "../admission/transcript-state.ts";
 import { answerJson, type Exchange } from "../exchange.ts";
 import {
   admitToRead,
-  confirmClaim,
+  confirmOwner,
   createRefusal,
   recordCall,
   refuseAbsent,
@@ -21,33 +21,34 @@ export async function readChat(
   caller: ChatCaller,
 ): Promise<Response> {
   const { upstream, hashing, exposeToolCalls } = parts;
-  const ticket = await admitToRead(parts, exchange, caller, "read");
-  const refusal = createRefusal(caller, ticket, "read", parts.clock.monotonicMs());
+  const admission = await admitToRead(parts, exchange, caller, "read");
+  const refusal = createRefusal(caller, admission, "read", parts.clock.monotonicMs());
   const outcome = await upstream.getChat(caller.workspace, caller.chatId, traceOf(exchange));
   exchange.call = outcome.call;
   recordCall(parts, caller, outcome);
   if (outcome.kind === "failed") {
-    await settleRead(parts, ticket, { fate: "not_taken", mark: undefined });
+    await settleRead(parts, admission, { disposition: "not_taken", stateAfter: undefined });
     if (outcome.code === "chat_not_found") throw refuseAbsent(parts, refusal);
     throw describeFailure(outcome, "read");
   }
-  const finding = confirmClaim(parts, caller, ticket, outcome.answer);
+  const finding = confirmOwner(parts, caller, admission, outcome.answer);
   if (!finding.allowed) {
-    await settleRead(parts, ticket, { fate: "not_taken", mark: undefined });
+    await settleRead(parts, admission, { disposition: "not_taken", stateAfter: undefined });
     throw await refuseForeign(parts, refusal);
   }
-  const mark = learnMark(hashing, outcome.answer.messages);
-  await settleRead(parts, ticket, { fate: "not_taken", mark, claim: finding.claim });
+  const stateAfter = learnMark(hashing, outcome.answer.messages);
+  const { owner } = finding;
+  await settleRead(parts, admission, { disposition: "not_taken", stateAfter, owner });
   return answerJson(exchange, 200, JSON.stringify(presentChat(outcome.answer, exposeToolCalls)));
 }
 
 /** Settles what only looked, where there is anything to be said: mostly the state knew it all. */
 export async function settleRead(
   { state }: ChatParts,
-  ticket: Ticket,
-  settlement: Settlement & { readonly fate: "not_taken" },
+  admission: Admission,
+  settlement: Settlement & { readonly disposition: "not_taken" },
 ): Promise<void> {
-  const { mark } = settlement;
-  const learnt = mark !== undefined && !isSameMark(ticket.mark, mark);
-  if (ticket.newlyClaimed || learnt) await state.settle(ticket, settlement);
+  const { stateAfter } = settlement;
+  const learnt = stateAfter !== undefined && !isSameState(admission.transcriptState, stateAfter);
+  if (admission.provisionalOwner || learnt) await state.settle(admission, settlement);
 }

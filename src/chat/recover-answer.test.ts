@@ -14,7 +14,7 @@ const hashing = {
 };
 
 const CALL = { status: 200, ms: 1, retries: 0 };
-const MARK = { count: 0, anchor: "none" };
+const MARK = { count: 0, digest: "none" };
 const MESSAGE = { role: "user", content: "hi" };
 const ANSWER = { role: "assistant", content: "hello" };
 

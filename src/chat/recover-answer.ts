@@ -2,7 +2,7 @@
  * Owns looking for a lost answer: get chat, again and again, for as long as it makes sense. It never
  * sends anything.
  */
-import { isSameMark, type TranscriptMark } from "../admission/transcript-mark.ts";
+import { isSameState, type TranscriptState } from "../admission/transcript-state.ts";
 import type { Clock } from "../clock.ts";
 import type { Hashing } from "../hashing.ts";
 import type { UpstreamChat, UpstreamMessage } from "../upstream/message-schema.ts";
@@ -17,7 +17,7 @@ export interface RecoveryParts {
 
 export interface Search {
   /** How the transcript stood before the message. */
-  readonly mark: TranscriptMark;
+  readonly mark: TranscriptState;
   readonly content: string;
   /** Longest time for all of it, in milliseconds. */
   readonly windowMs: number;
@@ -32,7 +32,7 @@ export type SearchResult =
       readonly kind: "found";
       readonly messages: readonly UpstreamMessage[];
       /** How the transcript stands now. */
-      readonly mark: TranscriptMark;
+      readonly mark: TranscriptState;
     }
   /** The transcript was read, and the answer is not in it. */
   | { readonly kind: "not_found" }
@@ -56,7 +56,7 @@ export async function recoverAnswer(parts: RecoveryParts, search: Search): Promi
   const deadlineMs = clock.monotonicMs() + windowMs;
   const lastLookMs = deadlineMs - Math.min(LOOK_MS_MIN, windowMs * LAST_LOOK_SHARE);
   let read = false;
-  let seen: TranscriptMark | undefined;
+  let seen: TranscriptState | undefined;
   for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(pauseMs * 2, LONGEST_PAUSE_MS)) {
     const lookMs = Math.max(deadlineMs - clock.monotonicMs(), LOOK_MS_MIN);
     const outcome = await look(Math.min(lookMs, LOOK_MS_MAX));
@@ -70,7 +70,7 @@ export async function recoverAnswer(parts: RecoveryParts, search: Search): Promi
         const { messages, closed } = finding;
         const now = markTranscript(hashing, transcript);
         // An agent may say more in a moment: an answer is whole when a second look finds no more.
-        if (closed || isSameMark(seen, now)) return { kind: "found", messages, mark: now };
+        if (closed || isSameState(seen, now)) return { kind: "found", messages, mark: now };
         sighted = seen === undefined;
         seen = now;
       }

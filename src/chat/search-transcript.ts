@@ -1,6 +1,8 @@
 /** Owns the search for an answer that was lost: when it is given up, and what is said of its result. */
 import type { Exchange } from "../exchange.ts";
 import type { ProblemCode } from "../problem.ts";
+import type { Admission } from "../admission/admission.ts";
+import { confirmOwner } from "./admit-chat.ts";
 import { type ChatCaller, type ChatParts, traceOf } from "./chat-parts.ts";
 import { recoverAnswer, type SearchResult } from "./recover-answer.ts";
 import { type Known, presentAsJson, type Sent, unknown } from "./sent.ts";
@@ -11,23 +13,36 @@ export async function searchTranscript(
   parts: ChatParts,
   exchange: Exchange,
   message: ChatCaller & { readonly content: string },
-  known: Known,
+  { admission, known }: { readonly admission: Admission; readonly known: Known },
   code: ProblemCode,
 ): Promise<Sent> {
   const { workspace, chatId, content } = message;
   const { mark } = known;
   if (mark === undefined) return unknown("outcome_unknown", known);
   const trace = traceOf(exchange);
+  let finding: ReturnType<typeof confirmOwner> | undefined;
   const found = await recoverAnswer(parts, {
     mark,
     content,
     windowMs: parts.recoveryWindowMs,
-    look: (timeoutMsMax) =>
-      parts.upstream.getChat(workspace, chatId, trace, { timeoutMsMax, repeated: true }),
+    look: async (timeoutMsMax) => {
+      const look = { timeoutMsMax, repeated: true };
+      const seen = await parts.upstream.getChat(workspace, chatId, trace, look);
+      // A sender has looked before it sent, where that is needed; a recoverer looks here.
+      if (seen.kind === "answered" && !known.proven) {
+        finding = confirmOwner(parts, message, admission, seen.answer);
+      }
+      return seen;
+    },
     // The key's next call looks again: nothing is lost when nobody waits for this one any more.
-    isGivenUp: () => exchange.request.signal.aborted || parts.gate.draining,
+    isGivenUp: () =>
+      finding?.allowed === false || exchange.request.signal.aborted || parts.gate.draining,
   });
-  return describeResult(parts, found, known, code);
+  if (finding?.allowed === false) {
+    return unknown("chat_not_found", { mark, owner: undefined, proven: true });
+  }
+  const shown = finding === undefined ? known : { mark, owner: finding.owner, proven: true };
+  return describeResult(parts, found, shown, code);
 }
 
 function describeResult(
@@ -36,14 +51,21 @@ function describeResult(
   known: Known,
   code: ProblemCode,
 ): Sent {
-  const { claim } = known;
+  const { mark: stateBefore, owner } = known;
   switch (found.kind) {
     case "found": {
       const result = { kind: "messages", json: presentAsJson(parts, found.messages) } as const;
       const answer = formatReply(result);
       return {
         result: { ...result, recovered: true },
-        settlement: { fate: "recovered", answer, mark: found.mark, claim },
+        settlement: {
+          disposition: "taken",
+          source: "transcript",
+          answer,
+          stateBefore,
+          stateAfter: found.mark,
+          owner,
+        },
       };
     }
     case "not_found":

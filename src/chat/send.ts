@@ -3,14 +3,14 @@
  * the answer. Whoever calls it has proven the session and the workspace and validated the message;
  * it asks for all three by type. `docs/exactly-once.md` has the states and the reasons.
  */
-import { LOCK_LEASE_US, type MessageRef, type Ticket } from "../admission/admission.ts";
+import { type Admission, LOCK_LEASE_US, type MessageRef } from "../admission/admission.ts";
 import { answerJson, type Exchange } from "../exchange.ts";
 import { isProblemCode, Problem } from "../problem.ts";
 import { admitToChat, createRefusal, refuseAbsent, refuseForeign } from "./admit-chat.ts";
 import { type ChatCaller, type ChatParts, traceOf } from "./chat-parts.ts";
 import { type Prepared, prepareMessage } from "./prepare-message.ts";
 import { searchTranscript } from "./search-transcript.ts";
-import { notTaken, presentAsJson, respond, type Sent, unknown } from "./sent.ts";
+import { notTaken, presentAsJson, provenOwner, respond, type Sent, unknown } from "./sent.ts";
 import { formatReply, parseReply, type Reply } from "./stored-answer.ts";
 import { advanceMark } from "./transcript.ts";
 import { whileLeased } from "./while-leased.ts";
@@ -32,9 +32,9 @@ export async function sendMessage(
     case "replayed":
       return replay(exchange, parseReply(granted.answer));
     case "unresolved":
-      return seekAnswer(parts, exchange, message, granted.ticket, granted.code);
+      return recoverUnresolved(parts, exchange, message, granted.admission, granted.code);
     case "admitted":
-      return sendAdmitted(parts, exchange, message, granted.ticket);
+      return sendAdmitted(parts, exchange, message, granted.admission);
   }
 }
 
@@ -63,18 +63,18 @@ async function sendAdmitted(
   parts: ChatParts,
   exchange: Exchange,
   message: Message,
-  ticket: Ticket,
+  admission: Admission,
 ): Promise<Response> {
   const startedMs = parts.clock.monotonicMs();
-  const refusal = createRefusal(message, ticket, "send", startedMs);
-  const { result, settled } = await whileLeased(parts, exchange, ticket, async (renew) => {
-    const prepared = await prepareMessage(parts, exchange, message, { ticket, renew });
+  const refusal = createRefusal(message, admission, "send", startedMs);
+  const { result, settled } = await whileLeased(parts, exchange, admission, async (renew) => {
+    const prepared = await prepareMessage(parts, exchange, message, { admission, renew });
     if (prepared.kind === "stopped") return prepared.sent;
     // A machine that stood still: others went on, and were told that this message is not known of.
     if (parts.clock.monotonicMs() - startedMs >= UNSENT_MS_MAX) {
       return notTaken({ code: "state_unavailable", fate: "not_taken" }, prepared);
     }
-    return complete(parts, exchange, message, prepared);
+    return complete(parts, exchange, message, { admission, prepared });
   });
   if (result.kind === "problem" && result.code === "chat_not_found") {
     throw result.foreign === true
@@ -87,14 +87,16 @@ async function sendAdmitted(
 /** Longest time between admission and sending, in milliseconds: the lease's. */
 const UNSENT_MS_MAX = LOCK_LEASE_US / 1_000;
 
+const TAKEN = { disposition: "taken", source: "reply" } as const;
+
 async function complete(
   parts: ChatParts,
   exchange: Exchange,
   message: Message,
-  prepared: Prepared,
+  { admission, prepared }: { readonly admission: Admission; readonly prepared: Prepared },
 ): Promise<Sent> {
   const { workspace, chatId, content, idempotencyKey } = message;
-  const { mark, claim } = prepared;
+  const { mark, owner } = prepared;
   const trace = traceOf(exchange);
   const outcome = await parts.upstream.completeChat(workspace, chatId, content, trace);
   exchange.call = outcome.call;
@@ -104,7 +106,13 @@ async function complete(
     const result = { kind: "messages", json: presentAsJson(parts, messages) } as const;
     return {
       result,
-      settlement: { fate: "answered", answer: formatReply(result), mark: after, claim },
+      settlement: {
+        ...TAKEN,
+        answer: formatReply(result),
+        stateBefore: mark,
+        stateAfter: after,
+        owner,
+      },
     };
   }
   const { code } = outcome;
@@ -113,30 +121,34 @@ async function complete(
       return notTaken(outcome, prepared);
     case "refused": {
       const result = { kind: "problem", code } as const;
-      return { result, settlement: { fate: "answered", answer: formatReply(result), mark, claim } };
+      const states = { stateBefore: mark, stateAfter: mark };
+      // That a chat has ended proves that there is one; that a message is refused does not.
+      const proven = code === "chat_ended" ? owner : provenOwner(prepared);
+      const answer = formatReply(result);
+      return { result, settlement: { ...TAKEN, answer, ...states, owner: proven } };
     }
     case "unknown": {
       if (idempotencyKey === undefined) return unknown(code, prepared);
       if (prepared.unread) return unknown(code, prepared);
-      return searchTranscript(parts, exchange, message, prepared, code);
+      return searchTranscript(parts, exchange, message, { admission, known: prepared }, code);
     }
   }
 }
 
 /** Looks for the answer to a message that was sent before, and answers by what it finds. */
-async function seekAnswer(
+async function recoverUnresolved(
   parts: ChatParts,
   exchange: Exchange,
   message: Message,
-  ticket: Ticket,
+  admission: Admission,
   storedCode: string | undefined,
 ): Promise<Response> {
   // A defect was the earlier request's, and is none of this one.
-  const known = storedCode !== undefined && isProblemCode(storedCode);
-  const code = known && storedCode !== "internal_error" ? storedCode : "outcome_unknown";
-  const before = { mark: ticket.mark, claim: undefined };
-  const { result, settled } = await whileLeased(parts, exchange, ticket, () =>
-    searchTranscript(parts, exchange, message, before, code),
+  const told = storedCode !== undefined && isProblemCode(storedCode);
+  const code = told && storedCode !== "internal_error" ? storedCode : "outcome_unknown";
+  const known = { mark: admission.transcriptState, owner: undefined, proven: false };
+  const { result, settled } = await whileLeased(parts, exchange, admission, () =>
+    searchTranscript(parts, exchange, message, { admission, known }, code),
   );
   return respond(exchange, result, settled);
 }

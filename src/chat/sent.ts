@@ -1,6 +1,6 @@
 /** How sending ends: what is answered, and how the request is settled. */
-import type { Claim, Settlement, SettleOutcome } from "../admission/admission.ts";
-import type { TranscriptMark } from "../admission/transcript-mark.ts";
+import type { OwnerKind, Settlement, SettleOutcome } from "../admission/admission.ts";
+import type { TranscriptState } from "../admission/transcript-state.ts";
 import { answerJson, type Exchange } from "../exchange.ts";
 import { Problem, type ProblemCode } from "../problem.ts";
 import type { Failure } from "../upstream/classify-reply.ts";
@@ -25,25 +25,38 @@ export interface Sent {
 /** What is known of the chat before the message goes. */
 export interface Known {
   /** How its transcript stands; undefined where nobody knows. */
-  readonly mark: TranscriptMark | undefined;
-  /** What becomes of a new claim, unless there is no such chat. */
-  readonly claim: Claim | undefined;
+  readonly mark: TranscriptState | undefined;
+  /** How a provisional owner is confirmed, once UponAI has proven that the chat exists. */
+  readonly owner: OwnerKind | undefined;
+  /** Whether UponAI has shown the chat to this request. */
+  readonly proven: boolean;
 }
 
-export function notTaken({ code, retryAfterSeconds }: Failure, { mark, claim }: Known): Sent {
+export function notTaken({ code, retryAfterSeconds }: Failure, known: Known): Sent {
   const absent = code === "chat_not_found";
   const wait = retryAfterSeconds === undefined ? {} : { retryAfterSeconds };
   return {
     result: { kind: "problem", code, unsent: true, ...wait },
-    settlement: { fate: "not_taken", mark, absent, claim: absent ? undefined : claim },
+    settlement: {
+      disposition: "not_taken",
+      stateAfter: absent ? undefined : known.mark,
+      // A failure proves no chat: a request that is refused must not keep other subjects out.
+      owner: absent ? undefined : provenOwner(known),
+    },
   };
 }
 
-export function unknown(code: ProblemCode, { mark: markBefore, claim }: Known): Sent {
+export function unknown(code: ProblemCode, known: Known): Sent {
+  const { mark: stateBefore } = known;
   return {
     result: { kind: "problem", code },
-    settlement: { fate: "unknown", code, markBefore, claim },
+    settlement: { disposition: "unknown", code, stateBefore, owner: provenOwner(known) },
   };
+}
+
+/** The owner that a failure leaves: only one whose chat UponAI has shown before. */
+export function provenOwner({ owner, proven }: Known): OwnerKind | undefined {
+  return proven ? owner : undefined;
 }
 
 export function presentAsJson(

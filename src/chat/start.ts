@@ -40,12 +40,12 @@ export async function startChat(
   if (chatId === undefined) throw new Problem("upstream_malformed");
 
   const { subjectKey } = session;
-  const mark = learnMark(hashing, chat.messages);
+  const transcriptState = learnMark(hashing, chat.messages);
   const owned = await state.own({
     workspaceId: workspace.id,
     subjectKey,
     chatId,
-    mark,
+    transcriptState,
     stamped: false,
   });
   if (owned !== "owned") {

@@ -86,8 +86,8 @@ describe("the answer to a message", () => {
 
 describe("a mark", () => {
   test("holds no word of the transcript, and fits a state's text", () => {
-    expect(MARK).toEqual({ count: 3, anchor: expect.stringMatching(/^[\w-]{11}$/) as unknown });
-    expect(markTranscript(hashing, [])).toEqual({ count: 0, anchor: "none" });
+    expect(MARK).toEqual({ count: 3, digest: expect.stringMatching(/^[\w-]{11}$/) as unknown });
+    expect(markTranscript(hashing, [])).toEqual({ count: 0, digest: "none" });
   });
 
   test("reads an absent role as assistant and absent words as none", () => {

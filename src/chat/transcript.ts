@@ -2,7 +2,7 @@
  * Owns what a transcript proves: how it stands, and which of its messages is the one that was sent.
  * A wrong "this is the answer" would give one message another's, so every doubt is a no.
  */
-import type { TranscriptMark } from "../admission/transcript-mark.ts";
+import type { TranscriptState } from "../admission/transcript-state.ts";
 import type { Hashing } from "../hashing.ts";
 import type { UpstreamMessage } from "../upstream/message-schema.ts";
 
@@ -27,8 +27,8 @@ const NOTHING = "none";
 export function markTranscript(
   hashing: Hashing,
   messages: readonly UpstreamMessage[],
-): TranscriptMark {
-  return { count: messages.length, anchor: digestAll(hashing, NOTHING, messages) };
+): TranscriptState {
+  return { count: messages.length, digest: digestAll(hashing, NOTHING, messages) };
 }
 
 /**
@@ -38,7 +38,7 @@ export function markTranscript(
 export function learnMark(
   hashing: Hashing,
   messages: readonly UpstreamMessage[] | null | undefined,
-): TranscriptMark | undefined {
+): TranscriptState | undefined {
   return messages == null || hasUnanswered(messages)
     ? undefined
     : markTranscript(hashing, messages);
@@ -61,15 +61,15 @@ function hasUnanswered(messages: readonly UpstreamMessage[]): boolean {
 /** The mark after a message with this content was answered. */
 export function advanceMark(
   hashing: Hashing,
-  { count, anchor }: TranscriptMark,
+  { count, digest }: TranscriptState,
   content: string,
   answer: readonly UpstreamMessage[],
-): TranscriptMark {
+): TranscriptState {
   const [first] = answer;
   // The reference does not say so, but an answer could begin with the message that it answers.
   const echoed = first?.role === "user" && first.content === content;
   const added = echoed ? answer : [{ role: "user", content }, ...answer];
-  return { count: count + added.length, anchor: digestAll(hashing, anchor, added) };
+  return { count: count + added.length, digest: digestAll(hashing, digest, added) };
 }
 
 /**
@@ -79,11 +79,11 @@ export function advanceMark(
 export function findAnswer(
   hashing: Hashing,
   transcript: readonly UpstreamMessage[],
-  { count, anchor }: TranscriptMark,
+  { count, digest }: TranscriptState,
   content: string,
 ): Finding {
   const before = transcript.slice(0, count);
-  if (before.length < count || digestAll(hashing, NOTHING, before) !== anchor) {
+  if (before.length < count || digestAll(hashing, NOTHING, before) !== digest) {
     return { kind: "elsewhere" };
   }
   const [sent, ...following] = transcript.slice(count);

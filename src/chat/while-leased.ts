@@ -1,6 +1,6 @@
 /** Owns keeping what was leased to a request for as long as it works, and settling it at the end. */
-import type { Settlement, SettleOutcome, Ticket } from "../admission/admission.ts";
-import type { TranscriptMark } from "../admission/transcript-mark.ts";
+import type { Admission, Settlement, SettleOutcome } from "../admission/admission.ts";
+import type { TranscriptState } from "../admission/transcript-state.ts";
 import type { Exchange } from "../exchange.ts";
 import type { ChatParts } from "./chat-parts.ts";
 
@@ -13,7 +13,7 @@ export interface Settled<Result> {
 }
 
 /** Renews what is leased, at once; the transcript's mark is told where it was learnt since. */
-export type Renew = (markBefore?: TranscriptMark) => void;
+export type Renew = (stateBefore?: TranscriptState) => void;
 
 /**
  * Runs `work`, which says what became of the request, and settles by it. Work that throws is a
@@ -22,12 +22,12 @@ export type Renew = (markBefore?: TranscriptMark) => void;
 export async function whileLeased<Result>(
   { state, log }: ChatParts,
   exchange: Exchange,
-  ticket: Ticket,
+  admission: Admission,
   work: (renew: Renew) => Promise<{ readonly result: Result; readonly settlement: Settlement }>,
 ): Promise<Settled<Result>> {
   let renewed: Promise<unknown> = Promise.resolve();
-  const renew: Renew = (markBefore) => {
-    const renewing = state.renew(ticket, markBefore).catch(() => undefined);
+  const renew: Renew = (stateBefore) => {
+    const renewing = state.renew(admission, stateBefore).catch(() => undefined);
     renewed = Promise.all([renewed, renewing]);
   };
   const renewal = setInterval(() => renew(), RENEW_EVERY_MS);
@@ -36,10 +36,11 @@ export async function whileLeased<Result>(
     // One that was overtaken would take anew what is freed now, and nobody would free it again.
     await renewed;
     // Waited for: a client that has its answer may send the next message at once.
-    const settled = await state.settle(ticket, settlement);
+    const settled = await state.settle(admission, settlement);
     if (settled !== "settled") {
       const { requestId: reqId } = exchange;
-      log.log("warn", "message was not settled", { reqId, settled, fate: settlement.fate });
+      const { disposition } = settlement;
+      log.log("warn", "message was not settled", { reqId, settled, disposition });
     }
     return settled;
   };
@@ -47,7 +48,8 @@ export async function whileLeased<Result>(
   try {
     done = await work(renew);
   } catch (error) {
-    await settle({ fate: "unknown", code: "internal_error", markBefore: ticket.mark });
+    const { transcriptState: stateBefore } = admission;
+    await settle({ disposition: "unknown", code: "internal_error", stateBefore });
     throw error;
   }
   return { result: done.result, settled: await settle(done.settlement) };

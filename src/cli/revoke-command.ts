@@ -2,6 +2,7 @@
 import { parseArgs } from "node:util";
 
 import { createRedisState } from "../admission/redis-state.ts";
+import { compileStateSettings } from "../admission/state-settings.ts";
 import type { Config } from "../config/config.ts";
 import { parseDuration } from "../config/units.ts";
 import { createHashing } from "../platform/hashing.ts";
@@ -64,7 +65,7 @@ export const revokeCommand: Command = {
         prefix,
         timeoutMs: CONNECT_TIMEOUT_MS,
         clock: systemClock,
-        ownerTtlMs: config.chats.ownerTtlMs,
+        settings: compileStateSettings(config),
       });
       const subjectKey =
         subject === undefined ? undefined : createSubjectKey(createHashing(config), subject);

@@ -126,6 +126,7 @@ describe("workspaces", () => {
         sessionDaily: "off",
         workspace: quota(99, 60),
         ip: quota(120, 60),
+        replays: quota(60, 60),
       },
     });
     expect(workspaces.byClaim.get("b")).toEqual({
@@ -136,6 +137,7 @@ describe("workspaces", () => {
         sessionDaily: "off",
         workspace: quota(99, 60),
         ip: quota(120, 60),
+        replays: quota(60, 60),
       },
     });
   });

@@ -28,6 +28,7 @@ export interface WorkspaceConfig {
     readonly sessionDaily: QuotaSetting;
     readonly workspace: QuotaSetting;
     readonly ip: QuotaSetting;
+    readonly replays: QuotaSetting;
   };
 }
 
@@ -74,6 +75,13 @@ export interface Config {
     /** Names that a client may choose when it starts a chat. */
     readonly variables: ReadonlySet<string>;
     readonly metadata: ReadonlySet<string>;
+  };
+  /** What may be stored of answers, for their idempotency keys. */
+  readonly storedAnswers: {
+    readonly answerBytesMax: number;
+    /** Per 24 hours. */
+    readonly subjectBytes: number;
+    readonly workspaceBytes: number;
   };
   readonly authFailureLimit: QuotaSetting;
   readonly trustedProxies: number;
@@ -242,6 +250,11 @@ function assemble(values: VariableValues, platform: Platform, report: Report): C
       variables: values.CHAT_VARIABLES ?? new Set(),
       metadata: values.CHAT_METADATA ?? new Set(),
     },
+    storedAnswers: {
+      answerBytesMax: values.STORED_ANSWER_BYTES ?? 65_536,
+      subjectBytes: values.STORED_BYTES_SUBJECT ?? 4_194_304,
+      workspaceBytes: values.STORED_BYTES_WORKSPACE ?? 33_554_432,
+    },
     authFailureLimit: values.LIMIT_AUTH_FAILURES ?? perMinute(30),
     trustedProxies: values.TRUST_PROXY ?? 0,
     state,
@@ -338,6 +351,7 @@ function resolveWorkspaces(values: VariableValues, report: Report): WorkspacesCo
         sessionDaily: own?.sessionDaily ?? values.LIMIT_SESSION_DAILY ?? "off",
         workspace: own?.workspace ?? values.LIMIT_WORKSPACE ?? perMinute(600),
         ip: values.LIMIT_IP ?? perMinute(120),
+        replays: own?.replays ?? values.LIMIT_REPLAYS ?? perMinute(60),
       },
     });
   }

@@ -414,6 +414,33 @@ const cases: Record<VariableName, VariableCase> = {
     ],
     wrong: WRONG_QUOTAS,
   },
+  LIMIT_REPLAYS: {
+    read: (config) => workspaceOf(config)?.limits.replays,
+    standard: quota(60, 60),
+    right: [
+      ["10/1m", quota(10, 60)],
+      ["off", "off"],
+    ],
+    wrong: WRONG_QUOTAS,
+  },
+  STORED_ANSWER_BYTES: {
+    read: (config) => config.storedAnswers.answerBytesMax,
+    standard: 65_536,
+    right: [["1MiB", 1_048_576]],
+    wrong: WRONG_SIZES,
+  },
+  STORED_BYTES_SUBJECT: {
+    read: (config) => config.storedAnswers.subjectBytes,
+    standard: 4_194_304,
+    right: [["1MiB", 1_048_576]],
+    wrong: WRONG_SIZES,
+  },
+  STORED_BYTES_WORKSPACE: {
+    read: (config) => config.storedAnswers.workspaceBytes,
+    standard: 33_554_432,
+    right: [["1MiB", 1_048_576]],
+    wrong: WRONG_SIZES,
+  },
   LIMIT_IP: {
     read: (config) => workspaceOf(config)?.limits.ip,
     standard: quota(120, 60),

@@ -348,7 +348,7 @@ export const variables = {
       },
     ),
     about:
-      "JSON object from the value of the session's workspace claim to a workspace id, or to `{id, agentId?, apiToken?, limits?: {session?, sessionDaily?, workspace?}}`.",
+      "JSON object from the value of the session's workspace claim to a workspace id, or to `{id, agentId?, apiToken?, limits?: {session?, sessionDaily?, workspace?, replays?}}`.",
     example: '{"acme":42,"globex":{"id":43,"limits":{"session":"5/1m"}}}',
     standard: "this or UPONAI_WORKSPACE_ID is required",
     secret: true,
@@ -497,11 +497,39 @@ export const variables = {
     example: "120/1m",
     standard: "120/1m",
   }),
+  LIMIT_REPLAYS: define({
+    schema: quota,
+    about:
+      "Stored answers given again per session subject and workspace; besides, 16 MiB of them per minute.",
+    example: "60/1m",
+    standard: "60/1m",
+  }),
   LIMIT_AUTH_FAILURES: define({
     schema: quota,
     about: "Wrong credentials per client address; past it they are answered 429 instead of 401.",
     example: "30/1m",
     standard: "30/1m",
+  }),
+  STORED_ANSWER_BYTES: define({
+    schema: byteSize,
+    about:
+      "Largest answer that is stored for its Idempotency-Key; a repeat of a larger one finds it in the transcript.",
+    example: "64KiB",
+    standard: "64KiB",
+  }),
+  STORED_BYTES_SUBJECT: define({
+    schema: byteSize,
+    about:
+      "Answers stored per session subject and workspace in 24 hours, in bytes; half of it at once.",
+    example: "4MiB",
+    standard: "4MiB",
+  }),
+  STORED_BYTES_WORKSPACE: define({
+    schema: byteSize,
+    about:
+      "Answers stored per workspace in 24 hours, in bytes; half of it at once. All workspaces together must fit into the memory of the state.",
+    example: "32MiB",
+    standard: "32MiB",
   }),
   REDIS_URL: define({
     schema: expecting(

@@ -57,8 +57,9 @@ const workspaceObject = z.strictObject(
           session: quota.optional(),
           sessionDaily: quota.optional(),
           workspace: quota.optional(),
+          replays: quota.optional(),
         },
-        describeMembers("session, sessionDaily and workspace"),
+        describeMembers("session, sessionDaily, workspace and replays"),
       )
       .optional(),
   },

@@ -2,14 +2,18 @@
 import * as fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
-import type { AdmissionState, AdmitOutcome, Ticket } from "../../src/admission/admission.ts";
+import type { Admission, AdmissionState, AdmitOutcome } from "../../src/admission/admission.ts";
 import { compilePolicies } from "../../src/admission/limit-policy.ts";
-import { createMemoryState } from "../../src/admission/memory-state.ts";
+import { createMemoryKeySpace } from "../../src/admission/key-space.ts";
+import { createRulesState } from "../../src/admission/rules-state.ts";
+import { STORED_WINDOW_US } from "../../src/admission/state-settings.ts";
+import { formatCounters, parseCounters } from "../../src/admission/records.ts";
 import type { ChatId, WorkspaceId } from "../../src/branded.ts";
 import {
   ALL_VERDICTS,
   authPolicy,
   describeUse,
+  replays,
   sessionOf,
   settings,
   step,
@@ -18,7 +22,7 @@ import { type RedisServer, startRedis } from "../support/redis-server.ts";
 import {
   createMovableClock,
   createShiftedRedis,
-  OWNER_TTL_MS,
+  SETTINGS,
   type ShiftedRedis,
 } from "../support/state-fixtures.ts";
 
@@ -32,6 +36,33 @@ afterAll(async () => {
   await server.kill();
 });
 
+/** Every record that the histories can write, but those of sessions and wrong credentials. */
+const RECORDS = ["{ws:42}:w2"];
+for (const one of [0, 1, 2]) {
+  RECORDS.push(`{ws:42}:u:s${one}`, `{ws:42}:a:a${one}`, `{ws:42}:c2:c${one}`);
+  for (const chat of [0, 1, 2]) {
+    RECORDS.push(`{ws:42}:k:k0-${one}-${chat}`, `{ws:42}:k:k1-${one}-${chat}`);
+  }
+}
+
+/** Times of counters that have passed are left over in Redis, where keys expire by its own clock. */
+function withoutPast(key: string, text: string | undefined, nowUs: number): string | undefined {
+  if (text === undefined || !/:(?:u|a|w2)\b/.test(key)) return text;
+  const cutOffSlot = key.includes(":a:") ? undefined : 0;
+  const live = parseCounters(text).map((value, slot) =>
+    slot === cutOffSlot || value > nowUs ? value : 0,
+  );
+  while (live.at(-1) === 0) live.pop();
+  return live.length === 0 ? undefined : formatCounters(live);
+}
+
+/** Byte budgets of which a few answers are too much. */
+const SMALL = {
+  ...SETTINGS,
+  subjectKibUs: STORED_WINDOW_US / 12,
+  workspaceKibUs: STORED_WINDOW_US / 20,
+};
+
 test("random histories are decided alike by the in-process state and by Redis", async () => {
   let runs = 0;
   const verdicts = new Map<AdmitOutcome["kind"], number>();
@@ -41,11 +72,15 @@ test("random histories are decided alike by the in-process state and by Redis", 
       fc.array(step, { minLength: 1, maxLength: 60, size: "max" }),
       async (limits, steps) => {
         runs += 1;
-        shifted = createShiftedRedis(server.url, `run${runs}:`);
+        // Every other history with byte budgets that a few answers fill.
+        const settings = runs % 2 === 0 ? SETTINGS : SMALL;
+        shifted = createShiftedRedis(server.url, `run${runs}:`, settings);
         const clock = createMovableClock();
-        const memory = createMemoryState(clock, OWNER_TTL_MS);
+        const nowUs = () => Math.round(clock.epochMs() * 1_000);
+        const space = createMemoryKeySpace(nowUs);
+        const memory = createRulesState(space, nowUs, settings);
         const policies = compilePolicies(limits);
-        const tickets: Ticket[] = [];
+        const admissions: Admission[] = [];
         const startedMs = Date.now();
 
         /** Redis first: its clock goes on by itself, and the other then stands at the same moment. */
@@ -53,6 +88,18 @@ test("random histories are decided alike by the in-process state and by Redis", 
           const fromRedis = await ask(shifted.state);
           clock.setEpochUs(shifted.lastNowUs());
           return { fromRedis, fromMemory: await ask(memory) };
+        };
+        /** Every record that the one has, the other has too, to the letter. */
+        const compareRecords = async () => {
+          const texts = RECORDS.map((key) => withoutPast(key, space.read(key)?.text, nowUs()));
+          const inRedis = await shifted.redis.mget(RECORDS.map((key) => `run${runs}:${key}`));
+          const live = inRedis.map((text, index) =>
+            // What has expired by the shifted clock is still there by Redis's own.
+            texts[index] === undefined
+              ? undefined
+              : withoutPast(RECORDS[index] ?? "", text ?? undefined, nowUs()),
+          );
+          expect(live).toEqual(texts);
         };
 
         try {
@@ -64,14 +111,25 @@ test("random histories are decided alike by the in-process state and by Redis", 
                 ...sessionOf(taken.subject, startedMs),
                 addressKey: `a${taken.address}`,
                 policies,
+                replays,
                 chat: describeUse(taken, index),
               };
               const { fromRedis, fromMemory } = await both((state) => state.admit(request));
               expect(withoutTimes(fromRedis)).toEqual(withoutTimes(fromMemory));
               expect(fromRedis.kind).not.toBe("unavailable");
               verdicts.set(fromRedis.kind, (verdicts.get(fromRedis.kind) ?? 0) + 1);
+              if (taken.withdrawn !== undefined) {
+                const spent = ["admitted", "denied", "unresolved"].includes(fromRedis.kind);
+                const heard = taken.withdrawn === "heard";
+                if (!spent && heard) continue;
+                await shifted.withdraw(request, heard);
+                clock.setEpochUs(shifted.lastNowUs());
+                await memory.withdraw(request, heard);
+                await compareRecords();
+                continue;
+              }
               // The newest first: those are the ones that still hold something.
-              if ("ticket" in fromRedis) tickets.unshift(fromRedis.ticket);
+              if ("admission" in fromRedis) admissions.unshift(fromRedis.admission);
             } else if (taken.do === "wrong_credentials") {
               const { fromRedis, fromMemory } = await both((state) =>
                 state.countAuthFailure(`a${taken.address}`, authPolicy),
@@ -92,19 +150,21 @@ test("random histories are decided alike by the in-process state and by Redis", 
               const { subjectKey, workspaceId } = sessionOf(taken.subject, startedMs);
               const chatId = `c${taken.chat}` as ChatId;
               const { stamped } = taken;
-              const ownership = { workspaceId, subjectKey, chatId, mark: undefined, stamped };
+              const of = { workspaceId, subjectKey, chatId };
+              const ownership = { ...of, transcriptState: undefined, stamped };
               const { fromRedis, fromMemory } = await both((state) => state.own(ownership));
               expect(fromRedis).toBe(fromMemory);
             } else {
-              const ticket = tickets[taken.ticket];
-              if (ticket === undefined) continue;
+              const admission = admissions[taken.admission];
+              if (admission === undefined) continue;
               const { fromRedis, fromMemory } = await both<string>((state) =>
                 taken.do === "settle"
-                  ? state.settle(ticket, taken.settlement)
-                  : state.renew(ticket, taken.mark),
+                  ? state.settle(admission, taken.settlement)
+                  : state.renew(admission, taken.stateBefore),
               );
               expect(fromRedis).toBe(fromMemory);
             }
+            await compareRecords();
           }
         } finally {
           await shifted.redis.del("test:shift");
@@ -121,5 +181,7 @@ test("random histories are decided alike by the in-process state and by Redis", 
 
 /** Everything but how long it took. */
 function withoutTimes(outcome: AdmitOutcome) {
-  return "ticket" in outcome ? { ...outcome, ticket: { ...outcome.ticket, waitedMs: 0 } } : outcome;
+  return "admission" in outcome
+    ? { ...outcome, admission: { ...outcome.admission, waitedMs: 0 } }
+    : outcome;
 }

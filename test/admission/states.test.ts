@@ -5,31 +5,50 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 
 import type {
+  Admission,
   AdmissionState,
   AdmitOutcome,
+  AdmitRequest,
   Settlement,
-  Ticket,
 } from "../../src/admission/admission.ts";
 import { createMemoryKeySpace } from "../../src/admission/key-space.ts";
+import { compilePolicies } from "../../src/admission/limit-policy.ts";
 import { createRulesState } from "../../src/admission/rules-state.ts";
-import { chatKeys } from "../../src/admission/state-keys.ts";
+import { type ChatRecord, parseChat, UNRESOLVED_MAX } from "../../src/admission/records.ts";
+import { chatKey, idempotencyKey } from "../../src/admission/state-keys.ts";
 import type { ChatId, WorkspaceId } from "../../src/branded.ts";
 import { type RedisServer, startRedis } from "../support/redis-server.ts";
 import {
   createMovableClock,
   createShiftedRedis,
-  OWNER_TTL_MS,
+  SETTINGS,
   type ShiftedRedis,
 } from "../support/state-fixtures.ts";
 
 const HOUR_MS = 3_600_000;
 const workspaceId = 42 as WorkspaceId;
+const SESSION = {
+  workspaceId,
+  subjectKey: "alice",
+  sessionKey: "session",
+  issuedAtMs: 4_000_000_000_000,
+};
 const chatId = "chat-1" as ChatId;
-const MARK = { count: 3, anchor: "three" };
-const ANSWERED = { fate: "answered", answer: "m the answer", mark: MARK } as const;
-const UNKNOWN = { fate: "unknown", code: "outcome_unknown", markBefore: undefined } as const;
-
-type KeyName = keyof ReturnType<typeof chatKeys>;
+const STATE = { count: 3, digest: "three" };
+const ANSWERED = {
+  disposition: "taken",
+  source: "reply",
+  answer: "m the answer",
+  stateBefore: undefined,
+  stateAfter: STATE,
+} as const;
+const RECOVERED = { ...ANSWERED, source: "transcript", answer: "m found" } as const;
+const UNKNOWN = {
+  disposition: "unknown",
+  code: "outcome_unknown",
+  stateBefore: undefined,
+} as const;
+const NOT_TAKEN = { disposition: "not_taken", stateAfter: undefined } as const;
 
 /** A state that can be looked into, and whose time and values the test has in its hand. */
 interface OpenState {
@@ -38,6 +57,9 @@ interface OpenState {
   moveMs(ms: number): Promise<void>;
   read(key: string): Promise<string | undefined>;
   lose(key: string): Promise<void>;
+  /** The chat's record, as it is now. */
+  chat(): Promise<ChatRecord>;
+  withdraw(request: AdmitRequest, heard: boolean): Promise<void>;
   /** How long a value has left, in milliseconds. */
   leftMs(key: string): Promise<number>;
   /** Lets a value age until it has so long left. */
@@ -63,11 +85,14 @@ function openMemory(): OpenState {
   const clock = createMovableClock();
   const nowUs = () => clock.epochMs() * 1_000;
   const space = createMemoryKeySpace(nowUs);
+  const state = createRulesState(space, nowUs, SETTINGS);
   return {
-    state: createRulesState(space, nowUs, OWNER_TTL_MS),
+    state,
+    withdraw: (request, heard) => state.withdraw(request, heard),
     moveMs: async (ms) => clock.advanceMs(ms),
     read: async (key) => space.read(key)?.text,
     lose: async (key) => space.delete(key),
+    chat: async () => parseChat(space.read(CHAT)?.text, nowUs()),
     leftMs: async (key) => ((space.read(key)?.expiresAtUs ?? 0) - nowUs()) / 1_000,
     age: async (key, leftMs) => {
       space.write(key, space.read(key)?.text ?? "", nowUs() + leftMs * 1_000);
@@ -78,9 +103,15 @@ function openMemory(): OpenState {
 function openRedis(): OpenState {
   return {
     state: redis.state,
+    withdraw: (request, heard) => redis.withdraw(request, heard),
     moveMs: (ms) => redis.advanceUs(ms * 1_000),
     read: async (key) => (await redis.redis.get(key)) ?? undefined,
     lose: async (key) => void (await redis.redis.del(key)),
+    chat: async () => {
+      // Asks for the time that the scripts see.
+      await redis.state.checkSession(SESSION);
+      return parseChat((await redis.redis.get(CHAT)) ?? undefined, redis.lastNowUs());
+    },
     leftMs: (key) => redis.redis.pttl(key),
     age: async (key, leftMs) => void (await redis.redis.pexpire(key, leftMs)),
   };
@@ -102,30 +133,24 @@ const messageOf = ({ token, words = "words", key }: Use) => ({
 
 function admit(state: AdmissionState, use: Use): Promise<AdmitOutcome> {
   return state.admit({
-    workspaceId,
+    ...SESSION,
     subjectKey: use.subject ?? "alice",
-    sessionKey: "session",
-    issuedAtMs: 4_000_000_000_000,
     addressKey: "address",
     policies: [],
+    replays: undefined,
     chat: { chatId, access: "first-use", message: messageOf(use) },
   });
 }
 
-async function send(state: AdmissionState, use: Use): Promise<Ticket> {
+async function send(state: AdmissionState, use: Use): Promise<Admission> {
   const outcome = await admit(state, use);
   if (outcome.kind !== "admitted") throw new Error(`not admitted but ${outcome.kind}`);
-  return outcome.ticket;
-}
-
-/** A key's name for the message that is meant. */
-function nameOf(name: KeyName, use: Use): string {
-  const keys = chatKeys("", { workspaceId, chat: { chatId, message: messageOf(use) } });
-  return keys[name] ?? "";
+  return outcome.admission;
 }
 
 const keyed = { token: "t1", key: "key-1" };
-const KEYS = ["owner", "tally", "lock", "doubt", "record"] as const;
+const CHAT = chatKey("", workspaceId, chatId);
+const KEY = idempotencyKey("", workspaceId, "key-1");
 
 describe.each([
   ["the in-process state", openMemory],
@@ -139,15 +164,15 @@ describe.each([
     ({ state } = it);
   });
 
-  async function loseAll(use: Use): Promise<void> {
-    for (const name of KEYS) await it.lose(nameOf(name, use));
+  async function loseAll(): Promise<void> {
+    for (const key of [CHAT, KEY]) await it.lose(key);
   }
 
   describe("that lost everything while a message was under way", () => {
     test("knows its key again when it is settled: the answer is replayed", async () => {
-      const ticket = await send(state, keyed);
-      await loseAll(keyed);
-      expect(await state.settle(ticket, ANSWERED)).toBe("lost");
+      const admission = await send(state, keyed);
+      await loseAll();
+      expect(await state.settle(admission, ANSWERED)).toBe("lost");
       expect(await admit(state, { ...keyed, token: "t2" })).toMatchObject({
         kind: "replayed",
         answer: ANSWERED.answer,
@@ -155,9 +180,9 @@ describe.each([
     });
 
     test("knows its key again when its outcome is unknown: it is never sent again", async () => {
-      const ticket = await send(state, keyed);
-      await loseAll(keyed);
-      await state.settle(ticket, UNKNOWN);
+      const admission = await send(state, keyed);
+      await loseAll();
+      await state.settle(admission, UNKNOWN);
       expect(await admit(state, { ...keyed, token: "t2" })).toMatchObject({
         kind: "unresolved",
         code: "outcome_unknown",
@@ -165,26 +190,26 @@ describe.each([
     });
 
     test("knows its key and its chat's lock again when it is renewed", async () => {
-      const ticket = await send(state, keyed);
-      await loseAll(keyed);
-      expect(await state.renew(ticket, MARK)).toBe("renewed");
+      const admission = await send(state, keyed);
+      await loseAll();
+      expect(await state.renew(admission, STATE)).toBe("renewed");
       expect((await admit(state, { ...keyed, token: "t2" })).kind).toBe("key_in_progress");
       expect((await admit(state, { token: "t3", words: "others" })).kind).toBe("chat_busy");
-      expect(await it.read(nameOf("record", keyed))).toContain(" 3:three ");
-      expect(await state.settle(ticket, ANSWERED)).toBe("settled");
+      expect(await it.read(KEY)).toContain(" 3:three ");
+      expect(await state.settle(admission, ANSWERED)).toBe("settled");
       expect((await admit(state, { ...keyed, token: "t4" })).kind).toBe("replayed");
     });
 
     test("forgets a message that was not taken", async () => {
-      const ticket = await send(state, keyed);
-      await loseAll(keyed);
-      await state.settle(ticket, { fate: "not_taken", mark: undefined });
-      expect(await it.read(nameOf("record", keyed))).toBeUndefined();
+      const admission = await send(state, keyed);
+      await loseAll();
+      await state.settle(admission, NOT_TAKEN);
+      expect(await it.read(KEY)).toBeUndefined();
     });
 
     test("leaves its key to whom has taken it since", async () => {
       const first = await send(state, keyed);
-      await loseAll(keyed);
+      await loseAll();
       const second = await send(state, { ...keyed, token: "t2" });
       expect(await state.renew(first)).toBe("lost");
       expect(await state.settle(first, ANSWERED)).toBe("lost");
@@ -194,13 +219,12 @@ describe.each([
 
     test("writes down nothing for one who only looks for an answer", async () => {
       await state.settle(await send(state, keyed), UNKNOWN);
-      const seeking = await admit(state, { ...keyed, token: "t2" });
-      if (seeking.kind !== "unresolved") throw new Error(seeking.kind);
-      await loseAll(keyed);
-      expect(await state.renew(seeking.ticket)).toBe("lost");
-      const recovered = { fate: "recovered", answer: "m found", mark: MARK } as const;
-      expect(await state.settle(seeking.ticket, recovered)).toBe("contested");
-      expect(await it.read(nameOf("record", keyed))).toBeUndefined();
+      const recovering = await admit(state, { ...keyed, token: "t2" });
+      if (recovering.kind !== "unresolved") throw new Error(recovering.kind);
+      await loseAll();
+      expect(await state.renew(recovering.admission)).toBe("lost");
+      expect(await state.settle(recovering.admission, RECOVERED)).toBe("contested");
+      expect(await it.read(KEY)).toBeUndefined();
     });
   });
 
@@ -213,150 +237,283 @@ describe.each([
     });
 
     test("keeps both for a sender that renews them", async () => {
-      const ticket = await send(state, keyed);
+      const admission = await send(state, keyed);
       await it.moveMs(-HOUR_MS);
-      expect(await state.renew(ticket)).toBe("renewed");
+      expect(await state.renew(admission)).toBe("renewed");
       expect((await admit(state, { ...keyed, token: "t2" })).kind).toBe("key_in_progress");
       expect((await admit(state, { token: "t3", words: "others" })).kind).toBe("chat_busy");
-      expect(await state.settle(ticket, ANSWERED)).toBe("settled");
+      expect(await state.settle(admission, ANSWERED)).toBe("settled");
     });
   });
 
-  test("remembers nothing of a chat that does not exist", async () => {
-    const ticket = await send(state, keyed);
-    for (const name of KEYS) expect(await it.read(nameOf(name, keyed))).toBeDefined();
-    await state.settle(ticket, { fate: "not_taken", mark: undefined, absent: true });
-    for (const name of KEYS) expect(await it.read(nameOf(name, keyed))).toBeUndefined();
-  });
+  describe("of a message that was not taken, in a chat that was not used before", () => {
+    test("remembers nothing", async () => {
+      const admission = await send(state, keyed);
+      for (const key of [CHAT, KEY]) expect(await it.read(key)).toBeDefined();
+      await state.settle(admission, NOT_TAKEN);
+      for (const key of [CHAT, KEY]) expect(await it.read(key)).toBeUndefined();
+    });
 
-  test("remembers nothing of one either that it is told of twice", async () => {
-    const ticket = await send(state, keyed);
-    for (let times = 0; times < 2; times += 1) {
-      await state.settle(ticket, { fate: "not_taken", mark: undefined, absent: true });
-    }
-    for (const name of KEYS) expect(await it.read(nameOf(name, keyed))).toBeUndefined();
+    test("remembers nothing either where it is told twice", async () => {
+      const admission = await send(state, keyed);
+      for (let times = 0; times < 2; times += 1) await state.settle(admission, NOT_TAKEN);
+      for (const key of [CHAT, KEY]) expect(await it.read(key)).toBeUndefined();
+    });
   });
 
   test("remembers a chat that was there before", async () => {
-    await state.settle(await send(state, { token: "t0" }), { ...ANSWERED, claim: "first-use" });
-    const ticket = await send(state, keyed);
-    await state.settle(ticket, { fate: "not_taken", mark: MARK, absent: true });
-    expect(await it.read(nameOf("tally", keyed))).toBe("2 3:three 0");
-    expect(await it.read(nameOf("owner", keyed))).toBe("f alice");
+    await state.settle(await send(state, { token: "t0" }), { ...ANSWERED, owner: "first-use" });
+    const admission = await send(state, keyed);
+    await state.settle(admission, { ...NOT_TAKEN, stateAfter: STATE });
+    expect(await it.chat()).toMatchObject({
+      sends: 1,
+      state: "3:three",
+      owner: { kind: "f", subjectKey: "alice" },
+      running: undefined,
+    });
   });
 
-  test("doubts no words for ever: those that are sent again do not prolong it", async () => {
-    const doubt = nameOf("doubt", keyed);
-    await state.settle(await send(state, keyed), UNKNOWN);
-    await it.age(doubt, HOUR_MS);
-    for (const settlement of [UNKNOWN, ANSWERED] satisfies Settlement[]) {
-      const again = await send(state, { token: `again-${settlement.fate}` });
+  describe("words whose first message has an unknown outcome", () => {
+    test("are contested for 25 hours, and no longer for being sent and answered again", async () => {
+      await state.settle(await send(state, keyed), UNKNOWN);
+      await it.moveMs(24 * HOUR_MS);
+      const again = await send(state, { token: "t2" });
       expect(again.contested).toBe(true);
-      await state.settle(again, settlement);
-      expect(await it.leftMs(doubt)).toBeGreaterThan(0);
-      expect(await it.leftMs(doubt)).toBeLessThanOrEqual(HOUR_MS);
+      await state.settle(again, ANSWERED);
+      await it.moveMs(HOUR_MS);
+      expect((await send(state, { token: "later" })).contested).toBe(false);
+    });
+
+    test("are contested for longer where the second message's outcome is unknown, too", async () => {
+      await state.settle(await send(state, keyed), UNKNOWN);
+      await it.moveMs(24 * HOUR_MS);
+      await state.settle(await send(state, { token: "t2" }), UNKNOWN);
+      await it.moveMs(HOUR_MS);
+      // It may arrive for as long as the first one might have.
+      const third = await send(state, { token: "t3" });
+      expect(third.contested).toBe(true);
+      await state.settle(third, ANSWERED);
+      await it.moveMs(24 * HOUR_MS);
+      expect((await send(state, { token: "later" })).contested).toBe(false);
+    });
+
+    test("are recovered as long as they were not sent again", async () => {
+      await state.settle(await send(state, keyed), { ...UNKNOWN, stateBefore: STATE });
+      await state.settle(await send(state, { token: "t2", words: "others" }), ANSWERED);
+      const recovering = await admit(state, { ...keyed, token: "t3" });
+      if (recovering.kind !== "unresolved") throw new Error(recovering.kind);
+      expect(recovering.admission.transcriptState).toEqual(STATE);
+      await state.settle(await send(state, { token: "t4" }), ANSWERED);
+      expect(await state.settle(recovering.admission, RECOVERED)).toBe("contested");
+    });
+  });
+
+  test("of more unresolved messages than it keeps apart, contests all words and recovers none", async () => {
+    const uses = Array.from({ length: UNRESOLVED_MAX + 1 }, (_, nth) => ({
+      token: `t${nth}`,
+      words: `words-${nth}`,
+      key: `key-${nth}`,
+    }));
+    for (const use of uses) {
+      const admission = await send(state, use);
+      expect(admission.contested).toBe(false);
+      await state.settle(admission, { ...UNKNOWN, stateBefore: STATE });
     }
-    await it.lose(doubt);
-    expect((await send(state, { token: "later" })).contested).toBe(false);
+    expect(await it.chat()).toMatchObject({ unresolved: [] });
+    for (const use of uses) {
+      const recovering = await admit(state, { ...use, token: `again-${use.token}` });
+      if (recovering.kind !== "unresolved") throw new Error(recovering.kind);
+      expect(recovering.admission.contested).toBe(true);
+      expect(await state.settle(recovering.admission, RECOVERED)).toBe("contested");
+    }
+    const fresh = await send(state, { token: "fresh", words: "fresh" });
+    expect(fresh.contested).toBe(true);
+    await state.settle(fresh, NOT_TAKEN);
+    await it.moveMs(25 * HOUR_MS);
+    expect((await send(state, { token: "later", words: "words-0" })).contested).toBe(false);
   });
 
   test("keeps a key no longer for being repeated, looked for or renewed", async () => {
-    const record = nameOf("record", keyed);
-    const ticket = await send(state, keyed);
-    await it.age(record, HOUR_MS);
-    await state.renew(ticket, MARK);
-    await state.settle(ticket, UNKNOWN);
-    const seeking = await admit(state, { ...keyed, token: "t2" });
-    if (seeking.kind !== "unresolved") throw new Error(seeking.kind);
-    await state.renew(seeking.ticket);
-    await state.settle(seeking.ticket, UNKNOWN);
-    expect(await it.read(record)).toContain(" t1 t2 0 3:three outcome_unknown");
-    expect(await it.leftMs(record)).toBeGreaterThan(0);
-    expect(await it.leftMs(record)).toBeLessThanOrEqual(HOUR_MS);
+    const admission = await send(state, keyed);
+    await it.age(KEY, HOUR_MS);
+    await state.renew(admission, STATE);
+    await state.settle(admission, UNKNOWN);
+    const recovering = await admit(state, { ...keyed, token: "t2" });
+    if (recovering.kind !== "unresolved") throw new Error(recovering.kind);
+    await state.renew(recovering.admission);
+    await state.settle(recovering.admission, UNKNOWN);
+    expect(await it.read(KEY)).toContain(" t1 t2 0 3:three outcome_unknown");
+    expect(await it.leftMs(KEY)).toBeGreaterThan(0);
+    expect(await it.leftMs(KEY)).toBeLessThanOrEqual(HOUR_MS);
   });
 
   describe("that is told of a message whose lock is gone, and of none since", () => {
-    const settlement = { ...ANSWERED, claim: "first-use" } as const;
+    const settlement = { ...ANSWERED, owner: "first-use" } as const;
 
     test("has been told twice: it counts anew, and is in no doubt", async () => {
-      const ticket = await send(state, { token: "t1" });
-      expect(await state.settle(ticket, settlement)).toBe("settled");
-      expect(await state.settle(ticket, settlement)).toBe("lost");
-      expect(await it.read(nameOf("tally", keyed))).toBe("1 - 0");
+      const admission = await send(state, { token: "t1" });
+      expect(await state.settle(admission, settlement)).toBe("settled");
+      expect(await state.settle(admission, settlement)).toBe("lost");
+      expect(await it.chat()).toMatchObject({ sends: 1, state: "-", doubtfulUntilUs: 0 });
     });
 
     test("or has lost it and counted another in its place: that count is good no more", async () => {
       const forgotten = await send(state, { token: "t1" });
-      await loseAll({ token: "t1" });
+      await loseAll();
       await state.settle(await send(state, { token: "t2", words: "others" }), settlement);
-      expect(await it.read(nameOf("tally", keyed))).toBe("1 3:three 0");
-      await state.settle(forgotten, { ...ANSWERED, mark: { count: 3, anchor: "other" } });
-      expect((await send(state, { token: "t3" })).mark).toBeUndefined();
+      expect(await it.chat()).toMatchObject({ sends: 1, state: "3:three", doubtfulUntilUs: 0 });
+      await state.settle(forgotten, { ...ANSWERED, stateAfter: { count: 3, digest: "other" } });
+      expect((await send(state, { token: "t3" })).transcriptState).toBeUndefined();
     });
 
-    test("doubts every count if nobody knows what became of it", async () => {
+    test("doubts every count if its outcome is unknown, and its words are contested", async () => {
       const forgotten = await send(state, { token: "t1" });
-      await loseAll({ token: "t1" });
+      await loseAll();
       await state.settle(await send(state, { token: "t2", words: "others" }), settlement);
       await state.settle(forgotten, UNKNOWN);
-      expect(await it.read(nameOf("tally", keyed))).toMatch(/^1 - [1-9]\d+$/);
+      const { state: text, doubtfulUntilUs } = await it.chat();
+      expect(text).toBe("-");
+      expect(doubtfulUntilUs).toBeGreaterThan(0);
+      expect((await send(state, { token: "t3" })).contested).toBe(true);
+    });
+
+    test("contests the same words that are under way by then", async () => {
+      const forgotten = await send(state, keyed);
+      await loseAll();
+      const second = await send(state, { token: "t2" });
+      await state.settle(forgotten, ANSWERED);
+      expect(await state.settle(second, RECOVERED)).toBe("contested");
     });
   });
 
-  describe("a claim that nobody confirmed", () => {
-    test("is claimed anew by each use, keeps others out and tells them that it is none", async () => {
+  describe("a provisional owner", () => {
+    test("is made anew by each use, keeps others out and tells them that it is none", async () => {
       await send(state, keyed);
       await it.moveMs(15_000);
       const second = await send(state, { token: "t2", words: "others" });
-      expect(second.newlyClaimed).toBe(true);
+      expect(second.provisionalOwner).toBe(true);
       const other = await admit(state, { token: "t3", subject: "bob" });
       expect(other).toMatchObject({ kind: "denied", unowned: true });
-      await state.settle(second, { ...ANSWERED, claim: "first-use" });
-      expect((await send(state, { token: "t4" })).newlyClaimed).toBe(false);
+      await state.settle(second, { ...ANSWERED, owner: "first-use" });
+      expect((await send(state, { token: "t4" })).provisionalOwner).toBe(false);
       const later = await admit(state, { token: "t5", subject: "bob" });
       expect(later).toMatchObject({ kind: "denied", unowned: false });
     });
 
-    test("lives for an hour at most", async () => {
+    test("lasts as long as a request can take, where its instance dies", async () => {
       await send(state, keyed);
-      expect(await it.leftMs(nameOf("owner", keyed))).toBeLessThanOrEqual(HOUR_MS);
-    });
-
-    test("is given up with its request", async () => {
-      await state.settle(await send(state, keyed), { fate: "not_taken", mark: undefined });
-      expect(await it.read(nameOf("owner", keyed))).toBeUndefined();
-    });
-
-    test("is not given up by one who only read while a message is under way", async () => {
-      const ticket = await send(state, keyed);
-      const { request } = ticket;
-      const reading = await state.admit({ ...request, chat: { chatId, access: "first-use" } });
-      if (reading.kind !== "admitted") throw new Error(reading.kind);
-      await state.settle(reading.ticket, { fate: "not_taken", mark: undefined });
+      await it.moveMs(SETTINGS.provisionalKeptUs / 1_000 - 1_000);
       expect((await admit(state, { token: "t2", subject: "bob" })).kind).toBe("denied");
-      await state.settle(ticket, { fate: "not_taken", mark: undefined });
+      await it.moveMs(1_000);
       expect((await admit(state, { token: "t2", subject: "bob" })).kind).toBe("admitted");
     });
 
+    test.each([
+      ["not taken", NOT_TAKEN],
+      ["unknown", UNKNOWN],
+      ["refused", ANSWERED],
+    ] satisfies [string, Settlement][])(
+      "is dropped with a message that was %s",
+      async (_how, of) => {
+        await state.settle(await send(state, keyed), of);
+        expect((await it.chat()).owner).toBeUndefined();
+        expect((await admit(state, { token: "t2", subject: "bob" })).kind).toBe("admitted");
+      },
+    );
+
+    test("is not dropped by a request that only read while a message is under way", async () => {
+      const admission = await send(state, keyed);
+      const { request } = admission;
+      const reading = await state.admit({ ...request, chat: { chatId, access: "first-use" } });
+      if (reading.kind !== "admitted") throw new Error(reading.kind);
+      await state.settle(reading.admission, NOT_TAKEN);
+      expect((await admit(state, { token: "t2", subject: "bob" })).kind).toBe("denied");
+      await state.settle(admission, NOT_TAKEN);
+      expect((await admit(state, { token: "t2", subject: "bob" })).kind).toBe("admitted");
+    });
+
+    test("is confirmed by the look for an answer", async () => {
+      await state.settle(await send(state, keyed), UNKNOWN);
+      const recovering = await admit(state, { ...keyed, token: "t2" });
+      if (recovering.kind !== "unresolved") throw new Error(recovering.kind);
+      expect(recovering.admission.provisionalOwner).toBe(true);
+      await state.settle(recovering.admission, { ...UNKNOWN, owner: "first-use" });
+      expect((await it.chat()).owner).toMatchObject({ kind: "f", subjectKey: "alice" });
+    });
+
     test("yields to the stamp", async () => {
-      const ticket = await send(state, keyed);
-      const ownership = { workspaceId, subjectKey: "bob", chatId, mark: undefined };
+      const admission = await send(state, keyed);
+      const ownership = { workspaceId, subjectKey: "bob", chatId, transcriptState: undefined };
       expect(await state.own({ ...ownership, stamped: true })).toBe("owned");
-      // Confirmed too late, it is nobody's.
-      await state.settle(ticket, { ...ANSWERED, claim: "first-use" });
-      expect(await it.read(nameOf("owner", keyed))).toBe("s bob");
+      // Confirmed too late, it is none.
+      await state.settle(admission, { ...ANSWERED, owner: "first-use" });
+      expect((await it.chat()).owner).toMatchObject({ kind: "s", subjectKey: "bob" });
       expect((await admit(state, { ...keyed, token: "t2" })).kind).toBe("denied");
     });
 
     test("of a chat that was used first yields to the stamp alone, one that was started to none", async () => {
-      await state.settle(await send(state, keyed), { ...ANSWERED, claim: "first-use" });
-      const ownership = { workspaceId, subjectKey: "bob", chatId, mark: undefined };
+      await state.settle(await send(state, keyed), { ...ANSWERED, owner: "first-use" });
+      const ownership = { workspaceId, subjectKey: "bob", chatId, transcriptState: undefined };
       expect(await state.own({ ...ownership, stamped: false })).toBe("refused");
       expect(await state.own({ ...ownership, stamped: true })).toBe("owned");
       const other = { ...ownership, subjectKey: "carol", stamped: true };
       expect(await state.own(other)).toBe("refused");
     });
   });
+
+  describe("an admission that is withdrawn", () => {
+    test.each([true, false])("leaves nothing behind (decision known: %s)", async (heard) => {
+      const { request } = await send(state, keyed);
+      await it.withdraw(request, heard);
+      for (const key of [CHAT, KEY]) expect(await it.read(key)).toBeUndefined();
+    });
+
+    test("leaves the chat as it was before", async () => {
+      await state.settle(await send(state, { token: "t0" }), { ...ANSWERED, owner: "first-use" });
+      const before = await it.chat();
+      const { request } = await send(state, keyed);
+      await it.withdraw(request, false);
+      const { owner: ownerBefore, ...chatBefore } = before;
+      const { owner, ...chat } = await it.chat();
+      expect(chat).toEqual(chatBefore);
+      expect(owner).toMatchObject({ kind: "f", subjectKey: ownerBefore?.subjectKey });
+    });
+
+    test("gives back what it spent, but only where it is proven to have spent it", async () => {
+      const { request } = await send(state, { token: "t0", words: "others" });
+      const asked = { ...request, policies: LIMITED, chat: undefined };
+      const spent = await state.admit(asked);
+      await it.withdraw(asked, false);
+      expect((await state.admit(asked)).kind).toBe("limited");
+      await it.withdraw(asked, true);
+      expect(await state.admit(asked)).toMatchObject({ kind: spent.kind });
+    });
+
+    test("frees nothing of another message", async () => {
+      const { request } = await send(state, keyed);
+      await it.moveMs(15_000);
+      const other = await send(state, { token: "t2", words: "others" });
+      await it.withdraw(request, false);
+      expect((await admit(state, { token: "t3", words: "third" })).kind).toBe("chat_busy");
+      expect(await it.read(KEY)).toBeUndefined();
+      expect(await state.settle(other, ANSWERED)).toBe("settled");
+    });
+
+    test("ends the lease of a key that it was to recover", async () => {
+      await state.settle(await send(state, keyed), UNKNOWN);
+      const recovering = await admit(state, { ...keyed, token: "t2" });
+      if (recovering.kind !== "unresolved") throw new Error(recovering.kind);
+      await it.withdraw(recovering.admission.request, false);
+      expect((await admit(state, { ...keyed, token: "t3" })).kind).toBe("unresolved");
+    });
+  });
+});
+
+const LIMITED = compilePolicies({
+  session: { quota: 1, windowSeconds: 3_600, burst: 1 },
+  sessionDaily: "off",
+  workspace: "off",
+  ip: "off",
 });
 
 /** The state hears that its connection broke, and then that there is another. */
@@ -367,12 +524,12 @@ async function reconnect(): Promise<void> {
 }
 
 describe("Redis, where a reply was lost with its connection", () => {
-  test("takes an admission back, and its claim is looked at again", async () => {
+  test("takes an admission back, and its provisional owner is looked at again", async () => {
     redis.loseReplies("bffAdmit");
     expect((await admit(redis.state, keyed)).kind).toBe("unavailable");
     await reconnect();
     const again = await send(redis.state, { ...keyed, token: "t2" });
-    expect(again).toMatchObject({ newlyClaimed: true, contested: false });
+    expect(again).toMatchObject({ provisionalOwner: true, contested: false });
   });
 
   test("takes it back also when another message holds the chat by then: its key is free", async () => {
@@ -389,11 +546,11 @@ describe("Redis, where a reply was lost with its connection", () => {
   });
 
   test("settles a second time, and keeps no doubt of it", async () => {
-    const ticket = await send(redis.state, keyed);
+    const admission = await send(redis.state, keyed);
     redis.loseReplies("bffSettle");
-    expect(await redis.state.settle(ticket, ANSWERED)).toBe("unavailable");
+    expect(await redis.state.settle(admission, ANSWERED)).toBe("unavailable");
     await reconnect();
     // Whatever the state does next comes after it, on the same connection.
-    expect(await redis.redis.get(nameOf("tally", keyed))).toBe("1 - 0");
+    expect(await openRedis().chat()).toMatchObject({ sends: 1, state: "-", doubtfulUntilUs: 0 });
   });
 });

@@ -347,11 +347,15 @@ describe("DELETE /session", () => {
     const state = it;
     const nowSeconds = Math.floor(state.clock.epochMs() / 1_000);
     const before = await bearer({ iat: nowSeconds - 10 });
-    const after = await bearer({ iat: nowSeconds + 20 });
+    // From an issuer whose clock is ahead, by no more than is accepted.
+    const ahead = await bearer({ iat: nowSeconds + 29 });
+    const after = await bearer({ iat: nowSeconds + 32 });
     const undated = await bearer({ iat: undefined });
     await state.state.cutOff({ workspaceId: 42 as never, subjectKey: undefined, forMs: 60_000 });
     expect(await code(await ask("GET", before))).toBe("session_revoked");
     expect(await code(await ask("GET", undated))).toBe("session_revoked");
+    expect(await code(await ask("GET", ahead))).toBe("session_revoked");
+    state.clock.advanceMs(32_000);
     expect((await ask("GET", after)).status).toBe(200);
     expect(
       (await ask("GET", await bearer({ iat: nowSeconds - 10, workspace: "globex" }))).status,

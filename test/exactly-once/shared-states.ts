@@ -4,9 +4,9 @@ import { Redis } from "ioredis";
 import type { AdmissionState } from "../../src/admission/admission.ts";
 import { createMemoryState } from "../../src/admission/memory-state.ts";
 import { createRedisState, type RedisConnection } from "../../src/admission/redis-state.ts";
-import { redisScripts } from "../../src/admission/scripts.ts";
+import { redisScripts } from "../../src/admission/lua/scripts.ts";
 import type { Clock } from "../../src/clock.ts";
-import { OWNER_TTL_MS, REAL_NOW } from "../support/state-fixtures.ts";
+import { REAL_NOW, SETTINGS } from "../support/state-fixtures.ts";
 
 export interface SharedState {
   readonly state: AdmissionState;
@@ -19,12 +19,12 @@ export type OpenState = (clock: Clock) => Promise<SharedState>;
 
 /** In the process, and no quicker to answer than Redis: nobody is overtaken in one and not the other. */
 export const openMemory: OpenState = (clock) => {
-  const memory = createMemoryState(clock, OWNER_TTL_MS);
+  const memory = createMemoryState(clock, SETTINGS);
   const state: AdmissionState = {
     ...memory,
     admit: (request) => later(memory.admit(request)),
-    settle: (ticket, settlement) => later(memory.settle(ticket, settlement)),
-    renew: (ticket, markBefore) => later(memory.renew(ticket, markBefore)),
+    settle: (admission, settlement) => later(memory.settle(admission, settlement)),
+    renew: (admission, stateBefore) => later(memory.renew(admission, stateBefore)),
   };
   return Promise.resolve({ state, moved: () => undefined });
 };
@@ -79,7 +79,7 @@ export async function connectRedis(
         connection,
         prefix: "",
         timeoutMs: 10_000,
-        ownerTtlMs: OWNER_TTL_MS,
+        settings: SETTINGS,
         clock,
       };
       const state = createRedisState(options);

@@ -168,16 +168,20 @@ function describeServices(): Partial<Services> {
         };
         return through("before-admit", ask, "after-admit");
       },
-      settle: (ticket, settlement) =>
-        through("before-settle", ({ state }) => state.settle(ticket, settlement), "after-settle"),
+      settle: (admission, settlement) =>
+        through(
+          "before-settle",
+          ({ state }) => state.settle(admission, settlement),
+          "after-settle",
+        ),
       own: (ownership) =>
         through("before-admit", ({ state }) => state.own(ownership), "after-admit"),
-      renew: async (ticket, markBefore) => {
+      renew: async (admission, stateBefore) => {
         const { state, health, activity } = caller().instance;
         if (health !== "well") return "unavailable";
         activity.busy += 1;
         try {
-          return await state.renew(ticket, markBefore);
+          return await state.renew(admission, stateBefore);
         } finally {
           activity.busy -= 1;
         }

@@ -1,7 +1,7 @@
 /** What users and operators see of a Redis Cluster: of its moves, its fail-overs and its outages. */
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 
-import { probeScript } from "../../src/admission/scripts.ts";
+import { probeScript } from "../../src/admission/lua/scripts.ts";
 import { redisUrl } from "../../src/config/redis-url.ts";
 import type { RunningEmulator } from "../../src/emulator/listen.ts";
 import { createNodeRedis } from "../../src/platform/node/redis.ts";

@@ -7,7 +7,7 @@ import { connect, createServer, type Socket } from "node:net";
 import { Redis } from "ioredis";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 
-import { probeScript, redisScripts } from "../../src/admission/scripts.ts";
+import { probeScript, redisScripts } from "../../src/admission/lua/scripts.ts";
 import { redisUrl } from "../../src/config/redis-url.ts";
 import type { RunningEmulator } from "../../src/emulator/listen.ts";
 import { createNodeRedis } from "../../src/platform/node/redis.ts";

@@ -5,7 +5,8 @@ import { once } from "node:events";
 import { Redis } from "ioredis";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 
-import { cutOffScript, probeScript } from "../../src/admission/scripts.ts";
+import { probeScript } from "../../src/admission/lua/scripts.ts";
+import { cutOffScript } from "../../src/admission/lua/sessions.ts";
 import { redisUrl } from "../../src/config/redis-url.ts";
 import type { RunningEmulator } from "../../src/emulator/listen.ts";
 import { createNodeRedis, type NodeRedis } from "../../src/platform/node/redis.ts";

@@ -1,6 +1,7 @@
 /** The application alone, in this process: a movable clock, in-process state, a scripted upstream. */
 import type { AdmissionState } from "../../src/admission/admission.ts";
 import { createMemoryState } from "../../src/admission/memory-state.ts";
+import { compileStateSettings } from "../../src/admission/state-settings.ts";
 import { type App, createApp } from "../../src/app.ts";
 import { type Config, parseConfig } from "../../src/config/config.ts";
 import { readStream } from "../../src/http/read-stream.ts";
@@ -89,7 +90,7 @@ export async function createTestApp(options: TestAppOptions = {}): Promise<TestA
   const state =
     options.services?.state ??
     options.beside?.state ??
-    createMemoryState(clock, config.chats.ownerTtlMs);
+    createMemoryState(clock, compileStateSettings(config));
   const sent: UpstreamRequest[] = [];
   const lines: LogFields[] = [];
   const reply =

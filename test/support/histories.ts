@@ -2,8 +2,8 @@
 import * as fc from "fast-check";
 
 import type { ChatAccess, Settlement } from "../../src/admission/admission.ts";
-import { compilePolicy } from "../../src/admission/limit-policy.ts";
-import type { TranscriptMark } from "../../src/admission/transcript-mark.ts";
+import { compilePolicy, compileReplayPolicies } from "../../src/admission/limit-policy.ts";
+import type { TranscriptState } from "../../src/admission/transcript-state.ts";
 import type { ChatId, WorkspaceId } from "../../src/branded.ts";
 
 export type Step =
@@ -15,9 +15,15 @@ export type Step =
       readonly chat: number;
       readonly access: ChatAccess | undefined;
       readonly message: { readonly words: number; readonly key: number | undefined } | undefined;
+      /** Its answer comes too late, and it is taken back: by what it said, or by what it left. */
+      readonly withdrawn: "heard" | "unheard" | undefined;
     }
-  | { readonly do: "settle"; readonly ticket: number; readonly settlement: Settlement }
-  | { readonly do: "renew"; readonly ticket: number; readonly mark: TranscriptMark | undefined }
+  | { readonly do: "settle"; readonly admission: number; readonly settlement: Settlement }
+  | {
+      readonly do: "renew";
+      readonly admission: number;
+      readonly stateBefore: TranscriptState | undefined;
+    }
   | {
       readonly do: "own";
       readonly subject: number;
@@ -32,33 +38,44 @@ export type Step =
 const few = fc.nat(2);
 /** Mostly the same one: what happens to one chat is what the rules are about. */
 const mostlyOne = fc.oneof({ weight: 4, arbitrary: fc.constant(0) }, fc.nat(2));
-const mark = fc.option(fc.record({ count: fc.nat(9), anchor: fc.constantFrom("one", "two") }), {
+const state = fc.option(fc.record({ count: fc.nat(9), digest: fc.constantFrom("one", "two") }), {
   nil: undefined,
 });
 const access: fc.Arbitrary<ChatAccess | undefined> = fc.oneof(
   { weight: 6, arbitrary: fc.constant("first-use" as const) },
-  { weight: 4, arbitrary: fc.constantFrom("open", "open-claiming", "started", undefined) },
+  { weight: 4, arbitrary: fc.constantFrom("open", "open-first-use", "started", undefined) },
 );
-const claim = fc.constantFrom(undefined, "first-use" as const, "started" as const);
+const owner = fc.constantFrom(undefined, "first-use" as const, "started" as const);
+/** Stored for free, within what admission has spent, beyond it, and too large to be stored. */
+const answer = fc.constantFrom(
+  "201 {}\n",
+  `201 ${"x".repeat(900)}`,
+  `201 ${"ü".repeat(4_000)}`,
+  `201 ${"x".repeat(70_000)}`,
+);
 const settlement: fc.Arbitrary<Settlement> = fc.oneof(
   fc.record({
-    fate: fc.constant("answered" as const),
-    answer: fc.constant("201 {}\n"),
-    mark,
-    claim,
+    disposition: fc.constant("taken" as const),
+    source: fc.constant("reply" as const),
+    answer,
+    stateBefore: state,
+    stateAfter: state,
+    owner,
   }),
   fc.record({
-    fate: fc.constant("recovered" as const),
-    answer: fc.constant("201 [ ]"),
-    mark: fc.constant({ count: 3, anchor: "three" }),
-    claim,
+    disposition: fc.constant("taken" as const),
+    source: fc.constant("transcript" as const),
+    answer,
+    stateBefore: state,
+    stateAfter: fc.constant({ count: 3, digest: "three" }),
+    owner,
   }),
-  fc.record({ fate: fc.constant("not_taken" as const), mark, absent: fc.boolean(), claim }),
+  fc.record({ disposition: fc.constant("not_taken" as const), stateAfter: state, owner }),
   fc.record({
-    fate: fc.constant("unknown" as const),
+    disposition: fc.constant("unknown" as const),
     code: fc.constant("outcome_unknown"),
-    markBefore: mark,
-    claim,
+    stateBefore: state,
+    owner,
   }),
 );
 /** One thing asked, or a while in which nothing is. */
@@ -73,16 +90,29 @@ export const step: fc.Arbitrary<Step> = fc.oneof(
       chat: mostlyOne,
       access,
       message: fc.option(
-        fc.record({ words: fc.nat(1), key: fc.option(fc.nat(1), { nil: undefined }) }),
+        fc.record({ words: fc.nat(2), key: fc.option(fc.nat(1), { nil: undefined }) }),
         { nil: undefined, freq: 8 },
       ),
+      withdrawn: fc
+        .option(fc.constantFrom("heard" as const, "unheard" as const), {
+          nil: undefined,
+          freq: 1,
+        })
+        .chain((how) => fc.constantFrom(undefined, undefined, undefined, how)),
     }),
   },
   {
     weight: 5,
-    arbitrary: fc.record({ do: fc.constant("settle" as const), ticket: mostlyOne, settlement }),
+    arbitrary: fc.record({ do: fc.constant("settle" as const), admission: mostlyOne, settlement }),
   },
-  { weight: 2, arbitrary: fc.record({ do: fc.constant("renew" as const), ticket: few, mark }) },
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      do: fc.constant("renew" as const),
+      admission: few,
+      stateBefore: state,
+    }),
+  },
   {
     weight: 1,
     arbitrary: fc.record({
@@ -139,6 +169,9 @@ export const settings = fc.record({
   workspace: setting,
   ip: setting,
 });
+
+/** Tight, so that histories meet it. */
+export const replays = compileReplayPolicies({ quota: 2, windowSeconds: 60, burst: 2 });
 
 const compiled = compilePolicy("auth-failures", { quota: 3, windowSeconds: 60, burst: 2 });
 if (compiled === undefined) throw new Error("the policy is on");

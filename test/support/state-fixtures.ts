@@ -2,8 +2,11 @@
 import { Redis } from "ioredis";
 
 import { createRedisState, type RedisConnection } from "../../src/admission/redis-state.ts";
-import { redisScripts } from "../../src/admission/scripts.ts";
-import type { AdmissionState } from "../../src/admission/admission.ts";
+import { clockScript, redisScripts } from "../../src/admission/lua/scripts.ts";
+import type { AdmissionState, AdmitRequest } from "../../src/admission/admission.ts";
+import { describeWithdrawal } from "../../src/admission/question.ts";
+import { withdrawCommand } from "../../src/admission/redis-commands.ts";
+import { compileStateSettings, type StateSettings } from "../../src/admission/state-settings.ts";
 import type { Clock } from "../../src/clock.ts";
 
 /** A clock that stands until it is moved. */
@@ -26,8 +29,12 @@ export function createMovableClock(startMs = Date.UTC(2026, 0, 1)): MovableClock
   };
 }
 
-/** How long a chat stays its owner's in these states, in milliseconds. */
-export const OWNER_TTL_MS = 86_400_000;
+/** Settings of these states: owners stay for a day, and there is room for a few answers. */
+export const SETTINGS: StateSettings = compileStateSettings({
+  chats: { ownerTtlMs: 86_400_000 },
+  upstream: { timeoutMs: 60_000, recoveryWindowMs: 20_000 },
+  storedAnswers: { answerBytesMax: 65_536, subjectBytes: 4_194_304, workspaceBytes: 33_554_432 },
+});
 
 export interface ShiftedRedis {
   readonly state: AdmissionState;
@@ -38,6 +45,8 @@ export interface ShiftedRedis {
   lastNowUs(): number;
   /** From now on this script runs and its reply is lost, until another is named or none. */
   loseReplies(script: string | undefined): void;
+  /** Takes an admission back, as the state does when its answer comes too late. */
+  withdraw(request: AdmitRequest, heard: boolean): Promise<void>;
   /** Tells the state that the connection is back. */
   becomeReady(): void;
   close(): void;
@@ -51,7 +60,11 @@ const SHIFTED_NOW = `${REAL_NOW} + (redis.call('GET', 'test:shift') or 0)`;
  * The real scripts on a real Redis, with one change: its clock can be moved forward. Time goes on
  * by itself meanwhile, so no key expires before the scripts see its time come.
  */
-export function createShiftedRedis(url: string, prefix: string): ShiftedRedis {
+export function createShiftedRedis(
+  url: string,
+  prefix: string,
+  settings: StateSettings = SETTINGS,
+): ShiftedRedis {
   const redis = new Redis(url);
   let nowUs = 0;
   let lost: string | undefined;
@@ -77,7 +90,7 @@ export function createShiftedRedis(url: string, prefix: string): ShiftedRedis {
       connection,
       prefix,
       timeoutMs: 10_000,
-      ownerTtlMs: OWNER_TTL_MS,
+      settings,
       clock,
     }),
     redis,
@@ -87,6 +100,12 @@ export function createShiftedRedis(url: string, prefix: string): ShiftedRedis {
     lastNowUs: () => nowUs,
     loseReplies: (script) => {
       lost = script;
+    },
+    withdraw: async (request, heard) => {
+      const withdrawal = describeWithdrawal(prefix, request, heard);
+      const { script, keys, args } = withdrawCommand(withdrawal, settings);
+      const reply = await connection.run(script, keys, args);
+      if (reply === 0) nowUs = Number(await connection.run(clockScript, [], []));
     },
     becomeReady: () => {
       for (const listener of listeners) listener();

@@ -4,7 +4,14 @@ import { createTestHarness } from "wrangler";
 import type { ShiftedStateObject } from "../workers/shifted-state-object.ts";
 
 type Method =
-  "call" | "withdraw" | "replay" | "end" | "runAlarmAt" | "timeToAlarmMs" | "countEntries";
+  | "admit"
+  | "withdraw"
+  | "replay"
+  | "countRows"
+  | "end"
+  | "runAlarmAt"
+  | "timeToAlarmMs"
+  | "countEntries";
 
 export interface RunningObjects {
   /** An object of its own for each name; each has a clock of its own. */

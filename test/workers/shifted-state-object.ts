@@ -1,12 +1,16 @@
 /** The state's object with a clock that the test sets: only ever run inside workerd. */
-import type { DurableObjectState } from "cloudflare:workers";
+import type { DurableObjectState, SqlStorage } from "cloudflare:workers";
 
-import { StateObject, type StateMethod } from "../../src/platform/worker/state-object.ts";
+import type { AdmissionState, AdmitRequest, Settlement } from "../../src/admission/admission.ts";
+import { createRulesState } from "../../src/admission/rules-state.ts";
+import type { StateSettings } from "../../src/admission/state-settings.ts";
+import { createSqliteKeySpace } from "../../src/platform/worker/sqlite-key-space.ts";
+import { StateObject } from "../../src/platform/worker/state-object.ts";
 
 /** One call, and the moment at which it is made. */
 export interface ReplayedCall {
   readonly atUs: number;
-  readonly method: StateMethod;
+  readonly method: keyof AdmissionState | "withdraw";
   readonly args: readonly unknown[];
 }
 
@@ -20,14 +24,43 @@ export class ShiftedStateObject extends StateObject {
   }
 
   /** Makes the calls one after the other, each at its moment; gives what each came to. */
-  async replay(calls: readonly ReplayedCall[], ownerTtlMs: number): Promise<unknown[]> {
+  async replay(calls: readonly ReplayedCall[], settings: StateSettings): Promise<unknown[]> {
     const results: unknown[] = [];
     for (const { atUs, method, args } of calls) {
       this.#time.us = atUs;
-      const answer = await this.call(method, args, { deadlineMs: Infinity, ownerTtlMs });
-      results.push("result" in answer ? answer.result : answer);
+      const options = method === "withdraw" ? settings : { deadlineMs: Infinity, settings };
+      const answer: unknown = await Reflect.apply(this[method], this, [...args, options]);
+      const told = typeof answer === "object" && answer !== null && "result" in answer;
+      results.push(told ? answer.result : answer);
     }
     return results;
+  }
+
+  /** Rows that one message costs: written by its admission and when it is settled. */
+  async countRows(
+    request: AdmitRequest,
+    settlement: Settlement,
+    settings: StateSettings,
+  ): Promise<number> {
+    let written = 0;
+    const { sql } = this.ctx.storage;
+    const counting: SqlStorage = {
+      exec(query, ...bindings) {
+        const cursor = sql.exec(query, ...bindings);
+        const rows = [...cursor];
+        // What Cloudflare bills; the cursor has it once all rows were read.
+        written += Number(Reflect.get(cursor, "rowsWritten"));
+        return rows;
+      },
+    };
+    const nowUs = () => this.#time.us;
+    const space = createSqliteKeySpace(counting, nowUs);
+    written = 0;
+    const state = createRulesState(space, nowUs, settings);
+    const outcome = await state.admit(request);
+    if (outcome.kind !== "admitted") throw new Error(outcome.kind);
+    await state.settle(outcome.admission, settlement);
+    return written;
   }
 
   /** Ends it in memory, as the platform does at any time; the call itself fails by that. */

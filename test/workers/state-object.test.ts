@@ -2,26 +2,23 @@
 import * as fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
-import type {
-  AdmissionState,
-  AdmitOutcome,
-  AdmitRequest,
-  Ticket,
-} from "../../src/admission/admission.ts";
+import type { Admission, AdmitOutcome, AdmitRequest } from "../../src/admission/admission.ts";
 import { compilePolicies, type LimitPolicies } from "../../src/admission/limit-policy.ts";
 import { createMemoryState } from "../../src/admission/memory-state.ts";
+import type { RulesState } from "../../src/admission/rules-state.ts";
 import type { ChatId } from "../../src/branded.ts";
 import { SWEEP_EVERY_MS, SWEEP_PAUSE_MAX_MS } from "../../src/platform/worker/sweep.ts";
 import {
   ALL_VERDICTS,
   authPolicy,
   describeUse,
+  replays,
   sessionOf,
   settings,
   type Step,
   step,
 } from "../support/histories.ts";
-import { createMovableClock, OWNER_TTL_MS } from "../support/state-fixtures.ts";
+import { createMovableClock, SETTINGS } from "../support/state-fixtures.ts";
 import { type RunningObjects, startStateObjects } from "../support/state-objects.ts";
 import type { ReplayedCall } from "./shifted-state-object.ts";
 
@@ -45,8 +42,8 @@ test("random histories are decided alike by the in-process state and by the obje
       async (limits, steps) => {
         runs += 1;
         const clock = createMovableClock(START_MS);
-        const memory = createMemoryState(clock, OWNER_TTL_MS);
-        const tickets: Ticket[] = [];
+        const memory = createMemoryState(clock, SETTINGS);
+        const admissions: Admission[] = [];
         const calls: ReplayedCall[] = [];
         const expected: unknown[] = [];
         for (const [index, taken] of steps.entries()) {
@@ -54,7 +51,7 @@ test("random histories are decided alike by the in-process state and by the obje
             clock.advanceMs(taken.us / 1_000);
             continue;
           }
-          const call = describeCall(taken, index, compilePolicies(limits), tickets);
+          const call = describeCall(taken, index, compilePolicies(limits), admissions);
           if (call === undefined) continue;
           calls.push({ ...call, atUs: Math.round(clock.epochMs() * 1_000) });
           const result = await ask(memory, call);
@@ -62,11 +59,21 @@ test("random histories are decided alike by the in-process state and by the obje
           if (call.method !== "admit") continue;
           const outcome = result as AdmitOutcome;
           verdicts.add(outcome.kind);
-          if ("ticket" in outcome) tickets.unshift(outcome.ticket);
+          if (taken.do === "admit" && taken.withdrawn !== undefined) {
+            const spent = ["admitted", "denied", "unresolved"].includes(outcome.kind);
+            const heard = taken.withdrawn === "heard";
+            if (!spent && heard) continue;
+            const atUs = Math.round(clock.epochMs() * 1_000);
+            const args = [call.args[0], heard];
+            calls.push({ method: "withdraw", args, atUs });
+            expected.push(await ask(memory, { method: "withdraw", args }));
+            continue;
+          }
+          if ("admission" in outcome) admissions.unshift(outcome.admission);
         }
         // Cloned: the generator's objects have no prototype, which the way there does not carry.
         const plain = structuredClone(calls);
-        const replayed = await objects.get(`history ${runs}`).replay(plain, OWNER_TTL_MS);
+        const replayed = await objects.get(`history ${runs}`).replay(plain, SETTINGS);
         expect(replayed).toEqual(expected);
       },
     ),
@@ -77,7 +84,7 @@ test("random histories are decided alike by the in-process state and by the obje
 
 type Call = Omit<ReplayedCall, "atUs">;
 
-function ask(state: AdmissionState, { method, args }: Call): Promise<unknown> {
+function ask(state: RulesState, { method, args }: Call): Promise<unknown> {
   return Reflect.apply(state[method], state, args) as Promise<unknown>;
 }
 
@@ -86,22 +93,22 @@ function describeCall(
   taken: Exclude<Step, { do: "wait" }>,
   index: number,
   policies: LimitPolicies,
-  tickets: readonly Ticket[],
+  admissions: readonly Admission[],
 ): Call | undefined {
   switch (taken.do) {
     case "admit": {
       const session = sessionOf(taken.subject, START_MS);
       const chat = describeUse(taken, index);
-      const request = { ...session, addressKey: `a${taken.address}`, policies, chat };
+      const request = { ...session, addressKey: `a${taken.address}`, policies, replays, chat };
       return { method: "admit", args: [request] };
     }
     case "settle":
     case "renew": {
-      const ticket = tickets[taken.ticket];
-      if (ticket === undefined) return undefined;
+      const admission = admissions[taken.admission];
+      if (admission === undefined) return undefined;
       return {
         method: taken.do,
-        args: [ticket, taken.do === "settle" ? taken.settlement : taken.mark],
+        args: [admission, taken.do === "settle" ? taken.settlement : taken.stateBefore],
       };
     }
     case "own": {
@@ -109,7 +116,15 @@ function describeCall(
       const chatId = `c${taken.chat}`;
       return {
         method: "own",
-        args: [{ workspaceId, subjectKey, chatId, mark: undefined, stamped: taken.stamped }],
+        args: [
+          {
+            workspaceId,
+            subjectKey,
+            chatId,
+            transcriptState: undefined,
+            stamped: taken.stamped,
+          },
+        ],
       };
     }
     case "wrong_credentials":
@@ -128,7 +143,7 @@ function describeCall(
   }
 }
 
-function admission(token: string): AdmitRequest {
+function requestOf(token: string): AdmitRequest {
   return {
     ...sessionOf(1, START_MS),
     addressKey: "a1",
@@ -138,6 +153,7 @@ function admission(token: string): AdmitRequest {
       workspace: { quota: 9, windowSeconds: 60, burst: 9 },
       ip: "off",
     }),
+    replays: undefined,
     chat: {
       chatId: "c1" as ChatId,
       access: "open",
@@ -148,18 +164,18 @@ function admission(token: string): AdmitRequest {
 
 test("a call past its deadline does nothing but tell the object's time", async () => {
   const object = objects.get("late");
-  const options = { deadlineMs: -1, ownerTtlMs: OWNER_TTL_MS };
-  expect(await object.call("admit", [admission("one")], options)).toEqual({ lateAtMs: 0 });
+  const options = { deadlineMs: -1, settings: SETTINGS };
+  expect(await object.admit(requestOf("one"), options)).toEqual({ lateAtMs: 0 });
   expect(await object.countEntries()).toBeUndefined();
 });
 
 test("an admission that was not heard in time is taken back: limits, chat and key", async () => {
   const object = objects.get("withdrawn");
   const admit = (token: string): Promise<unknown[]> =>
-    object.replay([{ atUs: START_US, method: "admit", args: [admission(token)] }], OWNER_TTL_MS);
+    object.replay([{ atUs: START_US, method: "admit", args: [requestOf(token)] }], SETTINGS);
   const [first] = (await admit("one")) as AdmitOutcome[];
   if (first?.kind !== "admitted") throw new Error("the first is admitted");
-  await object.withdraw(admission("one"), first, OWNER_TTL_MS);
+  await object.withdraw(requestOf("one"), true, SETTINGS);
   const [again] = (await admit("one")) as AdmitOutcome[];
   expect(again).toMatchObject({ kind: "admitted", limits: first.limits });
   expect(await admit("two")).toMatchObject([{ kind: "chat_busy" }]);
@@ -169,7 +185,7 @@ test("what it decided outlives the object in memory", async () => {
   const admit = (token: string) =>
     objects
       .get("ended")
-      .replay([{ atUs: START_US, method: "admit", args: [admission(token)] }], OWNER_TTL_MS);
+      .replay([{ atUs: START_US, method: "admit", args: [requestOf(token)] }], SETTINGS);
   expect(await admit("one")).toMatchObject([{ kind: "admitted" }]);
   // The call itself fails by that.
   await objects
@@ -182,7 +198,7 @@ test("what it decided outlives the object in memory", async () => {
 test("an object that only waits for what expires in weeks is not woken every ten minutes", async () => {
   const object = objects.get("idle");
   const revoked = { method: "revokeSession", args: [sessionOf(1, START_MS), 30 * 86_400_000] };
-  await object.replay([{ ...revoked, atUs: START_US } as ReplayedCall], OWNER_TTL_MS);
+  await object.replay([{ ...revoked, atUs: START_US } as ReplayedCall], SETTINGS);
   const firstMs = await object.timeToAlarmMs();
   expect(firstMs).toBeGreaterThan(SWEEP_EVERY_MS / 2);
   expect(firstMs).toBeLessThanOrEqual(SWEEP_EVERY_MS);
@@ -195,7 +211,7 @@ test("an object that only waits for what expires in weeks is not woken every ten
 test("the sweep deletes what has expired and nothing else, and an empty object keeps no table", async () => {
   const object = objects.get("swept");
   const at = (ms: number, call: Call) =>
-    object.replay([{ ...call, atUs: START_US + ms * 1_000 }], OWNER_TTL_MS);
+    object.replay([{ ...call, atUs: START_US + ms * 1_000 }], SETTINGS);
   const session = sessionOf(1, START_MS);
   await at(0, { method: "countAuthFailure", args: ["a1", authPolicy] });
   await at(0, { method: "revokeSession", args: [session, 2 * SWEEP_EVERY_MS] });

@@ -4,6 +4,7 @@ import { setTimeout } from "node:timers/promises";
 import { Cluster, type Redis } from "ioredis";
 
 import { createRedisState } from "../../admission/redis-state.ts";
+import { compileStateSettings, type StateSettings } from "../../admission/state-settings.ts";
 import type { Config } from "../../config/config.ts";
 import type { RedisAddress } from "../../config/redis-url.ts";
 import { systemClock } from "../../platform/clock.ts";
@@ -33,7 +34,8 @@ const GRANT =
 /** Past this share of its memory, a Redis that evicts nothing soon refuses writes. */
 const MEMORY_SHARE_MAX = 0.8;
 
-export async function checkState({ state, chats }: Config): Promise<readonly Finding[]> {
+export async function checkState(config: Config): Promise<readonly Finding[]> {
+  const { state } = config;
   if (state.kind !== "redis") {
     // That it is for one instance alone is a warning of the configuration.
     return [{ check: CHECK, status: "ok", detail: "in the process; nothing to reach" }];
@@ -52,7 +54,7 @@ export async function checkState({ state, chats }: Config): Promise<readonly Fin
         },
       ];
     }
-    const usable = await probe(state, chats.ownerTtlMs, connection);
+    const usable = await probe(state, compileStateSettings(config), connection);
     return [usable, ...(await inspect(address))];
   } finally {
     connection.close();
@@ -62,14 +64,14 @@ export async function checkState({ state, chats }: Config): Promise<readonly Fin
 /** Does what the service's own readiness check does, some times over. */
 async function probe(
   { prefix, timeoutMs }: RedisConfig,
-  ownerTtlMs: number,
+  settings: StateSettings,
   connection: ReturnType<typeof createNodeRedis>,
 ): Promise<Finding> {
   const state = createRedisState({
     connection,
     prefix,
     timeoutMs,
-    ownerTtlMs,
+    settings,
     clock: systemClock,
   });
   const trips: number[] = [];

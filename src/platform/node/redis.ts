@@ -2,7 +2,7 @@
 import { ReplyError } from "ioredis";
 
 import type { RedisConnection } from "../../admission/redis-state.ts";
-import { redisScripts } from "../../admission/scripts.ts";
+import { redisScripts } from "../../admission/lua/scripts.ts";
 import type { RedisAddress } from "../../config/redis-url.ts";
 import type { Logger } from "../../logger.ts";
 import { systemClock } from "../clock.ts";

@@ -5,6 +5,7 @@ import { setTimeout } from "node:timers/promises";
 import type { AdmissionState } from "../../admission/admission.ts";
 import { createMemoryState } from "../../admission/memory-state.ts";
 import { createRedisState } from "../../admission/redis-state.ts";
+import { compileStateSettings } from "../../admission/state-settings.ts";
 import { type App, createApp } from "../../app.ts";
 import type { Config, ConfigProblem } from "../../config/config.ts";
 import { variables } from "../../config/variables.ts";
@@ -163,9 +164,9 @@ async function createState(
   log: Logger,
   metrics: Metrics | undefined,
 ): Promise<{ state: AdmissionState; close: () => void }> {
-  const { ownerTtlMs } = config.chats;
+  const settings = compileStateSettings(config);
   if (config.state.kind !== "redis") {
-    return { state: createMemoryState(systemClock, ownerTtlMs), close: () => undefined };
+    return { state: createMemoryState(systemClock, settings), close: () => undefined };
   }
   const { address, prefix, timeoutMs } = config.state;
   const connection = createNodeRedis(address, timeoutMs, log);
@@ -177,7 +178,7 @@ async function createState(
       connection: timed,
       prefix,
       timeoutMs,
-      ownerTtlMs,
+      settings,
       clock: systemClock,
     }),
     close: connection.close,

@@ -1,18 +1,41 @@
 import { expect, test } from "vitest";
 
-import type { Ticket } from "../../admission/admission.ts";
+import type { Admission, AdmitOutcome, AdmitRequest } from "../../admission/admission.ts";
 import type { WorkspaceId } from "../../branded.ts";
-import { createObjectState } from "./object-state.ts";
+import { compileStateSettings } from "../../admission/state-settings.ts";
+import { createObjectState, type StateObjectCalls } from "./object-state.ts";
 import { runInScope } from "./request-scope.ts";
 import type { CallAnswer, CallOptions } from "./state-object.ts";
 
 const TIMEOUT_MS = 500;
 
+const settings = compileStateSettings({
+  chats: { ownerTtlMs: 86_400_000 },
+  upstream: { timeoutMs: 60_000, recoveryWindowMs: 20_000 },
+  storedAnswers: { answerBytesMax: 65_536, subjectBytes: 1_048_576, workspaceBytes: 1_048_576 },
+});
+
+const request = { workspaceId: 42 as WorkspaceId } as AdmitRequest;
+
+const fail = () => Promise.reject(new Error("is not called here"));
+const unused: StateObjectCalls = {
+  admit: fail,
+  settle: fail,
+  renew: fail,
+  own: fail,
+  checkSession: fail,
+  revokeSession: fail,
+  cutOff: fail,
+  countAuthFailure: fail,
+  isReachable: fail,
+  withdraw: fail,
+};
+
 /** Asks whether the state is reachable, of an object whose clock is ahead and whose answers take a while. */
 async function ask(aheadMs: number, answerMs: number) {
   let nowMs = 1_000_000;
   let calls = 0;
-  const call = (_method: string, _args: unknown, options: CallOptions): Promise<CallAnswer> => {
+  const isReachable = (options: CallOptions): Promise<CallAnswer<boolean>> => {
     calls += 1;
     nowMs += answerMs;
     const objectMs = nowMs + aheadMs;
@@ -21,9 +44,9 @@ async function ask(aheadMs: number, answerMs: number) {
     );
   };
   const state = createObjectState({
-    objects: { getByName: () => ({ call, withdraw: () => Promise.resolve() }) },
+    objects: { getByName: () => ({ ...unused, isReachable }) },
     timeoutMs: TIMEOUT_MS,
-    ownerTtlMs: 1_000,
+    settings,
     clock: { epochMs: () => nowMs, monotonicMs: () => nowMs },
     log: { log: () => undefined },
   });
@@ -48,30 +71,63 @@ test("an object that was really called too late is not asked again", async () =>
 
 test.each([
   ["sender", 2, "settled"],
-  ["seeker", 1, "unavailable"],
+  ["recoverer", 1, "unavailable"],
 ] as const)(
   "a %s's settlement that the object fails is told %i times",
   async (role, times, expected) => {
     let calls = 0;
-    const call = (): Promise<CallAnswer> => {
+    const settle = (): Promise<CallAnswer<"settled">> => {
       calls += 1;
       return calls === 1
         ? Promise.reject(new Error("the object was reset"))
         : Promise.resolve({ result: "settled" });
     };
     const state = createObjectState({
-      objects: { getByName: () => ({ call, withdraw: () => Promise.resolve() }) },
+      objects: { getByName: () => ({ ...unused, settle }) },
       timeoutMs: TIMEOUT_MS,
-      ownerTtlMs: 1_000,
+      settings,
       clock: { epochMs: () => 0, monotonicMs: () => 0 },
       log: { log: () => undefined },
     });
-    const ticket = { role, request: { workspaceId: 42 as WorkspaceId } } as Ticket;
+    const admission = { role, request } as Admission;
     const settled = await runInScope(
       () => undefined,
-      () => state.settle(ticket, { fate: "not_taken", mark: undefined }),
+      () => state.settle(admission, { disposition: "not_taken", stateAfter: undefined }),
     );
     expect(settled).toBe(expected);
     expect(calls).toBe(times);
   },
 );
+
+test.each([
+  ["was decided and told too late", true, true],
+  ["failed, and may have been decided", false, false],
+] as const)("an admission that %s is taken back", async (_how, decided, heard) => {
+  const withdrawn: boolean[] = [];
+  const { promise: late, resolve } = Promise.withResolvers<CallAnswer<AdmitOutcome>>();
+  const waiting: Promise<unknown>[] = [];
+  const state = createObjectState({
+    objects: {
+      getByName: () => ({
+        ...unused,
+        admit: () => (decided ? late : fail()),
+        withdraw: (_request, told) => {
+          withdrawn.push(told);
+          return Promise.resolve();
+        },
+      }),
+    },
+    timeoutMs: 1,
+    settings,
+    clock: { epochMs: () => 0, monotonicMs: () => 0 },
+    log: { log: () => undefined },
+  });
+  const outcome = await runInScope(
+    (work) => void waiting.push(work),
+    () => state.admit(request),
+  );
+  expect(outcome).toEqual({ kind: "unavailable" });
+  resolve({ result: { kind: "denied", unowned: false, limits: [] } });
+  await Promise.allSettled(waiting);
+  expect(withdrawn).toEqual([heard]);
+});

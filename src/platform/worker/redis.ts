@@ -7,7 +7,7 @@ import { createHash } from "node:crypto";
 import { Redis, ReplyError } from "ioredis";
 
 import type { RedisConnection } from "../../admission/redis-state.ts";
-import type { RedisScript } from "../../admission/script.ts";
+import type { RedisScript } from "../../admission/lua/script.ts";
 import type { RedisAddress } from "../../config/redis-url.ts";
 import type { Logger } from "../../logger.ts";
 import { readErrorCode } from "../redis-error-code.ts";

@@ -1,6 +1,7 @@
 /** Owns putting the parts together on Workers: from bindings to an application, once per isolate. */
 import type { AdmissionState } from "../../admission/admission.ts";
 import { createRedisState } from "../../admission/redis-state.ts";
+import { compileStateSettings } from "../../admission/state-settings.ts";
 import { type App, createApp } from "../../app.ts";
 import {
   type Config,
@@ -111,22 +112,24 @@ async function createKeySource(config: Config, log: Logger): Promise<KeySource |
 }
 
 async function createState(
-  { state, chats: { ownerTtlMs } }: Config,
+  config: Config,
   { STATE_OBJECT: objects }: WorkerBindings,
   log: Logger,
 ): Promise<AdmissionState | undefined> {
+  const { state } = config;
+  const settings = compileStateSettings(config);
   if (state.kind === "redis" && state.address.kind === "single") {
     // A third of the program's start is the Redis client, which only those pay who use it.
     const { createWorkerRedis } = await import("./redis.ts");
     const { address, prefix, timeoutMs } = state;
     const connection = createWorkerRedis(address, timeoutMs, log);
-    return createRedisState({ connection, prefix, timeoutMs, ownerTtlMs, clock: systemClock });
+    return createRedisState({ connection, prefix, timeoutMs, settings, clock: systemClock });
   }
   if (objects === undefined || state.kind !== "durable-object") return undefined;
   return createObjectState({
     objects,
     timeoutMs: state.timeoutMs,
-    ownerTtlMs,
+    settings,
     clock: systemClock,
     log,
   });

@@ -1,4 +1,4 @@
-/** Owns the key space of an object on Workers: the state's texts in its own SQLite database. */
+/** Key space of an object on Workers: the state's texts in its own SQLite database. */
 import type { SqlStorage } from "cloudflare:workers";
 
 import type { KeySpace } from "../../admission/key-space.ts";

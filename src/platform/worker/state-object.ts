@@ -1,33 +1,42 @@
 /**
- * Owns the state that needs no other service on Workers: an object with a SQLite database of its
- * own, which Cloudflare runs once in the world. It decides by the rules of the in-process state, one
- * synchronous step at a time, and each step is written whole or not at all.
+ * State that needs no other service on Workers: an object with a SQLite database of its own, which
+ * Cloudflare runs once in the world. It decides by the rules of the in-process state, one synchronous
+ * step at a time, and each step is written whole or not at all.
  *
  * https://developers.cloudflare.com/durable-objects/
  */
 import { DurableObject, type DurableObjectState } from "cloudflare:workers";
 
-import type { AdmissionState, AdmitOutcome, AdmitRequest } from "../../admission/admission.ts";
-import type { KeySpace } from "../../admission/key-space.ts";
-import { createRulesState } from "../../admission/rules-state.ts";
-import { limitKey } from "../../admission/state-keys.ts";
+import type {
+  Admission,
+  AdmitOutcome,
+  AdmitRequest,
+  CutOff,
+  FailureCountOutcome,
+  Ownership,
+  SessionRef,
+  Settlement,
+  SettleOutcome,
+} from "../../admission/admission.ts";
+import type { LimitPolicy } from "../../admission/limit-policy.ts";
+import { createRulesState, type RulesState } from "../../admission/rules-state.ts";
+import type { StateSettings } from "../../admission/state-settings.ts";
+import type { TranscriptState } from "../../admission/transcript-state.ts";
 import type { Clock } from "../../clock.ts";
 import { systemClock } from "../clock.ts";
 import { createSqliteKeySpace, type SqliteKeySpace } from "./sqlite-key-space.ts";
 import { chooseSweepPauseMs, SWEEP_EVERY_MS } from "./sweep.ts";
 
-export type StateMethod = keyof AdmissionState;
-
 export interface CallOptions {
   /** By the object's clock; past it nothing is done, since the request was answered 503. */
   readonly deadlineMs: number;
-  /** How long a chat stays its owner's after its last use, in milliseconds. */
-  readonly ownerTtlMs: number;
+  readonly settings: StateSettings;
 }
 
-/** What a method came to; or, where it was called too late, the object's time by the epoch. */
-export type CallAnswer = { readonly result: unknown } | { readonly lateAtMs: number };
+/** What a call came to; or, where it came too late, the object's time by the epoch. */
+export type CallAnswer<Result> = { readonly result: Result } | { readonly lateAtMs: number };
 
+/** Only the Worker of the same deployment can call the methods; each is one step of the state. */
 export class StateObject extends DurableObject {
   readonly #clock: Clock;
   #space: SqliteKeySpace | undefined;
@@ -38,36 +47,87 @@ export class StateObject extends DurableObject {
     this.#clock = clock;
   }
 
-  /** Runs one method of the state. Only the Worker of the same deployment can call it. */
-  async call(
-    method: StateMethod,
-    args: readonly unknown[],
-    { deadlineMs, ownerTtlMs }: CallOptions,
-  ): Promise<CallAnswer> {
-    const nowMs = this.#clock.epochMs();
-    if (nowMs > deadlineMs) return { lateAtMs: nowMs };
-    const state = createRulesState(this.#open(), () => this.#nowUs(), ownerTtlMs);
-    const running = this.ctx.storage.transactionSync((): unknown => {
-      const decide: unknown = Reflect.get(state, method);
-      if (typeof decide !== "function") throw new Error("the state has no such method");
-      return Reflect.apply(decide, state, args);
-    });
-    await this.#scheduleSweep();
-    return { result: await running };
+  admit(request: AdmitRequest, options: CallOptions): Promise<CallAnswer<AdmitOutcome>> {
+    return this.#decide(options, (state) => state.admit(request));
   }
 
-  /** Takes back an admission that was not heard in time: the request was answered 503. */
-  async withdraw(request: AdmitRequest, outcome: AdmitOutcome, ownerTtlMs: number): Promise<void> {
-    if (!SPENDING.has(outcome.kind)) return;
-    const space = this.#open();
-    const state = createRulesState(space, () => this.#nowUs(), ownerTtlMs);
-    const settling = this.ctx.storage.transactionSync(() => {
-      refundLimits(space, this.#nowUs(), request);
-      if (!("ticket" in outcome)) return undefined;
-      const { mark } = outcome.ticket;
-      return state.settle(outcome.ticket, { fate: "not_taken", mark });
-    });
-    await settling;
+  settle(
+    admission: Admission,
+    settlement: Settlement,
+    options: CallOptions,
+  ): Promise<CallAnswer<SettleOutcome>> {
+    return this.#decide(options, (state) => state.settle(admission, settlement));
+  }
+
+  renew(
+    admission: Admission,
+    stateBefore: TranscriptState | undefined,
+    options: CallOptions,
+  ): Promise<CallAnswer<"renewed" | "lost" | "unavailable">> {
+    return this.#decide(options, (state) => state.renew(admission, stateBefore));
+  }
+
+  own(
+    ownership: Ownership,
+    options: CallOptions,
+  ): Promise<CallAnswer<"owned" | "refused" | "unavailable">> {
+    return this.#decide(options, (state) => state.own(ownership));
+  }
+
+  checkSession(
+    session: SessionRef,
+    options: CallOptions,
+  ): Promise<CallAnswer<"valid" | "revoked" | "unavailable">> {
+    return this.#decide(options, (state) => state.checkSession(session));
+  }
+
+  revokeSession(
+    session: SessionRef,
+    forMs: number,
+    options: CallOptions,
+  ): Promise<CallAnswer<"done" | "unavailable">> {
+    return this.#decide(options, (state) => state.revokeSession(session, forMs));
+  }
+
+  cutOff(target: CutOff, options: CallOptions): Promise<CallAnswer<"done" | "unavailable">> {
+    return this.#decide(options, (state) => state.cutOff(target));
+  }
+
+  countAuthFailure(
+    addressKey: string,
+    policy: LimitPolicy,
+    options: CallOptions,
+  ): Promise<CallAnswer<FailureCountOutcome>> {
+    return this.#decide(options, (state) => state.countAuthFailure(addressKey, policy));
+  }
+
+  isReachable(options: CallOptions): Promise<CallAnswer<boolean>> {
+    return this.#decide(options, (state) => state.isReachable());
+  }
+
+  /** See `RulesState.withdraw`. It has no deadline: the request was answered 503 before. */
+  async withdraw(request: AdmitRequest, heard: boolean, settings: StateSettings): Promise<void> {
+    await this.#step(settings, (state) => state.withdraw(request, heard));
+  }
+
+  async #decide<Result>(
+    { deadlineMs, settings }: CallOptions,
+    decide: (state: RulesState) => Promise<Result>,
+  ): Promise<CallAnswer<Result>> {
+    const nowMs = this.#clock.epochMs();
+    if (nowMs > deadlineMs) return { lateAtMs: nowMs };
+    return { result: await this.#step(settings, decide) };
+  }
+
+  async #step<Result>(
+    settings: StateSettings,
+    decide: (state: RulesState) => Promise<Result>,
+  ): Promise<Result> {
+    const state = createRulesState(this.#open(), () => this.#nowUs(), settings);
+    // The rules decide at once: all of it has happened when their promise is there.
+    const deciding = this.ctx.storage.transactionSync(() => decide(state));
+    await this.#scheduleSweep();
+    return deciding;
   }
 
   /** Called by the platform, at the time that was set. */
@@ -98,17 +158,5 @@ export class StateObject extends DurableObject {
     if ((await this.ctx.storage.getAlarm()) === null) {
       await this.ctx.storage.setAlarm(Date.now() + SWEEP_EVERY_MS);
     }
-  }
-}
-
-/** Outcomes that spend the limits. */
-const SPENDING: ReadonlySet<AdmitOutcome["kind"]> = new Set(["admitted", "denied", "unresolved"]);
-
-function refundLimits(space: KeySpace, nowUs: number, request: AdmitRequest): void {
-  for (const { name, intervalUs } of request.policies) {
-    const key = limitKey("", name, request);
-    const tatUs = Number(space.read(key)?.text ?? 0) - intervalUs;
-    if (tatUs > nowUs) space.write(key, String(tatUs), tatUs);
-    else space.delete(key);
   }
 }

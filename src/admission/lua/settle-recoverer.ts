@@ -1,0 +1,44 @@
+/** Settling a request that looked for an answer, in Lua; `rules/settle.ts` has the same rules. */
+import { CONTESTED } from "../records.ts";
+import { CHAT_RULES } from "./chat-rules.ts";
+import { COUNTER_RULES } from "./counter-rules.ts";
+import { KEY_RULES } from "./key-rules.ts";
+import { RECORDS } from "./records.ts";
+import { NOW, type RedisScript } from "./script.ts";
+
+/** KEYS and ARGV as the sender's; of a disposition only whether the answer was recovered counts. */
+export const settleRecovererScript: RedisScript = {
+  name: "bffSettleRecovering",
+  lua: `${NOW}
+${RECORDS}
+${COUNTER_RULES}
+${CHAT_RULES}
+${KEY_RULES}
+local token, fingerprint, id, recovered = ARGV[1], ARGV[2], ARGV[3], ARGV[5] ~= ''
+local owner_kept, me, confirmed = tonumber(ARGV[7]), ARGV[8], ARGV[9]
+local stored = ARGV[13] ~= '' and ARGV[14] or nil
+local kib = tonumber(ARGV[15])
+local function spend_answer()
+  if kib == 0 then return true end
+  if not spend_stored(3, 4, tonumber(ARGV[16]), tonumber(ARGV[17]), kib) then return false end
+  save_counters()
+  return true
+end
+local held = redis.call('MGET', unpack(KEYS))
+local chat = parse_chat(held[1])
+local key = read_open(held[2])
+local holds = key ~= nil and key.holder == token
+local proven = recovered and holds and (key.kind == 'a' or is_sole(chat, fingerprint, id))
+if confirmed ~= '' or not is_busy(chat) then settle_owner(chat, me, confirmed, owner_kept) end
+if proven then
+  resolve_message(chat, fingerprint, id)
+  if chat.running and matches(chat.running, fingerprint, id) then
+    if is_busy(chat) then chat.running.id = '${CONTESTED}' else chat.running = nil end
+  end
+end
+write_chat(KEYS[1], chat, owner_kept)
+if not holds then return {3, now} end
+if proven then finish_key(KEYS[2], key, stored, spend_answer) else close_key(KEYS[2], key) end
+return {recovered and not proven and 3 or 1, now}
+`,
+};

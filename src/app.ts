@@ -26,6 +26,7 @@ import { createAuthenticator } from "./session/authenticate.ts";
 import { createSessionCookies } from "./session/session-cookie.ts";
 import { endSession, exchangeSession, readSession } from "./session-routes.ts";
 import { createUponaiClient } from "./upstream/uponai-client.ts";
+import { listWorkspaceIds } from "./workspace.ts";
 
 const METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"] as const;
 
@@ -68,6 +69,7 @@ export function createApp(config: Config, services: Services): App {
     clock,
     cookies,
     hasWorkspaceTable: config.workspaces.kind === "table",
+    workspaceIds: listWorkspaceIds(config.workspaces),
   };
   const exchangeParts = {
     ...services,

@@ -22,6 +22,8 @@ export interface SessionRouteParts {
   readonly cookies: SessionCookies | undefined;
   /** Whether the session's claim chooses the workspace; false where one serves all. */
   readonly hasWorkspaceTable: boolean;
+  /** Every configured workspace: a login's tokens for any of them end with it. */
+  readonly workspaceIds: readonly WorkspaceId[];
 }
 
 /** `POST /session`: a cookie for a bearer token. */
@@ -61,7 +63,7 @@ export async function readSession(
 
 /** `DELETE /session`: ends it on every instance. An ended one may be ended again. */
 export async function endSession(
-  { state, clock, cookies }: SessionRouteParts,
+  { state, clock, cookies, workspaceIds }: SessionRouteParts,
   exchange: Exchange,
   session: Session,
   workspaceId: WorkspaceId | undefined,
@@ -70,15 +72,37 @@ export async function endSession(
   const tokenMs = session.tokenExpiresAtMs + CLOCK_TOLERANCE_SECONDS * 1_000 - clock.epochMs();
   // A login's other tokens can live longer than the one that asks; how long, none of them tells.
   const forMs = session.hasSiblings ? Math.max(tokenMs, LOGIN_MS) : tokenMs;
-  const written = await state.revokeSession(refer(session, workspaceId), forMs);
-  // The cookie stays: without it nobody could try again.
-  if (written === "unavailable") throw new Problem("state_unavailable");
+  // One token's session is in one workspace; a login with a `sid` can have tokens for all of them.
+  const targets = session.hasSiblings ? new Set([workspaceId, ...workspaceIds]) : [workspaceId];
+  const ended = await endIn(state, session, [...targets], forMs);
+  // The cookie stays: the client needs it to repeat the request, and an end may be written twice.
+  if (!ended) throw new Problem("state_unavailable");
   return answer(
     exchange,
     204,
     null,
     cookies === undefined ? {} : { "Set-Cookie": cookies.cleared },
   );
+}
+
+/** Workspaces in which a session is ended at once. */
+const ENDED_AT_ONCE = 16;
+
+/** Ends a session in several workspaces; false as soon as one end could not be written. */
+async function endIn(
+  state: AdmissionState,
+  session: Session,
+  workspaceIds: readonly (WorkspaceId | undefined)[],
+  forMs: number,
+): Promise<boolean> {
+  for (let at = 0; at < workspaceIds.length; at += ENDED_AT_ONCE) {
+    const ids = workspaceIds.slice(at, at + ENDED_AT_ONCE);
+    const written = await Promise.all(
+      ids.map((workspaceId) => state.revokeSession(refer(session, workspaceId), forMs)),
+    );
+    if (written.includes("unavailable")) return false;
+  }
+  return true;
 }
 
 async function requireLive(

@@ -33,6 +33,12 @@ export function createWorkspaceResolver(config: WorkspacesConfig): ResolveWorksp
     workspaceClaim === undefined ? undefined : byClaim.get(workspaceClaim);
 }
 
+/** Ids of all configured workspaces, each once. */
+export function listWorkspaceIds(config: WorkspacesConfig): WorkspaceId[] {
+  const all = config.kind === "single" ? [config.workspace] : [...config.byClaim.values()];
+  return [...new Set(all.map(({ id }) => id))];
+}
+
 function compile({ id, apiTokens, limits, agentId }: WorkspaceConfig): Workspace {
   const replays = compileReplayPolicies(limits.replays);
   return { id, apiTokens, policies: compilePolicies(limits), replays, agentId };

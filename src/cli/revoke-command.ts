@@ -1,6 +1,7 @@
 /** Owns `uponai-bff revoke`: an operator's cut-off, written to the state that the service reads. */
 import { parseArgs } from "node:util";
 
+import { listWorkspaceIds } from "../workspace.ts";
 import { createRedisState } from "../admission/redis-state.ts";
 import { compileStateSettings } from "../admission/state-settings.ts";
 import type { Config } from "../config/config.ts";
@@ -69,7 +70,7 @@ export const revokeCommand: Command = {
       });
       const subjectKey =
         subject === undefined ? undefined : createSubjectKey(createHashing(config), subject);
-      const workspaceIds = listWorkspaceIds(config);
+      const workspaceIds = listWorkspaceIds(config.workspaces);
       for (const workspaceId of workspaceIds) {
         const written = await state.cutOff({ workspaceId, subjectKey, forMs });
         if (written === "unavailable") {
@@ -91,10 +92,4 @@ function requireConfig(): Config {
   if (config !== undefined) return config;
   const lines = problems.map(({ variable, problem }) => `${variable} ${problem}`);
   throw new CommandError(lines.join("\n"));
-}
-
-function listWorkspaceIds({ workspaces }: Config) {
-  const all =
-    workspaces.kind === "single" ? [workspaces.workspace] : [...workspaces.byClaim.values()];
-  return [...new Set(all.map(({ id }) => id))];
 }

@@ -62,6 +62,20 @@ beforeEach(() => {
   log.mockReset();
 });
 
+test.each([
+  [29_000, START_MS],
+  [0, START_MS],
+  [-60_000, START_MS - 60_000],
+])(
+  "a token issued %i ms ahead is sealed as issued now at the latest",
+  async (aheadMs, expected) => {
+    const cookies = create([NEW_KEY]);
+    const sealed = await seal(cookies, { ...claims, issuedAtMs: START_MS + aheadMs });
+    const opened = await cookies.open(valueOf(sealed));
+    expect(opened).toMatchObject({ kind: "opened", claims: { issuedAtMs: expected } });
+  },
+);
+
 describe("the cookie", () => {
   test("has exactly the attributes that keep it from scripts, other sites and other hosts", async () => {
     const setCookie = await seal(create([NEW_KEY]));

@@ -117,7 +117,8 @@ export function createSessionCookies(options: SessionCookieOptions): SessionCook
         sub: subject,
         key: sessionKey,
         siblings: claims.hasSiblings,
-        iat: issuedAtMs,
+        // An issuer whose clock is ahead must not put the cookie behind a cut-off of now.
+        iat: issuedAtMs === undefined ? undefined : Math.min(issuedAtMs, clock.epochMs()),
         exp,
         end: tokenExpiresAtMs,
         workspace: workspaceClaim,

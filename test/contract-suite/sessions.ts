@@ -158,4 +158,21 @@ export function describeSessions(use: () => Fixture): void {
     }
     expect((await use().send({ claims: { ...login, sid: "l-2" } })).status).toBe(201);
   });
+
+  test("logging out ends a login with a sid in every workspace, and one without in its own", async () => {
+    const end = async (claims: Record<string, unknown>) =>
+      use().ask("/session", { method: "DELETE", headers: await bearer(claims) });
+    const read = async (claims: Record<string, unknown>) =>
+      (await use().ask("/session", { headers: await bearer(claims) })).status;
+    const login = { sub: "mover", sid: "m-1" };
+    expect((await end({ ...login, workspace: "acme" })).status).toBe(204);
+    for (const workspace of ["acme", "tight", "staffed"]) {
+      expect(await read({ ...login, workspace })).toBe(401);
+      expect(await read({ ...login, sid: "m-2", workspace })).toBe(200);
+    }
+    const token = { sub: "mover", sid: undefined, jti: "m-3" };
+    expect((await end({ ...token, workspace: "acme" })).status).toBe(204);
+    expect(await read({ ...token, workspace: "acme" })).toBe(401);
+    expect(await read({ ...token, workspace: "tight" })).toBe(200);
+  });
 }

@@ -1,6 +1,8 @@
 /** The contract of `/session`, of cookie sessions, and of browsers' cross-site rules. */
 import { beforeEach, describe, expect, test } from "vitest";
 
+import { createMemoryState } from "../../src/admission/memory-state.ts";
+import type { Services } from "../../src/services.ts";
 import {
   answerWith,
   createTestApp,
@@ -9,6 +11,7 @@ import {
   unavailableState,
 } from "../support/app-fixture.ts";
 import { mintToken } from "../support/session-tokens.ts";
+import { SETTINGS } from "../support/state-fixtures.ts";
 
 const ALLOWED = "https://www.example.com";
 const FOREIGN = "https://evil.example";
@@ -326,6 +329,40 @@ describe("DELETE /session", () => {
     expect((await ask("DELETE", token)).status).toBe(204);
     expect((await ask("DELETE", { Authorization: "Bearer a.b.c" })).status).toBe(401);
     expect((await ask("DELETE")).status).toBe(401);
+  });
+
+  test("is answered 503 where its end is not written in every workspace, and can be repeated", async () => {
+    const state = createMemoryState(it.clock, SETTINGS);
+    let out = true;
+    const services: Partial<Services> = {
+      state: {
+        ...state,
+        revokeSession: (session, forMs) =>
+          out && session.workspaceId === 43
+            ? Promise.resolve("unavailable")
+            : state.revokeSession(session, forMs),
+      },
+    };
+    const environment = { COOKIE_KEYS: COOKIE_KEY, WORKSPACES: '{"acme":42,"globex":43}' };
+    it = await createTestApp({ environment, services });
+    const cookie = await logIn();
+    const failed = await ask("DELETE", { ...cookie, ...SAME_ORIGIN });
+    expect(failed.status).toBe(503);
+    expect(failed.headers.get("set-cookie")).toBeNull();
+    out = false;
+    expect((await ask("DELETE", { ...cookie, ...SAME_ORIGIN })).status).toBe(204);
+    expect(await code(await ask("GET", await bearer({ workspace: "globex" })))).toBe(
+      "session_revoked",
+    );
+  });
+
+  test("of everybody ends a cookie whose token was issued by a clock ahead", async () => {
+    const nowSeconds = Math.floor(it.clock.epochMs() / 1_000);
+    const cookie = await logIn({ iat: nowSeconds + 29 });
+    await it.state.cutOff({ workspaceId: 42 as never, subjectKey: undefined, forMs: 600_000 });
+    expect(await code(await ask("GET", cookie))).toBe("session_revoked");
+    it.clock.advanceMs(60_000);
+    expect(await code(await ask("GET", cookie))).toBe("session_revoked");
   });
 
   test("takes no cookie away while the state is out: it can be tried again", async () => {

@@ -69,6 +69,23 @@ export function describeExactlyOnce(use: () => Fixture): void {
       expect(arrivals(chatId, "lost answer")).toBe(1);
     });
 
+    test("whose answer is too large to be stored is found in the transcript again", async () => {
+      const chatId = use().createChat();
+      const content = "x".repeat(5_000);
+      // Known before the second message: the state of the transcript at which it was sent.
+      expect((await sendWith("key-8-before", chatId, "before")).status).toBe(201);
+      const first = await sendWith("key-8", chatId, content);
+      expect(first.status).toBe(201);
+      expect(first.headers.get("message-recovered")).toBeNull();
+      expect((await sendWith("key-8-after", chatId, "after")).status).toBe(201);
+      const again = await sendWith("key-8", chatId, content);
+      expect(again.status).toBe(201);
+      expect(again.headers.get("message-recovered")).toBe("true");
+      expect(again.headers.get("idempotency-replayed")).toBeNull();
+      expect(await again.text()).toBe(await first.text());
+      expect(arrivals(chatId, content)).toBe(1);
+    });
+
     test("that may have been lost is of unknown outcome, is looked for again, and sent once", async () => {
       const chatId = use().createChat();
       use().emulator.addFault({ kind: "reset-before" }, { chatId, operation: "completion" });

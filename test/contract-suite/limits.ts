@@ -52,6 +52,35 @@ export function describeLimits(use: () => Fixture): void {
     });
   });
 
+  test("stored answers are given again up to their limit, and no other request pays for it", async () => {
+    const { send, createChat } = use();
+    const message = {
+      sub: "replayer",
+      claims: { workspace: "tight" },
+      chatId: createChat(TIGHT),
+      headers: { "Idempotency-Key": "replayed" },
+      address: "192.0.2.11",
+    };
+    expect((await send(message)).status).toBe(201);
+    for (let count = 0; count < 2; count += 1) {
+      const again = await send(message);
+      expect([again.status, again.headers.get("idempotency-replayed")]).toEqual([201, "true"]);
+    }
+    const refused = await send(message);
+    expect(refused.status).toBe(429);
+    expect(refused.headers.get("ratelimit-policy")).toBe('"replays";q=2;w=3600');
+    const retryAfter = Number(refused.headers.get("retry-after"));
+    expect(retryAfter).toBeGreaterThanOrEqual(1_790);
+    expect(retryAfter).toBeLessThanOrEqual(1_800);
+    expect(await refused.json()).toMatchObject({
+      code: "rate_limited",
+      "violated-policies": ["replays"],
+    });
+    // A new message spends only its own limits.
+    const fresh = await send({ ...message, headers: { "Idempotency-Key": "new" } });
+    expect(fresh.status).toBe(201);
+  });
+
   test("wrong credentials are 401 up to their limit and 429 past it; a right one is served", async () => {
     const wrong = { headers: { Authorization: "Bearer a.b.c" }, address: "192.0.2.9" };
     for (let count = 0; count < 3; count += 1) expect((await use().send(wrong)).status).toBe(401);

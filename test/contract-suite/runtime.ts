@@ -70,7 +70,7 @@ export async function startFixture(
     UPONAI_API_TOKEN: UPSTREAM_TOKEN,
     WORKSPACES: JSON.stringify({
       acme: ACME,
-      tight: { id: TIGHT, limits: { session: "2/1h", workspace: "off" } },
+      tight: { id: TIGHT, limits: { session: "2/1h", workspace: "off", replays: "2/1h" } },
       staffed: { id: STAFFED, agentId: "agent-1" },
     }),
     CHAT_VARIABLES: "language",
@@ -79,6 +79,7 @@ export async function startFixture(
     COOKIE_KEYS: Buffer.from(cookieKey).toString("base64url"),
     ALLOWED_ORIGINS: ALLOWED_ORIGIN,
     LIMIT_AUTH_FAILURES: "3/1h",
+    STORED_ANSWER_BYTES: "4KiB",
     UPSTREAM_TIMEOUT: "2s",
     RECOVERY_WINDOW: "2s",
     ...environment,

@@ -1,0 +1,110 @@
+/** Failed requests leave no owner behind: they change nothing of what another subject may do. */
+import * as fc from "fast-check";
+import { expect, test } from "vitest";
+
+import type { UpstreamReply } from "../../src/upstream/transport.ts";
+import { answerWith, createTestApp } from "../support/app-fixture.ts";
+
+type Operation = "send" | "send-keyed" | "read" | "end";
+
+const refused = (status: number, retryAfter?: string): UpstreamReply => ({
+  kind: "answer",
+  status,
+  retryAfter,
+  body: "{}",
+});
+
+/** Everything that proves no chat. */
+const failures: Record<string, UpstreamReply> = {
+  "400": refused(400),
+  "401": refused(401),
+  "404": refused(404),
+  "422": refused(422),
+  "429": refused(429),
+  "500": refused(500),
+  "503": refused(503),
+  "503-wait": refused(503, "1"),
+  lost: { kind: "lost" },
+  unreachable: { kind: "not_sent", reason: "connect_timeout" },
+  timeout: { kind: "timeout", sent: true },
+  unsent: { kind: "timeout", sent: false },
+  malformed: answerWith({ messages: 7 }),
+  unusable: { kind: "unusable" },
+};
+
+const step = fc.record({
+  operation: fc.constantFrom<Operation>("send", "send-keyed", "read", "end"),
+  failure: fc.constantFrom(...Object.keys(failures)),
+  key: fc.nat(2),
+  waitMs: fc.constantFrom(0, 0, 1_000, 20_000),
+});
+
+test.each([
+  ["without an agent", {}],
+  ["with an agent, whose chats bear stamps", { UPONAI_AGENT_ID: "agent" }],
+])(
+  "whatever fails for one subject, the chat is another's %s",
+  async (_name, agent) => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 12 }), async (steps) => {
+        let failing: UpstreamReply | undefined;
+        const it = await createTestApp({
+          environment: {
+            LIMIT_SESSION: "off",
+            LIMIT_WORKSPACE: "off",
+            LIMIT_IP: "off",
+            RECOVERY_WINDOW: "1s",
+            ...agent,
+          },
+          upstream: ({ method, path }) => {
+            if (failing !== undefined) return failing;
+            const messages = [{ role: "assistant", content: "Hi" }];
+            if (method === "GET") return answerWith({ chatId: "chat-1", messages }, 200);
+            return path.endsWith("/completions") ? answerWith({ messages }) : answerWith({}, 200);
+          },
+        });
+        for (const { operation, failure, key, waitMs } of steps) {
+          failing = failures[failure];
+          const headers = operation === "send-keyed" ? { "Idempotency-Key": `key-${key}` } : {};
+          const answer =
+            operation === "read" || operation === "end"
+              ? await it.ask(operation === "read" ? "GET /chat/chat-1" : "POST /chat/chat-1/end")
+              : await it.send({ headers });
+          expect(answer.status, `${operation} ${failure}`).toBeGreaterThanOrEqual(400);
+          it.clock.advanceMs(waitMs);
+        }
+        failing = undefined;
+        // The circuit has closed by then.
+        it.clock.advanceMs(10_000);
+        const ofBob = await it.send({ sub: "bob" });
+        expect(ofBob.status).toBe(201);
+        const ofAlice = await it.ask("GET /chat/chat-1");
+        expect(ofAlice.status).toBe(404);
+      }),
+      { numRuns: 150 },
+    );
+  },
+  60_000,
+);
+
+test.each([
+  ["answered", () => answerWith({ messages: [] })],
+  ["refused since the chat has ended", () => refused(409)],
+])("a first message that is %s makes the owner", async (_how, reply) => {
+  const it = await createTestApp({ upstream: reply });
+  await it.send();
+  expect((await it.send({ sub: "bob" })).status).toBe(404);
+});
+
+test("a message of unknown outcome makes the owner once the chat was seen", async () => {
+  const it = await createTestApp({
+    environment: { RECOVERY_WINDOW: "1s" },
+    upstream: ({ method }) =>
+      method === "GET"
+        ? answerWith({ chatId: "chat-1", messages: [] }, 200)
+        : { kind: "timeout", sent: true },
+  });
+  const lost = await it.send({ headers: { "Idempotency-Key": "key" } });
+  expect(lost.status).toBe(504);
+  expect((await it.send({ sub: "bob" })).status).toBe(404);
+});

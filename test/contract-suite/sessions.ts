@@ -15,6 +15,11 @@ export function describeSessions(use: () => Fixture): void {
     return { setCookie, headers: { Cookie: setCookie.slice(0, setCookie.indexOf(";")) } };
   };
 
+  const end = async (claims: Record<string, unknown>) =>
+    use().ask("/session", { method: "DELETE", headers: await bearer(claims) });
+  const read = async (claims: Record<string, unknown>) =>
+    (await use().ask("/session", { headers: await bearer(claims) })).status;
+
   describe("a session", () => {
     test("is told who it is", async () => {
       const expiresAt = Math.floor(Date.now() / 1_000) + 600;
@@ -160,10 +165,6 @@ export function describeSessions(use: () => Fixture): void {
   });
 
   test("logging out ends a login with a sid in every workspace, and one without in its own", async () => {
-    const end = async (claims: Record<string, unknown>) =>
-      use().ask("/session", { method: "DELETE", headers: await bearer(claims) });
-    const read = async (claims: Record<string, unknown>) =>
-      (await use().ask("/session", { headers: await bearer(claims) })).status;
     const login = { sub: "mover", sid: "m-1" };
     expect((await end({ ...login, workspace: "acme" })).status).toBe(204);
     for (const workspace of ["acme", "tight", "staffed"]) {

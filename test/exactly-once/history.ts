@@ -96,6 +96,7 @@ interface Choice {
   readonly keyed: "fresh" | "none" | "first" | "second";
   readonly post: PostScript;
   readonly looks: readonly Look[];
+  readonly unheard: Asked["unheard"];
 }
 
 /** @param one whether all is about one subject, one chat and the same words */
@@ -114,6 +115,9 @@ function chooseMessage(one: boolean): fc.Arbitrary<Choice> {
       : fc.constantFrom("fresh", "fresh", "fresh", "fresh", "none", "none", "first", "second"),
     post: one ? focusedPost : post,
     looks: one ? focusedLooks : looks,
+    unheard: fc
+      .integer({ min: 0, max: 19 })
+      .map((die) => (die === 0 ? "heard-late" : die === 1 ? "never-heard" : undefined)),
   });
 }
 
@@ -127,7 +131,8 @@ function ask(world: World, chosen: Choice, nth = 0): Asked {
       : keyedBefore[keyedBefore.length - 1 - (again % Math.max(keyedBefore.length, 1))];
   if (before !== undefined) {
     const content = otherWords ? `${before.asked.content}?` : before.asked.content;
-    return { ...before.asked, content, slot: rest.slot, post: rest.post, looks: rest.looks };
+    const { slot, post, looks, unheard } = rest;
+    return { ...before.asked, content, slot, post, looks, unheard };
   }
   const fresh = `key-${world.attempts.length + 1 + nth}`;
   const key = keyed === "none" ? undefined : keyed === "fresh" ? fresh : keyed;
@@ -144,12 +149,13 @@ function describeChoice({
   keyed,
   post,
   looks,
+  unheard,
 }: Choice) {
   const what =
     again === undefined
       ? `${subject} "${words}" into chat-${chat} (key: ${keyed})`
       : `message ${again} before this${otherWords ? ", in other words" : ""}`;
-  return `${what} at ${slot}; hears ${post.heard}, taken ${post.taken}, ${post.style} [${looks.join()}]`;
+  return `${what} at ${slot}; hears ${post.heard}, taken ${post.taken}, ${post.style} [${looks.join()}]${unheard === undefined ? "" : `, admission ${unheard}`}`;
 }
 
 /** In a chat where much has gone wrong nothing is ever found again: the next one is as good as new. */
@@ -409,7 +415,13 @@ async function retryAll(world: World): Promise<void> {
     if (asked.key !== undefined) latest.set(`${asked.subject} ${asked.chatId} ${asked.key}`, asked);
   }
   for (const asked of latest.values()) {
-    const [attempt] = await world.start({ ...asked, slot: 0, post: WELL, looks: [] });
+    const [attempt] = await world.start({
+      ...asked,
+      slot: 0,
+      post: WELL,
+      looks: [],
+      unheard: undefined,
+    });
     if (attempt === undefined) throw new Error("nothing was started");
     while (attempt.told === undefined) await world.advance(1_000, true);
     const { told } = attempt;

@@ -11,6 +11,8 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { type RedisServer, startRedis } from "../support/redis-server.ts";
 import { conclude, histories } from "./history.ts";
 import { connectRedis, openMemory, type OpenState } from "./shared-states.ts";
+import { STORED_WINDOW_US, type StateSettings } from "../../src/admission/state-settings.ts";
+import { SETTINGS } from "../support/state-fixtures.ts";
 import { createFleet, type Fleet, holdTimers, World } from "./world.ts";
 
 const { EXACTLY_ONCE_RUNS: runs, EXACTLY_ONCE_SEED: seed } = process.env;
@@ -82,8 +84,13 @@ class Tally {
   }
 }
 
-async function play(open: OpenState, steps: Steps, tally: Tally): Promise<readonly string[]> {
-  const world = await World.create(fleet, open);
+async function play(
+  open: OpenState,
+  steps: Steps,
+  tally: Tally,
+  settings?: StateSettings,
+): Promise<readonly string[]> {
+  const world = await World.create(fleet, open, settings);
   await fc.asyncModelRun(() => ({ model: world, real: world }), steps);
   await conclude(world);
   tally.add(world);
@@ -115,6 +122,24 @@ test("with the state in the process", async () => {
   report(tally);
   expect(tally.of("201 recovered")).toBeGreaterThan(0);
   expect(tally.of("201 replayed")).toBeGreaterThan(0);
+}, 3_600_000);
+
+/** Settings under which no answer of an agent is stored: every repeat has to look for it. */
+const NOTHING_STORED = { ...SETTINGS, subjectKibUs: 2 * STORED_WINDOW_US };
+
+test("where no answer has room in the byte budgets, and repeats find it in the transcript", async () => {
+  const tally = new Tally();
+  await fc.assert(
+    fc.asyncProperty(histories(60), async (steps) => {
+      const inProcess = await play(openMemory, steps, new Tally(), NOTHING_STORED);
+      const inRedis = await play(redis.open, steps, tally, NOTHING_STORED);
+      expect(inSteps(inRedis)).toEqual(inSteps(inProcess));
+    }),
+    { numRuns: Math.ceil(Number(runs ?? 1_000) / 5), ...options },
+  );
+  report(tally);
+  expect(tally.of("201 recovered")).toBeGreaterThan(0);
+  expect(tally.of("201 replayed")).toBe(0);
 }, 3_600_000);
 
 test("with the state in Redis, where the same steps have the same outcomes", async () => {

@@ -1,8 +1,11 @@
 /** The states that instances share in the histories, under a clock that stands until it is moved. */
 import { Redis } from "ioredis";
 
-import type { AdmissionState } from "../../src/admission/admission.ts";
+import type { AdmissionState, AdmitRequest } from "../../src/admission/admission.ts";
 import { createMemoryState } from "../../src/admission/memory-state.ts";
+import { describeWithdrawal } from "../../src/admission/question.ts";
+import { withdrawCommand } from "../../src/admission/redis-commands.ts";
+import type { StateSettings } from "../../src/admission/state-settings.ts";
 import { createRedisState, type RedisConnection } from "../../src/admission/redis-state.ts";
 import { redisScripts } from "../../src/admission/lua/scripts.ts";
 import type { Clock } from "../../src/clock.ts";
@@ -10,23 +13,27 @@ import { REAL_NOW, SETTINGS } from "../support/state-fixtures.ts";
 
 export interface SharedState {
   readonly state: AdmissionState;
+  /** Takes an admission back, as the state does when its answer comes too late. */
+  withdraw(request: AdmitRequest, heard: boolean): Promise<void>;
   /** The clock was moved to `nowMs` (epoch milliseconds), by `byMs`. */
   moved(nowMs: number, byMs: number): void;
 }
 
 /** Makes an empty state for one history. */
-export type OpenState = (clock: Clock) => Promise<SharedState>;
+export type OpenState = (clock: Clock, settings?: StateSettings) => Promise<SharedState>;
 
 /** In the process, and no quicker to answer than Redis: nobody is overtaken in one and not the other. */
-export const openMemory: OpenState = (clock) => {
-  const memory = createMemoryState(clock, SETTINGS);
+export const openMemory: OpenState = (clock, settings = SETTINGS) => {
+  const memory = createMemoryState(clock, settings);
   const state: AdmissionState = {
     ...memory,
     admit: (request) => later(memory.admit(request)),
     settle: (admission, settlement) => later(memory.settle(admission, settlement)),
     renew: (admission, stateBefore) => later(memory.renew(admission, stateBefore)),
   };
-  return Promise.resolve({ state, moved: () => undefined });
+  const withdraw = (request: AdmitRequest, heard: boolean) =>
+    later(memory.withdraw(request, heard));
+  return Promise.resolve({ state, withdraw, moved: () => undefined });
 };
 
 async function later<Answer>(answer: Promise<Answer>): Promise<Answer> {
@@ -72,14 +79,14 @@ export async function connectRedis(
   };
   return {
     close: () => redis.disconnect(),
-    open: async (clock) => {
+    open: async (clock, settings = SETTINGS) => {
       await redis.flushdb();
       await redis.set("test:now", clock.epochMs() * 1_000);
       const options = {
         connection,
         prefix: "",
         timeoutMs: 10_000,
-        settings: SETTINGS,
+        settings,
         clock,
       };
       const state = createRedisState(options);
@@ -92,6 +99,11 @@ export async function connectRedis(
       });
       return {
         state,
+        withdraw: async (request, heard) => {
+          const withdrawal = describeWithdrawal("", request, heard);
+          const { script, keys, args } = withdrawCommand(withdrawal, settings);
+          await connection.run(script, keys, args);
+        },
         // Not waited for: one connection keeps the order.
         moved: (nowMs, byMs) => {
           call(redis, "testAge", [byMs, nowMs * 1_000]).catch(() => undefined);

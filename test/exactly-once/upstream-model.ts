@@ -66,7 +66,8 @@ interface Message {
   readonly tool_calls?: readonly object[];
 }
 
-export const ANSWER_WORDS = "Certainly.";
+/** Too long to be stored for free. */
+export const ANSWER_WORDS = `Certainly. ${"More. ".repeat(25)}`;
 
 /** Replies after which the message certainly was not and will not be taken. */
 const DISCLAIMERS: ReadonlySet<Heard> = new Set([

@@ -51,7 +51,9 @@ export class Watch {
     }
     const { status, code, replayed, recovered, body } = told;
     const how = replayed ? " replayed" : recovered ? " recovered" : "";
-    this.note(`${attempt.id}: ${status} ${code ?? body.slice(0, 120)}${how}`);
+    this.note(
+      `${attempt.id}: ${status} ${code ?? body.replace("More. ".repeat(25), "").slice(0, 120)}${how}`,
+    );
     if (!STATUSES.has(status)) this.#violated(`${attempt.id} was answered ${status}`);
     if (attempt.asked.do !== "send") return;
     if (code !== "request_in_progress" && code !== "idempotency_key_reused") {

@@ -4,6 +4,8 @@
  */
 import { AsyncLocalStorage } from "node:async_hooks";
 
+import type { AdmitRequest } from "../../src/admission/admission.ts";
+import type { StateSettings } from "../../src/admission/state-settings.ts";
 import type { Services } from "../../src/services.ts";
 import type { UpstreamReply, UpstreamRequest } from "../../src/upstream/transport.ts";
 import { createTestApp, type TestApp } from "../support/app-fixture.ts";
@@ -28,6 +30,8 @@ export interface Asked {
   readonly key: string | undefined;
   readonly post: PostScript;
   readonly looks: readonly Look[];
+  /** The state's answer to its admission comes too late, and the admission is taken back. */
+  readonly unheard?: "heard-late" | "never-heard" | undefined;
 }
 
 export type Told =
@@ -163,6 +167,12 @@ function describeServices(): Partial<Services> {
           const admitting = instance.state.admit(request);
           arrived.resolve();
           const admitted = await admitting;
+          const { unheard } = attempt.asked;
+          if (unheard !== undefined && ["admitted", "unresolved"].includes(admitted.kind)) {
+            await here().withdraw(request, unheard === "heard-late");
+            await here().gathered();
+            return { kind: "unavailable" } as const;
+          }
           await here().gathered();
           return admitted;
         };
@@ -237,14 +247,14 @@ export class World {
     this.#instances = fleet.apps.map((_, slot) => this.#startInstance(slot));
   }
 
-  static async create(fleet: Fleet, open: OpenState): Promise<World> {
+  static async create(fleet: Fleet, open: OpenState, settings?: StateSettings): Promise<World> {
     const clock = createMovableClock(START_MS);
     const delegating = {
       epochMs: () => (current?.clock ?? clock).epochMs(),
       monotonicMs: () => (current?.clock ?? clock).monotonicMs(),
     };
     current = undefined;
-    const world = new World(fleet, await open(delegating));
+    const world = new World(fleet, await open(delegating, settings));
     current = world;
     return world;
   }
@@ -252,6 +262,10 @@ export class World {
   createId(): string {
     this.#ids += 1;
     return `id-${this.#ids}`;
+  }
+
+  withdraw(request: AdmitRequest, heard: boolean): Promise<void> {
+    return this.#shared.withdraw(request, heard);
   }
 
   instance(slot: number): Instance {

@@ -6,7 +6,6 @@ import type { Admission, AdmissionState, AdmitOutcome } from "../../src/admissio
 import { compilePolicies } from "../../src/admission/limit-policy.ts";
 import { createMemoryKeySpace } from "../../src/admission/key-space.ts";
 import { createRulesState } from "../../src/admission/rules-state.ts";
-import { STORED_WINDOW_US } from "../../src/admission/state-settings.ts";
 import { formatCounters, parseCounters } from "../../src/admission/records.ts";
 import type { ChatId, WorkspaceId } from "../../src/branded.ts";
 import {
@@ -24,6 +23,7 @@ import {
   createShiftedRedis,
   SETTINGS,
   type ShiftedRedis,
+  TIGHT_SETTINGS,
 } from "../support/state-fixtures.ts";
 
 let server: RedisServer;
@@ -56,13 +56,6 @@ function withoutPast(key: string, text: string | undefined, nowUs: number): stri
   return live.length === 0 ? undefined : formatCounters(live);
 }
 
-/** Byte budgets of which a few answers are too much. */
-const SMALL = {
-  ...SETTINGS,
-  subjectKibUs: STORED_WINDOW_US / 12,
-  workspaceKibUs: STORED_WINDOW_US / 20,
-};
-
 test("random histories are decided alike by the in-process state and by Redis", async () => {
   let runs = 0;
   const verdicts = new Map<AdmitOutcome["kind"], number>();
@@ -73,7 +66,7 @@ test("random histories are decided alike by the in-process state and by Redis", 
       async (limits, steps) => {
         runs += 1;
         // Every other history with byte budgets that a few answers fill.
-        const settings = runs % 2 === 0 ? SETTINGS : SMALL;
+        const settings = runs % 2 === 0 ? SETTINGS : TIGHT_SETTINGS;
         shifted = createShiftedRedis(server.url, `run${runs}:`, settings);
         const clock = createMovableClock();
         const nowUs = () => Math.round(clock.epochMs() * 1_000);

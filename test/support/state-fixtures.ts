@@ -6,7 +6,11 @@ import { clockScript, redisScripts } from "../../src/admission/lua/scripts.ts";
 import type { AdmissionState, AdmitRequest } from "../../src/admission/admission.ts";
 import { describeWithdrawal } from "../../src/admission/question.ts";
 import { withdrawCommand } from "../../src/admission/redis-commands.ts";
-import { compileStateSettings, type StateSettings } from "../../src/admission/state-settings.ts";
+import {
+  compileStateSettings,
+  STORED_WINDOW_US,
+  type StateSettings,
+} from "../../src/admission/state-settings.ts";
 import type { Clock } from "../../src/clock.ts";
 
 /** A clock that stands until it is moved. */
@@ -35,6 +39,13 @@ export const SETTINGS: StateSettings = compileStateSettings({
   upstream: { timeoutMs: 60_000, recoveryWindowMs: 20_000 },
   storedAnswers: { answerBytesMax: 65_536, subjectBytes: 4_194_304, workspaceBytes: 33_554_432 },
 });
+
+/** Byte budgets that a few answers fill. */
+export const TIGHT_SETTINGS: StateSettings = {
+  ...SETTINGS,
+  subjectKibUs: STORED_WINDOW_US / 12,
+  workspaceKibUs: STORED_WINDOW_US / 20,
+};
 
 export interface ShiftedRedis {
   readonly state: AdmissionState;

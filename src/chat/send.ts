@@ -1,5 +1,5 @@
 /**
- * Owns sending one message exactly once: admission, the call, the search for a lost answer, settling,
+ * Sends one message, at most once: admission, the call, the search for a lost answer, settling,
  * the answer. Whoever calls it has proven the session and the workspace and validated the message;
  * it asks for all three by type. `docs/exactly-once.md` has the states and the reasons.
  */

@@ -308,6 +308,32 @@ describe.each([
     });
   });
 
+  test("recovers no answer that is not stored where the same words went between", async () => {
+    const before = await send(state, keyed);
+    await it.moveMs(15_000);
+    await state.settle(await send(state, { token: "t2" }), ANSWERED);
+    // The lock is free again, and its first holder lives.
+    expect(await state.renew(before)).toBe("renewed");
+    const large = "x".repeat(SETTINGS.answerBytesMax + 1);
+    await state.settle(before, { ...ANSWERED, answer: large, stateBefore: STATE });
+    const recovering = await admit(state, { ...keyed, token: "t3" });
+    if (recovering.kind !== "unresolved") throw new Error(recovering.kind);
+    expect(recovering.admission.transcriptState).toBeUndefined();
+  });
+
+  test("finds an answer that is not stored by the transcript state before its message", async () => {
+    const large = "x".repeat(SETTINGS.answerBytesMax + 1);
+    const answered = { ...ANSWERED, answer: large, stateBefore: STATE };
+    await state.settle(await send(state, keyed), answered);
+    for (const token of ["t2", "t3"]) {
+      const recovering = await admit(state, { ...keyed, token });
+      if (recovering.kind !== "unresolved") throw new Error(recovering.kind);
+      expect(recovering.admission).toMatchObject({ contested: false, transcriptState: STATE });
+      const found = { ...RECOVERED, answer: large };
+      expect(await state.settle(recovering.admission, found)).toBe("settled");
+    }
+  });
+
   test("of more unresolved messages than it keeps apart, contests all words and recovers none", async () => {
     const uses = Array.from({ length: UNRESOLVED_MAX + 1 }, (_, nth) => ({
       token: `t${nth}`,

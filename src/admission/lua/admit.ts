@@ -8,6 +8,7 @@ import { KEY_KEPT_US, LOCK_LEASE_US } from "../admission.ts";
 import { VERDICTS, type Verdict } from "../rules/admit.ts";
 import { CHAT_RULES } from "./chat-rules.ts";
 import { COUNTER_RULES } from "./counter-rules.ts";
+import { IMPORT } from "./import.ts";
 import { RECORDS } from "./records.ts";
 import { NOW, type RedisScript } from "./script.ts";
 
@@ -33,6 +34,7 @@ export const admitScript: RedisScript = {
   lua: `${NOW}
 if now > tonumber(ARGV[1]) then return {0, now} end
 ${RECORDS}
+${IMPORT}
 ${COUNTER_RULES}
 ${CHAT_RULES}
 local issued, access, me = tonumber(ARGV[2]), ARGV[3], ARGV[4]
@@ -48,7 +50,7 @@ for at = ${FIXED_ARGS + 1}, #ARGV, 4 do
   limits[#limits + 1] = limit
   if limit.at > 3 then counters[limit.at] = parse_counters(held[limit.at]) end
 end
-counters[2], counters[3] = parse_counters(held[2]), parse_counters(held[3])
+for at = 2, 3 do counters[at] = held[at] and parse_counters(held[at]) or import_counters(KEYS[at]) end
 local tats, limited = {}, false
 for i, limit in ipairs(limits) do
   tats[i] = read_tat(limit.at, limit.slot, limit.tolerance)
@@ -73,7 +75,7 @@ if access == '' then
   return spend(${code("admitted")})
 end
 
-local chat = parse_chat(held[4])
+local chat = held[4] and parse_chat(held[4]) or import_chat(KEYS[4])
 local allowed, provisional, confirmed = check_access(chat, access, me)
 local key = keyed and parse_key(held[5])
 if key and allowed then

@@ -1,5 +1,6 @@
 /** Counting a wrong credential, in Lua; `rules/admit.ts` has the same rules. */
 import { COUNTER_RULES } from "./counter-rules.ts";
+import { IMPORT } from "./import.ts";
 import { RECORDS } from "./records.ts";
 import { NOW, type RedisScript } from "./script.ts";
 
@@ -12,6 +13,7 @@ export const countScript: RedisScript = {
   lua: `${NOW}
 if now > tonumber(ARGV[1]) then return {0, now, 0} end
 ${RECORDS}
+${IMPORT}
 ${COUNTER_RULES}
 local slot, interval, tolerance = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local tat = read_tat(1, slot, tolerance)

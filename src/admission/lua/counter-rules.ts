@@ -1,4 +1,4 @@
-/** `rules/counter-rules.ts` in Lua. Comes after `RECORDS`; counters are named by their index in KEYS. */
+/** `rules/counter-rules.ts` in Lua. Comes after `RECORDS` and `IMPORT`; counters are named by their index in KEYS. */
 import { SUBJECT_SLOT } from "../records.ts";
 import { STORED_WINDOW_US } from "../state-settings.ts";
 
@@ -8,7 +8,10 @@ const STORED = SUBJECT_SLOT.stored + 1;
 export const COUNTER_RULES = `
 local counters, changed = {}, {}
 local function open(at)
-  if not counters[at] then counters[at] = parse_counters(redis.call('GET', KEYS[at])) end
+  if not counters[at] then
+    local text = redis.call('GET', KEYS[at])
+    counters[at] = text and parse_counters(text) or import_counters(KEYS[at])
+  end
   return counters[at]
 end
 local function read_counter(at, slot) return open(at)[slot] or 0 end

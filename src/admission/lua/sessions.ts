@@ -1,6 +1,7 @@
 /** Ending sessions and asking whether one was ended, in Lua; `rules/admit.ts` has the same rules. */
 import { SUBJECT_SLOT } from "../records.ts";
 import { COUNTER_RULES } from "./counter-rules.ts";
+import { IMPORT } from "./import.ts";
 import { RECORDS } from "./records.ts";
 import { NOW, type RedisScript } from "./script.ts";
 
@@ -13,6 +14,7 @@ export const checkScript: RedisScript = {
   lua: `${NOW}
 if now > tonumber(ARGV[1]) then return {0, now} end
 ${RECORDS}
+${IMPORT}
 ${COUNTER_RULES}
 local issued = tonumber(ARGV[2])
 local ended = tonumber(redis.call('GET', KEYS[1]) or 0) > now
@@ -38,6 +40,7 @@ export const cutOffScript: RedisScript = {
   name: "bffCutOff",
   lua: `${NOW}
 ${RECORDS}
+${IMPORT}
 ${COUNTER_RULES}
 local function raise(slot, value) set_counter(1, slot, math.max(read_counter(1, slot), value)) end
 raise(${SUBJECT_SLOT.cutOffMs + 1}, math.floor(now / 1000) + ARGV[2])

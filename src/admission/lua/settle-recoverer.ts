@@ -2,6 +2,7 @@
 import { CONTESTED } from "../records.ts";
 import { CHAT_RULES } from "./chat-rules.ts";
 import { COUNTER_RULES } from "./counter-rules.ts";
+import { IMPORT } from "./import.ts";
 import { KEY_RULES } from "./key-rules.ts";
 import { RECORDS } from "./records.ts";
 import { NOW, type RedisScript } from "./script.ts";
@@ -11,6 +12,7 @@ export const settleRecovererScript: RedisScript = {
   name: "bffSettleRecovering",
   lua: `${NOW}
 ${RECORDS}
+${IMPORT}
 ${COUNTER_RULES}
 ${CHAT_RULES}
 ${KEY_RULES}

@@ -3,6 +3,7 @@ import { DOUBT_KEPT_US } from "../admission.ts";
 import { CONTESTED } from "../records.ts";
 import { CHAT_RULES } from "./chat-rules.ts";
 import { COUNTER_RULES } from "./counter-rules.ts";
+import { IMPORT } from "./import.ts";
 import { KEY_RULES } from "./key-rules.ts";
 import { RECORDS } from "./records.ts";
 import { NOW, type RedisScript } from "./script.ts";
@@ -21,6 +22,7 @@ export const settleSenderScript: RedisScript = {
   name: "bffSettle",
   lua: `${NOW}
 ${RECORDS}
+${IMPORT}
 ${COUNTER_RULES}
 ${CHAT_RULES}
 ${KEY_RULES}
@@ -50,7 +52,8 @@ local held = redis.call('MGET', unpack(KEYS))
 local chat = parse_chat(held[1])
 local mine = chat.running ~= nil and chat.running.token == token
 local leased = mine and is_busy(chat)
-local contested = recovered and not (mine and is_sole(chat, fingerprint, id))
+local sole = mine and is_sole(chat, fingerprint, id)
+local contested = recovered and not sole
 if contested then disposition = 'unknown' end
 settle_owner(chat, me, confirmed, owner_kept)
 if disposition ~= 'unknown' then resolve_message(chat, fingerprint, id) end
@@ -73,7 +76,7 @@ if key and key.kind == 'p' and key.attempt == token then
   if disposition == 'not_taken' then
     redis.call('DEL', record_key)
   elseif disposition == 'taken' then
-    key.state = mine and before or '-'
+    key.state = sole and before or '-'
     finish_key(record_key, key, stored, spend_answer)
   elseif key.holder == token then
     if not contested then key.state, key.code = before, code end

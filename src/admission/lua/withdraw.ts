@@ -1,6 +1,7 @@
 /** Taking an admission back, in Lua; `rules/settle.ts` has the same rules. */
 import { CHAT_RULES } from "./chat-rules.ts";
 import { COUNTER_RULES } from "./counter-rules.ts";
+import { IMPORT } from "./import.ts";
 import { KEY_RULES } from "./key-rules.ts";
 import { RECORDS } from "./records.ts";
 import { NOW, type RedisScript } from "./script.ts";
@@ -18,6 +19,7 @@ export const withdrawScript: RedisScript = {
   name: "bffWithdraw",
   lua: `${NOW}
 ${RECORDS}
+${IMPORT}
 ${COUNTER_RULES}
 ${CHAT_RULES}
 ${KEY_RULES}

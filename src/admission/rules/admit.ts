@@ -27,6 +27,7 @@ import {
   readChat,
   writeChat,
 } from "./chat-rules.ts";
+import { importChat } from "./import.ts";
 import {
   isCutOff,
   kibOf,
@@ -131,7 +132,10 @@ export function decideAdmission(
   if (chat === undefined) return limited ? refuse("limited") : spend("admitted");
 
   const { message, recordKey, subjectKey } = chat;
-  const record = readChat(space, nowUs, chat.key);
+  const record =
+    space.read(chat.key) === undefined
+      ? importChat(space, nowUs, chat.key)
+      : readChat(space, nowUs, chat.key);
   const access = checkAccess(record, chat.access, subjectKey);
   const keyText = recordKey === undefined ? undefined : space.read(recordKey)?.text;
   const key = parseKey(keyText);

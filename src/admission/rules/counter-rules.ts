@@ -6,6 +6,7 @@ import type { KeySpace } from "../key-space.ts";
 import type { LimitPolicy } from "../limit-policy.ts";
 import { type Counters, formatCounters, parseCounters, SUBJECT_SLOT } from "../records.ts";
 import { STORED_WINDOW_US } from "../state-settings.ts";
+import { importCounters } from "./import.ts";
 
 /** One counter's place. */
 export interface Place {
@@ -24,11 +25,16 @@ export interface OpenCounters {
   save(): void;
 }
 
+function readCounters(space: KeySpace, key: string): Counters {
+  const text = space.read(key)?.text;
+  return text === undefined ? importCounters(space, key) : parseCounters(text);
+}
+
 export function openCounters(space: KeySpace, nowUs: number): OpenCounters {
   const held = new Map<string, Counters>();
   const changed = new Set<string>();
   const open = (key: string): Counters => {
-    const counters = held.get(key) ?? parseCounters(space.read(key)?.text);
+    const counters = held.get(key) ?? readCounters(space, key);
     held.set(key, counters);
     return counters;
   };

@@ -81,7 +81,9 @@ export function settleSender(
   const chat = readChat(space, nowUs, chatKey);
   const mine = chat.running?.token === message.token;
   const leased = mine && isBusy(chat, nowUs);
-  const contested = recovered && !(mine && isSole(chat, message));
+  // Not so once its lock was taken over by the same words, also where it has the lock again since.
+  const sole = mine && isSole(chat, message);
+  const contested = recovered && !sole;
   const disposition = contested ? "unknown" : settling.disposition;
   settleOwner(chat, nowUs, subjectKey, settling.owner, ownerKeptUs);
   if (disposition !== "unknown") resolveMessage(chat, message);
@@ -106,8 +108,8 @@ export function settleSender(
     const before = settling.stateBefore === NO_STATE ? key.state : settling.stateBefore;
     if (disposition === "not_taken") space.delete(recordKey);
     else if (disposition === "taken") {
-      // Out of turn, its place in the transcript is not known.
-      const state = mine ? before : NO_STATE;
+      // Where its words are contested, its place in the transcript proves nothing.
+      const state = sole ? before : NO_STATE;
       finishKey(space, nowUs, recordKey, { ...key, state }, settling.stored);
     } else if (key.holder === message.token) {
       const state = contested ? key.state : before;

@@ -1,0 +1,167 @@
+/** What version 0.1.0 wrote still counts: owners, locks, limits, cut-offs, logouts and keys. */
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+
+import type { AdmissionState, AdmitRequest } from "../../src/admission/admission.ts";
+import { createMemoryKeySpace } from "../../src/admission/key-space.ts";
+import { compilePolicies, type LimitPolicies } from "../../src/admission/limit-policy.ts";
+import { createRulesState } from "../../src/admission/rules-state.ts";
+import type { ChatId, WorkspaceId } from "../../src/branded.ts";
+import { type RedisServer, startRedis } from "../support/redis-server.ts";
+import {
+  createMovableClock,
+  createShiftedRedis,
+  SETTINGS,
+  type ShiftedRedis,
+} from "../support/state-fixtures.ts";
+
+const HOUR_US = 3_600_000_000;
+
+interface OldState {
+  readonly state: AdmissionState;
+  readonly nowUs: number;
+  write(key: string, text: string): Promise<void>;
+}
+
+let server: RedisServer;
+let redis: ShiftedRedis;
+
+beforeAll(async () => {
+  server = await startRedis();
+  redis = createShiftedRedis(server.url, "");
+});
+beforeEach(async () => {
+  await redis.redis.flushdb();
+});
+afterAll(async () => {
+  redis.close();
+  await server.kill();
+});
+
+function openMemory(): OldState {
+  const clock = createMovableClock();
+  const nowUs = () => clock.epochMs() * 1_000;
+  const space = createMemoryKeySpace(nowUs);
+  return {
+    state: createRulesState(space, nowUs, SETTINGS),
+    nowUs: nowUs(),
+    write: async (key, text) => space.write(key, text, nowUs() + HOUR_US),
+  };
+}
+
+function openRedis(): OldState {
+  return {
+    state: redis.state,
+    nowUs: Date.now() * 1_000,
+    write: async (key, text) => void (await redis.redis.set(key, text, "PX", HOUR_US / 1_000)),
+  };
+}
+
+const OFF = { session: "off", sessionDaily: "off", workspace: "off", ip: "off" } as const;
+const ONE = { quota: 1, windowSeconds: 3_600, burst: 1 };
+
+describe.each([
+  ["the in-process state", openMemory],
+  ["Redis", openRedis],
+])("%s", (_name, open) => {
+  let it: OldState;
+
+  beforeEach(() => {
+    it = open();
+  });
+
+  const requestOf = (subject: string, policies: LimitPolicies = []): AdmitRequest => ({
+    workspaceId: 42 as WorkspaceId,
+    subjectKey: subject,
+    sessionKey: `of-${subject}`,
+    issuedAtMs: it.nowUs / 1_000 - 60_000,
+    addressKey: "address",
+    policies,
+    replays: undefined,
+    chat: {
+      chatId: "chat-1" as ChatId,
+      access: "first-use",
+      message: { token: `token-${subject}`, fingerprint: "words", keyDigest: `key-${subject}` },
+    },
+  });
+  const admit = (subject: string, policies?: LimitPolicies) =>
+    it.state.admit(requestOf(subject, policies));
+
+  test.each(["f", "s"])("keeps an owner of kind %s", async (kind) => {
+    await it.write("{ws:42}:o:chat-1", `${kind} alice`);
+    expect(await admit("bob")).toMatchObject({ kind: "denied", unowned: false });
+    expect(await admit("alice")).toMatchObject({
+      kind: "admitted",
+      admission: { provisionalOwner: false },
+    });
+  });
+
+  test("keeps a transcript state that was not in doubt", async () => {
+    await it.write("{ws:42}:o:chat-1", "f alice");
+    await it.write("{ws:42}:n:chat-1", "5 12:abcdefghijk 0");
+    expect(await admit("alice")).toMatchObject({
+      admission: { sends: 6, transcriptState: { count: 12, digest: "abcdefghijk" } },
+    });
+  });
+
+  test("contests all words of a chat with a message in doubt", async () => {
+    await it.write("{ws:42}:n:chat-1", `5 - ${it.nowUs + HOUR_US}`);
+    expect(await admit("alice")).toMatchObject({
+      admission: { contested: true, transcriptState: undefined },
+    });
+  });
+
+  test("keeps a lock until its lease ends", async () => {
+    await it.write("{ws:42}:n:chat-1", "5 * 0");
+    await it.write("{ws:42}:l:chat-1", `old-token ${it.nowUs + 14_000_000}`);
+    expect((await admit("alice")).kind).toBe("chat_busy");
+    await it.write("{ws:42}:l:chat-1", `old-token ${it.nowUs - 1_000_000}`);
+    expect(await admit("alice")).toMatchObject({ admission: { contested: true } });
+  });
+
+  test("keeps limits", async () => {
+    const spent = String(it.nowUs + HOUR_US);
+    for (const [limit, key] of [
+      ["session", "s:alice"],
+      ["sessionDaily", "d:alice"],
+      ["workspace", "w"],
+    ] as const) {
+      const policies = compilePolicies({ ...OFF, [limit]: ONE });
+      expect(
+        (await it.state.admit({ ...requestOf("alice", policies), chat: undefined })).kind,
+      ).toBe("admitted");
+      it = open();
+      await redis.redis.flushdb();
+      await it.write(`{ws:42}:${key}`, spent);
+      expect((await admit("alice", policies)).kind).toBe("limited");
+    }
+  });
+
+  test.each(["c:alice", "e"])("keeps the cut-off %s", async (key) => {
+    await it.write(`{ws:42}:${key}`, String(Math.floor(it.nowUs / 1_000)));
+    expect((await admit("alice")).kind).toBe("revoked");
+    expect(await it.state.checkSession(requestOf("alice"))).toBe("revoked");
+    const later = { ...requestOf("alice"), issuedAtMs: it.nowUs / 1_000 + 60_000 };
+    expect((await it.state.admit(later)).kind).toBe("admitted");
+    // It is still in force once the new record is there.
+    expect(await it.state.checkSession(requestOf("alice"))).toBe("revoked");
+  });
+
+  test("keeps a logout", async () => {
+    await it.write("{ws:42}:r:of-alice", String(it.nowUs + HOUR_US));
+    expect((await admit("alice")).kind).toBe("revoked");
+  });
+
+  test("replays a key's answer, and never sends a key of unknown outcome again", async () => {
+    await it.write("{ws:42}:k:key-alice", 'f words m {"messages":[]}');
+    expect(await admit("alice")).toMatchObject({
+      kind: "replayed",
+      answer: 'm {"messages":[]}',
+    });
+    await it.write("{ws:42}:k:key-alice", "p words t1 t1 0 3:three outcome_unknown");
+    expect(await admit("alice")).toMatchObject({
+      kind: "unresolved",
+      code: "outcome_unknown",
+      admission: { contested: true },
+    });
+  });
+});

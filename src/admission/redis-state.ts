@@ -3,6 +3,7 @@
  * "denied" from "unavailable". The connection itself is the platform's.
  */
 import type { Clock } from "../clock.ts";
+import { within } from "../within.ts";
 import { type AdmissionState, type AdmitRequest, CUT_OFF_AHEAD_MS } from "./admission.ts";
 import { describeLimits } from "./limit-policy.ts";
 import { ownScript } from "./lua/own.ts";
@@ -239,20 +240,3 @@ const COUNTED = 1;
 const SPENDING: ReadonlySet<number> = new Set(
   (["admitted", "denied", "unresolved"] as const).map((verdict) => VERDICTS.indexOf(verdict)),
 );
-
-/** The promise's value, or undefined when it fails or takes longer. The promise itself goes on. */
-async function within(ms: number, promise: Promise<unknown>): Promise<unknown> {
-  if (ms <= 0) {
-    promise.catch(() => undefined);
-    return undefined;
-  }
-  const { promise: answer, resolve } = Promise.withResolvers<unknown>();
-  // A second turn of the event loop: a reply that has arrived is read before time is up.
-  let timer = setTimeout(() => {
-    timer = setTimeout(resolve, 0);
-  }, ms);
-  promise.then(resolve, () => resolve(undefined));
-  const value = await answer;
-  clearTimeout(timer);
-  return value;
-}

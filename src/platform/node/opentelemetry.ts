@@ -9,6 +9,7 @@ import { BatchSpanProcessor, TracerProvider } from "@opentelemetry/sdk-trace";
 
 import type { Config } from "../../config/config.ts";
 import type { SpanOutcome, TracedSpan, Tracing } from "../../tracing.ts";
+import { within } from "../../within.ts";
 
 export interface NodeTracing extends Tracing {
   /** Sends what is left, as long as that takes no longer than a stopping process can wait. */
@@ -58,13 +59,7 @@ export function createOpenTelemetry({
     },
     beginCall: (method, traceparent) =>
       begin(`${method} UponAI`, SpanKind.CLIENT, traceparent, { "http.request.method": method }),
-    close: () =>
-      Promise.race([
-        provider.shutdown().catch(() => undefined),
-        new Promise<void>((resolve) => {
-          setTimeout(resolve, FLUSH_MS).unref();
-        }),
-      ]),
+    close: () => within(FLUSH_MS, provider.shutdown()),
   };
 }
 

@@ -8,6 +8,7 @@ import type { StateSettings } from "../../admission/state-settings.ts";
 import type { WorkspaceId } from "../../branded.ts";
 import type { Clock } from "../../clock.ts";
 import { describeDefect, type Logger } from "../../logger.ts";
+import { within } from "../../within.ts";
 import { currentScope } from "./request-scope.ts";
 import type { CallAnswer, CallOptions, StateObject } from "./state-object.ts";
 
@@ -150,16 +151,4 @@ const SPENDING: ReadonlySet<AdmitOutcome["kind"]> = new Set(["admitted", "denied
 /** Sessions without a workspace have an object of their own; no workspace has the id 0. */
 function nameOf(workspaceId: WorkspaceId | undefined): string {
   return `ws:${workspaceId ?? 0}`;
-}
-
-/** The promise's value, or undefined when it fails or takes longer. The promise itself goes on. */
-async function within<Value>(
-  ms: number,
-  promise: Promise<Value | undefined>,
-): Promise<Value | undefined> {
-  const { promise: late, resolve } = Promise.withResolvers<undefined>();
-  const timer = setTimeout(() => resolve(undefined), ms);
-  const value = await Promise.race([promise.catch(() => undefined), late]);
-  clearTimeout(timer);
-  return value;
 }

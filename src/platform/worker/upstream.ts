@@ -8,6 +8,7 @@ import type {
   UpstreamRequest,
   UpstreamTransport,
 } from "../../upstream/transport.ts";
+import { within } from "../../within.ts";
 
 export interface WorkerUpstreamOptions {
   readonly origin: string;
@@ -18,15 +19,10 @@ export interface WorkerUpstreamOptions {
 export function createWorkerUpstream(options: WorkerUpstreamOptions): UpstreamTransport {
   return async (request) => {
     const aborter = new AbortController();
-    const { promise: expired, resolve } = Promise.withResolvers<UpstreamReply>();
-    const timer = setTimeout(() => {
-      // First, so that the abort's own failure does not come before it.
-      resolve({ kind: "timeout", sent: true });
-      aborter.abort();
-    }, request.timeoutMs);
-    const reply = await Promise.race([exchange(request, options, aborter.signal), expired]);
-    clearTimeout(timer);
-    return reply;
+    const reply = await within(request.timeoutMs, exchange(request, options, aborter.signal));
+    if (reply !== undefined) return reply;
+    aborter.abort();
+    return { kind: "timeout", sent: true };
   };
 }
 

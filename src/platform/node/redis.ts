@@ -7,7 +7,7 @@ import type { RedisAddress } from "../../config/redis-url.ts";
 import type { Logger } from "../../logger.ts";
 import { systemClock } from "../clock.ts";
 import { readErrorCode } from "../redis-error-code.ts";
-import { createReachability } from "./reachability.ts";
+import { createReachability } from "../reachability.ts";
 import { createRedisClient } from "./redis-client.ts";
 
 export interface NodeRedis extends RedisConnection {
@@ -43,7 +43,7 @@ export function createNodeRedis(address: RedisAddress, timeoutMs: number, log: L
     // Our own goodbye is no outage.
     if (closing) return;
     lastFailure = reason;
-    reachability.failed(reason, refused);
+    reachability.failed({ reason }, refused);
   };
   /**
    * Redis and proxies close connections that are idle for long. With nothing under way nothing is

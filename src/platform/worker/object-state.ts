@@ -9,6 +9,7 @@ import type { WorkspaceId } from "../../branded.ts";
 import type { Clock } from "../../clock.ts";
 import { describeDefect, type Logger } from "../../logger.ts";
 import { within } from "../../within.ts";
+import { createReachability } from "../reachability.ts";
 import { currentScope } from "./request-scope.ts";
 import type { CallAnswer, CallOptions, StateObject } from "./state-object.ts";
 
@@ -31,16 +32,8 @@ export interface ObjectStateOptions {
 
 export function createObjectState(options: ObjectStateOptions): AdmissionState {
   const { objects, timeoutMs, settings, clock, log } = options;
-  /** Undefined until either was seen; each change is said once per isolate, not by each request. */
-  let reachable: boolean | undefined;
-  const succeeded = () => {
-    if (reachable === false) log.log("info", "state is reachable again");
-    reachable = true;
-  };
-  const failed = (error: unknown) => {
-    if (reachable !== false) log.log("error", "state is unreachable", describeDefect(error));
-    reachable = false;
-  };
+  const reachability = createReachability(clock, log, 0);
+  const failed = (error: unknown) => reachability.failed(describeDefect(error));
 
   /** Calls by our clock and, where the object's says "late" while there is time, by the object's. */
   const callInTime = async <Result>(
@@ -61,7 +54,7 @@ export function createObjectState(options: ObjectStateOptions): AdmissionState {
   ): Promise<Result | undefined> => {
     const asking = callInTime((callOptions) => call(objects.getByName(name), callOptions));
     // What still comes after the answer must not be cut off half-way.
-    currentScope().waitUntil(asking.then(succeeded, failed));
+    currentScope().waitUntil(asking.then(reachability.succeeded, failed));
     return asking;
   };
 

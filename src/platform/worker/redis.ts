@@ -10,6 +10,8 @@ import type { RedisConnection } from "../../admission/redis-state.ts";
 import type { RedisScript } from "../../admission/lua/script.ts";
 import type { RedisAddress } from "../../config/redis-url.ts";
 import type { Logger } from "../../logger.ts";
+import { systemClock } from "../clock.ts";
+import { createReachability, type Reachability } from "../reachability.ts";
 import { readErrorCode } from "../redis-error-code.ts";
 import { currentScope } from "./request-scope.ts";
 
@@ -23,15 +25,7 @@ export function createWorkerRedis(
   log: Logger,
 ): RedisConnection {
   const owner = {};
-  /** Undefined until either was seen; each change is said once per isolate, not by each request. */
-  let reachable: boolean | undefined;
-  const report: Report = (reason) => {
-    if (reason === undefined && reachable === false) log.log("info", "state is reachable again");
-    if (reason !== undefined && reachable !== false) {
-      log.log("error", "state is unreachable", { reason });
-    }
-    reachable = reason === undefined;
-  };
+  const reachability = createReachability(systemClock, log, 0);
   const listeners = new Set<() => void>();
   const digests = new Map<RedisScript, string>();
 
@@ -45,7 +39,7 @@ export function createWorkerRedis(
   };
 
   const open = (): RequestRedis => {
-    const connection = connect(address, timeoutMs, report);
+    const connection = connect(address, timeoutMs, reachability);
     currentScope().onEnd(() => connection.close());
     connection.opened.then(
       () => {
@@ -84,13 +78,10 @@ interface RequestRedis {
   close(): Promise<void>;
 }
 
-/** Says that Redis answered, or by a word why it did not. */
-type Report = (reason?: string) => void;
-
 function connect(
   { node, database, credentials, tls }: SingleRedisAddress,
   timeoutMs: number,
-  report: Report,
+  reachability: Reachability,
 ): RequestRedis {
   const redis = new Redis({
     ...node,
@@ -113,10 +104,12 @@ function connect(
   redis.on("error", (error: Error) => {
     reason = readErrorCode(error);
   });
+  const fail = (error: unknown) => {
+    // An error of the client says only that the connection ended; `reason` says what ended it.
+    reachability.failed({ reason: error instanceof ReplyError ? readErrorCode(error) : reason });
+  };
   const opened = openDatabase(redis);
-  opened.catch((error: unknown) => {
-    report(error instanceof ReplyError ? readErrorCode(error) : reason);
-  });
+  opened.catch(fail);
 
   const pending = new Set<Promise<unknown>>();
   const evaluate = async (
@@ -130,11 +123,10 @@ function connect(
         if (!(error instanceof ReplyError && readErrorCode(error) === "NOSCRIPT")) throw error;
         return redis.call("EVAL", lua, ...rest);
       });
-      report();
+      reachability.succeeded();
       return reply;
     } catch (error) {
-      // The client's own errors say only that the connection ended; what ended it came before.
-      report(error instanceof ReplyError ? readErrorCode(error) : reason);
+      fail(error);
       throw error;
     }
   };

@@ -18,18 +18,18 @@ beforeEach(() => {
 
 test("an outage is said once, with its first reason, and so is its end", () => {
   const reachability = createReachability(clock, log, 0);
-  for (const reason of ["closed", "ECONNREFUSED", "ECONNREFUSED"]) reachability.failed(reason);
+  for (const reason of ["closed", "ECONNREFUSED", "ECONNREFUSED"]) reachability.failed({ reason });
   expect([reachability.succeeded(), reachability.succeeded()]).toEqual([true, false]);
   expect(lines).toEqual(["state is unreachable: closed", "state is reachable again"]);
 });
 
 test("a refusal after a lost connection is said too, once", () => {
   const reachability = createReachability(clock, log, 0);
-  for (const reason of ["closed", "ECONNREFUSED"]) reachability.failed(reason);
-  for (const reason of ["NOPERM", "LOADING", "NOPERM"]) reachability.failed(reason, true);
-  reachability.failed("closed");
+  for (const reason of ["closed", "ECONNREFUSED"]) reachability.failed({ reason });
+  for (const reason of ["NOPERM", "LOADING", "NOPERM"]) reachability.failed({ reason }, true);
+  reachability.failed({ reason: "closed" });
   reachability.succeeded();
-  reachability.failed("NOPERM", true);
+  reachability.failed({ reason: "NOPERM" }, true);
   expect(lines).toEqual([
     "state is unreachable: closed",
     "state is unreachable: NOPERM",
@@ -47,7 +47,7 @@ test("without an outage nothing is said", () => {
 test("an outage of one of many nodes ends when nothing has failed for a while", () => {
   const reachability = createReachability(clock, log, 1_000);
   for (; nowMs < 60_000; nowMs += 500) {
-    reachability.failed("closed");
+    reachability.failed({ reason: "closed" });
     expect(reachability.succeeded()).toBe(false);
   }
   nowMs += 499;

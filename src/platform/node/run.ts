@@ -6,9 +6,10 @@
 import { setTimeout as pause } from "node:timers/promises";
 
 import type { App } from "../../app.ts";
-import type { Config, ConfigProblem } from "../../config/config.ts";
+import type { Config } from "../../config/config.ts";
 import { createCommonHeaders } from "../../http/common-headers.ts";
 import { describeDefect } from "../../logger.ts";
+import { reportProblems } from "../report-problems.ts";
 import { createNodeLog, type NodeLog } from "./log.ts";
 import { readConfig } from "./read-config.ts";
 import { type NodeServer, startNodeServer } from "./server.ts";
@@ -83,12 +84,6 @@ async function listen(
     const code = error instanceof Error && "code" in error ? String(error.code) : "unknown";
     log.log("fatal", "cannot listen", { host, port, code });
     return exit(log, 1);
-  }
-}
-
-function reportProblems(log: NodeLog, problems: readonly ConfigProblem[]): void {
-  for (const { variable, problem, example } of problems) {
-    log.log("fatal", `${variable} ${problem}. Example: ${example}`, { variable });
   }
 }
 

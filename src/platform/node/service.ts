@@ -8,24 +8,18 @@ import { createRedisState } from "../../admission/redis-state.ts";
 import { compileStateSettings } from "../../admission/state-settings.ts";
 import { type App, createApp } from "../../app.ts";
 import type { Config, ConfigProblem } from "../../config/config.ts";
-import { variables } from "../../config/variables.ts";
 import { createCommonHeaders } from "../../http/common-headers.ts";
 import { createLoadGate, type LoadGate } from "../../load-gate.ts";
 import type { Logger } from "../../logger.ts";
 import { type Metrics, noMetrics } from "../../metrics.ts";
 import type { Services } from "../../services.ts";
-import {
-  createPublicKeySource,
-  createSecretKeySource,
-  type KeySource,
-} from "../../session/key-source.ts";
-import { createRemoteKeySource } from "../../session/remote-keys.ts";
 import { traceTransport } from "../../tracing.ts";
 import { createCircuits } from "../../upstream/circuits.ts";
-import { createHashing } from "../hashing.ts";
 import { systemClock } from "../clock.ts";
+import { createConfiguredKeys } from "../configured-keys.ts";
+import { createHashing } from "../hashing.ts";
 import { createAdminFetch } from "./admin.ts";
-import { createNodeFetch, type EgressOptions, type ProxySettings } from "./egress.ts";
+import { createNodeFetch, type NodeFetch, type ProxySettings } from "./egress.ts";
 import type { NodeTracing } from "./opentelemetry.ts";
 import type { PrometheusMetrics } from "./prometheus.ts";
 import { createNodeRedis } from "./redis.ts";
@@ -57,12 +51,19 @@ export async function createNodeService(
   proxies: ProxySettings,
 ): Promise<NodeServiceResult> {
   const egress = { connectTimeoutMs: config.upstream.connectTimeoutMs, proxies };
-  const { keys, close: closeKeys } = await createKeySource(config, log, egress);
-  if (keys === undefined) {
-    const { example } = variables.SESSION_PUBLIC_KEY;
-    const problem = "must be a public key that can be read; a private or symmetric one is refused";
-    return { kind: "problem", problem: { variable: "SESSION_PUBLIC_KEY", problem, example } };
-  }
+  let keyFetch: NodeFetch | undefined;
+  const configured = await createConfiguredKeys(config.session, {
+    openFetch: (url) => {
+      keyFetch = createNodeFetch(url, egress);
+      return keyFetch.fetch;
+    },
+    clock: systemClock,
+    log,
+  });
+  if (configured.kind === "problem") return configured;
+  const { keys } = configured;
+  // Fetches the keys before the first session needs them. `/readyz` shows whether that worked.
+  void keys.isUsable();
   const gate = createLoadGate(config.inFlightMax);
   const prometheus = config.admin === undefined ? undefined : await loadPrometheus(gate);
   const metrics = prometheus ?? noMetrics;
@@ -101,7 +102,7 @@ export async function createNodeService(
     });
   const close = async () => {
     closeState();
-    await Promise.all([upstream.close(), closeKeys()]);
+    await Promise.all([upstream.close(), keyFetch?.close()]);
     await tracing?.close();
   };
   return { kind: "service", service: { app, gate, metrics, adminFetch, close } };
@@ -132,30 +133,6 @@ async function loadTracing(
       error instanceof Error && "code" in error && error.code === "ERR_MODULE_NOT_FOUND";
     if (missing) return "not installed";
     throw error;
-  }
-}
-
-const closeNothing = () => Promise.resolve();
-
-async function createKeySource(
-  config: Config,
-  log: Logger,
-  egress: EgressOptions,
-): Promise<{ readonly keys: KeySource | undefined; readonly close: () => Promise<void> }> {
-  const { key } = config.session;
-  const close = closeNothing;
-  switch (key.kind) {
-    case "secret":
-      return { keys: await createSecretKeySource(key.secret), close };
-    case "public":
-      return { keys: await createPublicKeySource(key.publicKey), close };
-    case "jwks": {
-      const { fetch, close: closeFetch } = createNodeFetch(key.url, egress);
-      const keys = createRemoteKeySource({ url: key.url, fetch, clock: systemClock, log });
-      // Fetched ahead of the first session; whether it worked shows in `/readyz`.
-      void keys.isUsable();
-      return { keys, close: closeFetch };
-    }
   }
 }
 

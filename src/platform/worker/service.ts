@@ -9,18 +9,13 @@ import {
   type Environment,
   parseConfig,
 } from "../../config/config.ts";
-import { variables } from "../../config/variables.ts";
 import type { Logger } from "../../logger.ts";
-import {
-  createPublicKeySource,
-  createSecretKeySource,
-  type KeySource,
-} from "../../session/key-source.ts";
-import { createRemoteKeySource } from "../../session/remote-keys.ts";
 import { noMetrics } from "../../metrics.ts";
 import { systemClock } from "../clock.ts";
 import { createCircuits } from "../../upstream/circuits.ts";
+import { createConfiguredKeys } from "../configured-keys.ts";
 import { createHashing } from "../hashing.ts";
+import { reportProblems } from "../report-problems.ts";
 import { createWorkerGate } from "./load-gate.ts";
 import { createWorkerLog } from "./log.ts";
 import { createObjectState, type StateObjects } from "./object-state.ts";
@@ -40,23 +35,22 @@ const REQUEST_SLACK_MS = 60_000;
 export async function createWorkerService(bindings: WorkerBindings): Promise<App | undefined> {
   const result = parseConfig(readEnvironment(bindings), "durable-object");
   const log = createWorkerLog(result.kind === "config" ? result.config.log.level : "info");
-  if (result.kind === "problems") return reportProblems(log, result.problems);
+  if (result.kind === "problems") return rejectConfig(log, result.problems);
   const { config, warnings } = result;
   for (const warning of warnings) log.log("warn", warning);
 
-  const keys = await createKeySource(config, log);
-  if (keys === undefined) {
-    const { example } = variables.SESSION_PUBLIC_KEY;
-    const problem = "must be a public key that can be read; a private or symmetric one is refused";
-    return reportProblems(log, [{ variable: "SESSION_PUBLIC_KEY", problem, example }]);
-  }
+  const configured = await createConfiguredKeys(config.session, {
+    openFetch: () => (input, init) => fetch(input, init),
+    clock: systemClock,
+    log,
+    // On Workers a fetch ends with the request that began it. `waitUntil` keeps it going, and other
+    // requests use its result.
+    background: (work) => currentScope().waitUntil(work),
+  });
+  if (configured.kind === "problem") return rejectConfig(log, [configured.problem]);
+  const { keys } = configured;
   const state = await createState(config, bindings, log);
-  if (state === undefined) {
-    const problem = "is not bound: wrangler.toml names the class of the state";
-    return reportProblems(log, [
-      { variable: "STATE_OBJECT", problem, example: "see wrangler.toml" },
-    ]);
-  }
+  if (state === undefined) return rejectConfig(log, [NO_STATE]);
   return createApp(config, {
     clock: systemClock,
     hashing: createHashing(config),
@@ -86,29 +80,14 @@ function readEnvironment(bindings: WorkerBindings): Environment {
   );
 }
 
-function reportProblems(log: Logger, problems: readonly ConfigProblem[]): undefined {
-  for (const { variable, problem, example } of problems) {
-    log.log("fatal", `${variable} ${problem}. Example: ${example}`, { variable });
-  }
-}
+const NO_STATE: ConfigProblem = {
+  variable: "STATE_OBJECT",
+  problem: "is not bound to the Durable Object class StateObject",
+  example: "the durable_objects section of wrangler.toml",
+};
 
-async function createKeySource(config: Config, log: Logger): Promise<KeySource | undefined> {
-  const { key } = config.session;
-  switch (key.kind) {
-    case "secret":
-      return createSecretKeySource(key.secret);
-    case "public":
-      return createPublicKeySource(key.publicKey);
-    case "jwks":
-      return createRemoteKeySource({
-        url: key.url,
-        fetch: (input, init) => fetch(input, init),
-        clock: systemClock,
-        log,
-        // A fetch belongs to the request that began it: others wait for what it learns.
-        background: (work) => currentScope().waitUntil(work),
-      });
-  }
+function rejectConfig(log: Logger, problems: readonly ConfigProblem[]): undefined {
+  reportProblems(log, problems);
 }
 
 async function createState(

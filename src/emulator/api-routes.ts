@@ -5,9 +5,8 @@ import { z } from "zod";
 import { applyFault, type Call } from "./apply-fault.ts";
 import type { ChatStore } from "./chat-store.ts";
 import type { EmulatorEnv } from "./connection.ts";
-import type { FaultQueue } from "./fault-queue.ts";
-import { parseFaultMessage } from "./faults.ts";
-import type { MessageCounts } from "./message-counts.ts";
+import { type FaultQueue, parseFaultMessage } from "./faults.ts";
+import type { MessageCounts } from "./records.ts";
 import { Refusal } from "./refusal.ts";
 import { authorize, checkReach, parseBody, parseValue, type Tokens } from "./request-checks.ts";
 

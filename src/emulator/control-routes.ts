@@ -4,8 +4,8 @@ import type { Hono } from "hono";
 import { z } from "zod";
 import type { ChatSeed } from "./chat.ts";
 import type { EmulatorEnv } from "./connection.ts";
-import { type FaultRequest, faultRequestSchema } from "./fault-queue.ts";
-import type { MessageCount } from "./message-counts.ts";
+import { type FaultRequest, faultRequestSchema } from "./faults.ts";
+import type { MessageCount } from "./records.ts";
 import { parseBody } from "./request-checks.ts";
 
 export interface Controls {

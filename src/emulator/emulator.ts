@@ -2,16 +2,14 @@
 // and a server can. It listens on nothing (listen.ts does) and shares no code with the product, so
 // that a misreading of the API in one is not repeated in the other.
 import { setTimeout as sleep } from "node:timers/promises";
-import { Hono } from "hono";
+import { type Context, Hono } from "hono";
 import { addApiRoutes } from "./api-routes.ts";
 import { ChatStore } from "./chat-store.ts";
-import { ConnectionCut, type EmulatorEnv } from "./connection.ts";
+import { ConnectionCut, cutConnection, type EmulatorEnv } from "./connection.ts";
 import { addControlRoutes, type Controls } from "./control-routes.ts";
-import { type FaultOptions, FaultQueue, faultRequestSchema } from "./fault-queue.ts";
-import type { Fault } from "./faults.ts";
-import { type MessageCount, MessageCounts } from "./message-counts.ts";
-import { answerError } from "./on-error.ts";
-import { type RecordedRequest, RequestLog } from "./request-log.ts";
+import { type Fault, type FaultOptions, FaultQueue, faultRequestSchema } from "./faults.ts";
+import { type MessageCount, MessageCounts, type RecordedRequest, RequestLog } from "./records.ts";
+import { Refusal } from "./refusal.ts";
 
 interface EmulatorChat {
   readonly chatId: string;
@@ -111,4 +109,13 @@ export function createEmulator(options: EmulatorOptions, ended?: AbortSignal): E
   addApiRoutes(app, { tokens, agents: options.agents, chats, counts, faults, wait });
   addControlRoutes(app, controls);
   return { app, ...controls };
+}
+
+/** Turns an error of any route into a refusal, a broken connection or a report of a defect. */
+function answerError(error: Error, c: Context<EmulatorEnv>): Response {
+  if (error instanceof Refusal) return c.json({ error: error.message }, error.status);
+  if (error instanceof ConnectionCut) return cutConnection(c.env, error);
+  // A defect in the emulator must not pass for a fault that a test asked for.
+  console.error(error);
+  return c.json({ error: "the emulator itself failed, see its output" }, 500);
 }

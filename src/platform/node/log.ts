@@ -1,8 +1,15 @@
-/** Owns how log lines leave a Node process: pino, one JSON object a line, never a blocking write. */
+/**
+ * Log of a Node process: pino makes one JSON object per line, and a writer of our own writes the lines
+ * to standard output or standard error without blocking the process.
+ *
+ * Pino's own destination cannot be used. When the reader of the output is gone, its synchronous flush
+ * at the exit retries for ever, and only SIGKILL ends the process.
+ */
+import { write } from "node:fs";
+
 import pino from "pino";
 
 import type { LogFields, Logger, LogLevel } from "../../logger.ts";
-import { createLineWriter } from "./line-writer.ts";
 
 export interface NodeLog extends Logger {
   /** Writes an information line whatever the least level is. */
@@ -46,4 +53,74 @@ function prettify(line: string): string {
   const { time, level, msg, ...fields } = JSON.parse(line) as Record<string, unknown>; // oxlint-disable-line typescript/no-unsafe-type-assertion -- pino's own line
   const rest = Object.entries(fields).map(([name, value]) => `${name}=${String(value)}`);
   return `${[String(time).slice(11, 19), level, msg, ...rest].join(" ")}\n`;
+}
+
+interface LineWriter {
+  write(line: string): void;
+  /** Resolves when all is written, the reader is gone, or `waitMs` have passed. */
+  drained(waitMs: number): Promise<void>;
+}
+
+/** Lines kept for a reader that does not read, in characters; what comes then is dropped. */
+const BACKLOG_CHARS_MAX = 16_777_216;
+/** How soon a full pipe is tried again, in milliseconds. */
+const RETRY_MS = 10;
+
+/** @param fd 1 for standard output, 2 for standard error */
+function createLineWriter(fd: number): LineWriter {
+  let backlog = "";
+  let writing = false;
+  let gone = false;
+  let waiting: (() => void)[] = [];
+
+  const settle = () => {
+    writing = false;
+    if (backlog !== "" && !gone) {
+      flush();
+      return;
+    }
+    for (const resolve of waiting) resolve();
+    waiting = [];
+  };
+
+  const writeOut = (bytes: Uint8Array) => {
+    write(fd, bytes, (error, written) => {
+      if (error !== null && error.code !== "EAGAIN") {
+        gone = true;
+        backlog = "";
+        settle();
+        return;
+      }
+      const rest = bytes.subarray(error === null ? written : 0);
+      if (rest.byteLength === 0) settle();
+      else setTimeout(writeOut, error === null ? 0 : RETRY_MS, rest);
+    });
+  };
+
+  const flush = () => {
+    writing = true;
+    const bytes = new TextEncoder().encode(backlog);
+    backlog = "";
+    writeOut(bytes);
+  };
+
+  return {
+    write(line) {
+      if (gone || backlog.length > BACKLOG_CHARS_MAX) return;
+      backlog += line;
+      if (!writing) flush();
+    },
+    drained: (waitMs) =>
+      new Promise((resolve) => {
+        if (!writing) {
+          resolve();
+          return;
+        }
+        const timer = setTimeout(resolve, waitMs);
+        waiting.push(() => {
+          clearTimeout(timer);
+          resolve();
+        });
+      }),
+  };
 }

@@ -4,7 +4,9 @@ import { ReplyError } from "ioredis";
 import type { RedisConnection } from "../../admission/redis-state.ts";
 import { redisScripts } from "../../admission/lua/scripts.ts";
 import type { RedisAddress } from "../../config/redis-url.ts";
+import type { Clock } from "../../clock.ts";
 import type { Logger } from "../../logger.ts";
+import type { Metrics } from "../../metrics.ts";
 import { systemClock } from "../clock.ts";
 import { readErrorCode } from "../redis-error-code.ts";
 import { createReachability } from "../reachability.ts";
@@ -126,6 +128,26 @@ export function createNodeRedis(address: RedisAddress, timeoutMs: number, log: L
       closing = true;
       gap?.end();
       client.disconnect();
+    },
+  };
+}
+
+/** Wraps a connection so that the time of every command is counted, of failed ones too. */
+export function timeRedis(
+  connection: RedisConnection,
+  clock: Clock,
+  metrics: Metrics,
+): RedisConnection {
+  return {
+    onReady: (listener) => connection.onReady(listener),
+    async run(script, keys, args) {
+      const startedMs = clock.monotonicMs();
+      try {
+        return await connection.run(script, keys, args);
+      } finally {
+        // In an outage the time until a command failed is the first number to look at.
+        metrics.countStateTrip(script.name, clock.monotonicMs() - startedMs);
+      }
     },
   };
 }

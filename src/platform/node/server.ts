@@ -10,10 +10,9 @@ import type { App } from "../../app.ts";
 import { hasDotSegments } from "../../http/raw-path.ts";
 import type { LoadGate } from "../../load-gate.ts";
 import type { Logger } from "../../logger.ts";
-import type { Metrics } from "../../metrics.ts";
+import type { CutReason, Metrics } from "../../metrics.ts";
 import { Problem, type ProblemCode } from "../../problem.ts";
 import { type ConnectionLimits, createConnections } from "./connections.ts";
-import { createCutReport } from "./cut-report.ts";
 
 export interface NodeServer {
   /** The port that was bound. */
@@ -64,7 +63,7 @@ export async function startNodeServer(
   options: ListenOptions,
 ): Promise<NodeServer> {
   const limits = options.connections;
-  const report = createCutReport(options.log, options.metrics);
+  const report = createCutReport(options);
   const connections = createConnections(limits, report);
   const handle = getRequestListener((request, env) => fetch(request, env), {
     // HTTP/1.0 clients need send no Host; nothing here depends on it.
@@ -202,4 +201,26 @@ function renderBroken(errorCode: string | undefined, options: ListenOptions): st
   };
   const lines = Object.entries(all).map(([name, value]) => `${name}: ${value}\r\n`);
   return `HTTP/1.1 ${status} Refused\r\n${lines.join("")}\r\n${body}`;
+}
+
+/** Least time between two log lines of one reason, in milliseconds. */
+const CUT_LOG_PAUSE_MS = 10_000;
+
+/**
+ * Reports connections that were ended without an answer. The metrics count every one. The log gets at
+ * most one line per reason in 10 s, because an attack ends thousands of connections a second.
+ */
+function createCutReport({ log, metrics }: ListenOptions): (reason: CutReason) => void {
+  const lastMs = new Map<CutReason, number>();
+  const unreported = new Map<CutReason, number>();
+  return (reason) => {
+    metrics.countCutConnection(reason);
+    const count = (unreported.get(reason) ?? 0) + 1;
+    unreported.set(reason, count);
+    const nowMs = performance.now();
+    if (nowMs - (lastMs.get(reason) ?? -CUT_LOG_PAUSE_MS) < CUT_LOG_PAUSE_MS) return;
+    log.log("warn", "connections ended without an answer", { reason, count });
+    lastMs.set(reason, nowMs);
+    unreported.delete(reason);
+  };
 }

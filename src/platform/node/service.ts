@@ -22,9 +22,8 @@ import { createAdminFetch } from "./admin.ts";
 import { createNodeFetch, type NodeFetch, type ProxySettings } from "./egress.ts";
 import type { NodeTracing } from "./opentelemetry.ts";
 import type { PrometheusMetrics } from "./prometheus.ts";
-import { createNodeRedis } from "./redis.ts";
+import { createNodeRedis, timeRedis } from "./redis.ts";
 import { nodeRequestSource } from "./request-source.ts";
-import { timeRedis } from "./timed-redis.ts";
 import { createNodeUpstream } from "./upstream.ts";
 
 export interface NodeService {

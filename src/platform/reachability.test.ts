@@ -2,6 +2,8 @@ import { beforeEach, expect, test } from "vitest";
 
 import { createReachability } from "./reachability.ts";
 
+const UNREACHABLE = "state is unreachable: requests get 503 until it is back";
+
 let nowMs: number;
 let lines: string[];
 const clock = { epochMs: () => 0, monotonicMs: () => nowMs };
@@ -20,7 +22,7 @@ test("an outage is said once, with its first reason, and so is its end", () => {
   const reachability = createReachability(clock, log, 0);
   for (const reason of ["closed", "ECONNREFUSED", "ECONNREFUSED"]) reachability.failed({ reason });
   expect([reachability.succeeded(), reachability.succeeded()]).toEqual([true, false]);
-  expect(lines).toEqual(["state is unreachable: closed", "state is reachable again"]);
+  expect(lines).toEqual([`${UNREACHABLE}: closed`, "state is reachable again"]);
 });
 
 test("a refusal after a lost connection is said too, once", () => {
@@ -31,10 +33,10 @@ test("a refusal after a lost connection is said too, once", () => {
   reachability.succeeded();
   reachability.failed({ reason: "NOPERM" }, true);
   expect(lines).toEqual([
-    "state is unreachable: closed",
-    "state is unreachable: NOPERM",
+    `${UNREACHABLE}: closed`,
+    `${UNREACHABLE}: NOPERM`,
     "state is reachable again",
-    "state is unreachable: NOPERM",
+    `${UNREACHABLE}: NOPERM`,
   ]);
 });
 
@@ -54,5 +56,5 @@ test("an outage of one of many nodes ends when nothing has failed for a while", 
   expect(reachability.succeeded()).toBe(false);
   nowMs += 1;
   expect(reachability.succeeded()).toBe(true);
-  expect(lines).toEqual(["state is unreachable: closed", "state is reachable again"]);
+  expect(lines).toEqual([`${UNREACHABLE}: closed`, "state is reachable again"]);
 });

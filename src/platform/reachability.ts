@@ -37,7 +37,8 @@ export function createReachability(clock: Clock, log: Logger, quietMs: number): 
       failedAtMs = clock.monotonicMs();
       // A Redis that is back and refuses (such as NOPERM) is a second fault with its own remedy.
       const isNews = refused && !refusedBefore;
-      if (reachable !== false || isNews) log.log("error", "state is unreachable", cause);
+      if (reachable !== false || isNews)
+        log.log("error", "state is unreachable: requests get 503 until it is back", cause);
       reachable = false;
       refusedBefore ||= refused;
     },

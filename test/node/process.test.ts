@@ -301,7 +301,9 @@ describe("SHUTDOWN_DELAY", () => {
         return code;
       })
       .toBe(1);
-    expect(bff.log().at(-1)).toMatchObject({ msg: "stopped at once by a second signal" });
+    expect(bff.log().at(-1)).toMatchObject({
+      msg: "stopped at once by a second signal: open requests are cut off",
+    });
   });
 
   test("comes before SHUTDOWN_GRACE, which begins after it", async () => {
@@ -313,7 +315,11 @@ describe("SHUTDOWN_DELAY", () => {
     bff.signal("SIGTERM");
     expect(await bff.exited()).toBe(1);
     const messages = bff.log().map(({ msg }) => msg);
-    expect(messages.slice(-3)).toEqual(["stopping", "draining", "stopped before all was answered"]);
+    expect(messages.slice(-3)).toEqual([
+      "stopping",
+      "draining",
+      "stopped with requests unanswered: SHUTDOWN_GRACE is over",
+    ]);
     expect(await cut).toBeInstanceOf(Error);
   });
 });
@@ -432,7 +438,11 @@ describe("stopping", () => {
     bff.signal("SIGTERM");
     expect(await bff.exited()).toBe(1);
     const last = bff.log().at(-1);
-    expect(last).toMatchObject({ level: "error", msg: "stopped before all was answered", cut: 1 });
+    expect(last).toMatchObject({
+      level: "error",
+      msg: "stopped with requests unanswered: SHUTDOWN_GRACE is over",
+      cut: 1,
+    });
     expect(await cut).toBeInstanceOf(Error);
   });
 });

@@ -116,7 +116,11 @@ test("a killed primary is 503, never 429 or 500, until its replica takes over by
   for (const bff of services) {
     await expect
       .poll(async () => [await readyStatus(bff), ...stateLines(bff)], { timeout: 5_000 })
-      .toEqual([200, "state is unreachable", "state is reachable again"]);
+      .toEqual([
+        200,
+        "state is unreachable: requests get 503 until it is back",
+        "state is reachable again",
+      ]);
     expect(bff.log().filter(({ level }) => level === "fatal")).toEqual([]);
   }
   expect((await home()).id).toBe(cluster.replicas[0]?.id);

@@ -243,7 +243,11 @@ test.each([
       await expectUnavailable(await sendMessage(bff.url, "hi"));
     await expectUnready();
     await bff.waitForLine((line) => line["reason"] === reason);
-    expect(bff.log().filter(({ msg }) => msg === "state is unreachable")).toHaveLength(1);
+    expect(
+      bff
+        .log()
+        .filter(({ msg }) => msg === "state is unreachable: requests get 503 until it is back"),
+    ).toHaveLength(1);
     await admin.config("SET", setting, "0");
     admin.disconnect();
     expect((await sendMessage(bff.url, "hi")).status).toBe(201);
@@ -269,7 +273,11 @@ test("a database that Redis does not have is an outage, not another database", a
   const elsewhere = await start(`${redis.url}/99`);
   try {
     await expectUnavailable(await sendMessage(elsewhere.url, "hi"));
-    expect(await elsewhere.waitForLine(({ msg }) => msg === "state is unreachable")).toMatchObject({
+    expect(
+      await elsewhere.waitForLine(
+        ({ msg }) => msg === "state is unreachable: requests get 503 until it is back",
+      ),
+    ).toMatchObject({
       reason: "ERR",
     });
     expect((await fetch(`${elsewhere.url}/readyz`)).status).toBe(503);

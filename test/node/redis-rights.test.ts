@@ -193,7 +193,7 @@ describe("a user with exactly the rights that the page lists", () => {
     await expect.poll(async () => (await fetch(`${bff.url}/readyz`)).status).toBe(200);
     expect((await sendMessage(bff.url, "hi")).status).toBe(201);
     expect(stateLines(bff).map(({ msg, reason }) => [msg, reason])).toEqual([
-      ["state is unreachable", "NOPERM"],
+      ["state is unreachable: requests get 503 until it is back", "NOPERM"],
       ["state is reachable again", undefined],
     ]);
   });
@@ -307,7 +307,9 @@ describe("a Redis that closes idle connections", () => {
     const bff = await start(server.url);
     expect((await sendMessage(bff.url, "before")).status).toBe(201);
     await server.kill();
-    await bff.waitForLine(({ msg }) => msg === "state is unreachable");
+    await bff.waitForLine(
+      ({ msg }) => msg === "state is unreachable: requests get 503 until it is back",
+    );
     expect(await readCode(await sendMessage(bff.url, "hi"))).toBe("state_unavailable");
     expect(stateLines(bff)).toMatchObject([{ reason: "ECONNREFUSED", level: "error" }]);
     await server.start();

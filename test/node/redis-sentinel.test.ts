@@ -72,7 +72,9 @@ test("a killed primary is 503, never 429 or 500, until the replica is promoted",
   await startGroup();
   const bff = await start();
   await expectFailOver(bff, () => group.primary.kill());
-  await bff.waitForLine(({ msg }) => msg === "state is unreachable");
+  await bff.waitForLine(
+    ({ msg }) => msg === "state is unreachable: requests get 503 until it is back",
+  );
   await bff.waitForLine(({ msg }) => msg === "state is reachable again");
 });
 

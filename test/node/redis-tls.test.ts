@@ -101,7 +101,11 @@ test.each([
 ])("a certificate %s is refused, and named in the log", async (_what, host, more, reason) => {
   const bff = await start(`rediss://:canary-password@${host}:${await startTlsRedis()}`, more);
   expect(await readCode(await sendMessage(bff.url, "hi"))).toBe("state_unavailable");
-  expect(await bff.waitForLine(({ msg }) => msg === "state is unreachable")).toMatchObject({
+  expect(
+    await bff.waitForLine(
+      ({ msg }) => msg === "state is unreachable: requests get 503 until it is back",
+    ),
+  ).toMatchObject({
     reason,
   });
 });

@@ -82,7 +82,7 @@ async function listen(
     });
   } catch (error) {
     const code = error instanceof Error && "code" in error ? String(error.code) : "unknown";
-    log.log("fatal", "cannot listen", { host, port, code });
+    log.log("fatal", "cannot listen: host or port cannot be used", { host, port, code });
     return exit(log, 1);
   }
 }
@@ -130,7 +130,9 @@ function stopOnSignals(
       log.log("info", "draining", { inFlight: gate.inFlight });
     }
     setTimeout(() => {
-      log.log("error", "stopped before all was answered", { cut: gate.inFlight });
+      log.log("error", "stopped with requests unanswered: SHUTDOWN_GRACE is over", {
+        cut: gate.inFlight,
+      });
       void exit(log, 1);
     }, graceMs).unref();
     // The listeners stay open while requests are answered: whoever comes meanwhile is told 503.
@@ -150,7 +152,9 @@ function stopOnSignals(
       return;
     }
     if (performance.now() - stoppingSinceMs < SAME_SIGNAL_MS) return;
-    log.log("error", "stopped at once by a second signal", { cut: gate.inFlight });
+    log.log("error", "stopped at once by a second signal: open requests are cut off", {
+      cut: gate.inFlight,
+    });
     void exit(log, 1);
   });
 }

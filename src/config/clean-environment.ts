@@ -1,23 +1,23 @@
 /**
- * Removes what came with a value by accident: line breaks of files, quotes of env files, byte order
- * marks. Warns where a removal could be wrong, and refuses text that was damaged on its way.
+ * Removes stray characters around values: line breaks from files, quotes from env files, byte order
+ * marks. Warns where a removal could be wrong, and refuses values that are not valid text.
  */
 import { type VariableName, variableNames } from "./variables.ts";
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
 export interface CleanEnvironment {
-  /** The given environment with the variables of this service (and `NODE_ENV`) cleaned. */
+  /** The environment with clean values of `NODE_ENV` and the variables of this service. */
   readonly environment: Environment;
   readonly problems: readonly {
     readonly variable: VariableName | "NODE_ENV";
     readonly problem: string;
   }[];
-  /** Sentences that name variables, never their values. */
+  /** Sentences that contain names of variables, never their values. */
   readonly warnings: readonly string[];
 }
 
-/** The issuer of the sessions has the same values: a removal here can make the two differ. */
+/** Values that the issuer of the sessions has too: after a removal here the two can differ. */
 const SHARED: ReadonlySet<string> = new Set<VariableName>([
   "SESSION_SECRET",
   "SESSION_ISSUER",
@@ -29,17 +29,17 @@ const SHARED: ReadonlySet<string> = new Set<VariableName>([
 /** White space (with U+FEFF, the byte order mark) and characters without width. */
 const BLANK = /[\s\u0085\u00AD\u200B-\u200F\u202A-\u202E\u2060-\u2069]/;
 const LINE_BREAK = /[\r\n\uFEFF]/;
-/** Control and format characters, and every space but the usual one. */
+/** Control and format characters, and every space except U+0020. */
 const INVISIBLE = /\p{C}|[^\P{Z} ]/u;
-/** The same without what lays out JSON, PEM and lists of several lines. */
+/** The same without line breaks and tabs, which JSON, PEM and lists can contain. */
 const INVISIBLE_IN_LINES = /[^\P{C}\r\n\t]|[^\P{Z} ]/u;
 const QUOTES: ReadonlySet<string> = new Set(['"', "'"]);
 const ANY_QUOTE = /^["'`‘’“”]|["'`‘’“”]$/;
 
-/** What decoders put in place of bytes that are no text, and halves of a character. */
+/** The replacement character, which decoders put in place of invalid bytes, and lone surrogates. */
 const DAMAGED = /\uFFFD|\p{Cs}/u;
 
-/** Cleans the value of every variable; the others are left as they are. */
+/** Cleans the values of `NODE_ENV` and the variables of this service; others stay as they are. */
 export function cleanEnvironment(environment: Environment): CleanEnvironment {
   const cleaned: Record<string, string | undefined> = { ...environment };
   const problems: CleanEnvironment["problems"][number][] = [];
@@ -53,25 +53,27 @@ export function cleanEnvironment(environment: Environment): CleanEnvironment {
       cleaned[name] = undefined;
     };
     if (DAMAGED.test(given)) {
-      refuse("holds bytes that are not text in UTF-8");
+      refuse("contains bytes that are not valid UTF-8");
       continue;
     }
-    // A space or a letter like it can be part of a secret; a line break at its end cannot.
+    // A space at the end can be part of a secret. A line break cannot.
     const trimmed = trim(given, name === "SESSION_SECRET" ? LINE_BREAK : BLANK);
     const text = removeQuotes(trimmed);
     cleaned[name] = text;
     if (text === "") continue;
     if (text !== trimmed) {
-      // Whether the issuer's own copy has the quotes, too, cannot be seen from here.
+      // The issuer's copy of the secret may have the quotes too, so that a removal could break it.
       if (name === "SESSION_SECRET") {
-        refuse("is in quotes, which docker --env-file keeps: remove them, at the issuer too");
+        refuse(
+          "is in quotes, which docker --env-file keeps as part of the value: remove them here and at the issuer",
+        );
         continue;
       }
       unquoted.push(name);
     }
     if (trimmed !== given && SHARED.has(name)) {
       warnings.push(
-        `${name} had line breaks or white space around it, which were removed. Make sure that the issuer of the sessions uses it without them.`,
+        `${name} had line breaks or white space around it, which were removed. Make sure that the issuer of the sessions uses the value without them.`,
       );
     }
     warnings.push(...listSuspects(name, text));
@@ -84,12 +86,12 @@ export function cleanEnvironment(environment: Environment): CleanEnvironment {
   return { environment: cleaned, problems, warnings };
 }
 
-/** Cleans a single value of which nobody else has a copy, such as a path. */
+/** Removes white space and quotes around a value that only this service uses, such as a path. */
 export function cleanText(text: string): string {
   return removeQuotes(trim(text, BLANK));
 }
 
-/** By hand: a pattern that ends in `+$` takes quadratic time. */
+/** Trims with a loop, since a regular expression that ends in `+$` takes quadratic time. */
 function trim(text: string, blank: RegExp): string {
   let start = 0;
   let end = text.length;
@@ -98,16 +100,16 @@ function trim(text: string, blank: RegExp): string {
   return text.slice(start, end);
 }
 
-/** Removes one pair of quotes around the whole. */
+/** Removes one pair of quotes around the whole value. */
 function removeQuotes(text: string): string {
   const quote = text.charAt(0);
   if (text.length < 2 || !QUOTES.has(quote) || !text.endsWith(quote)) return text;
   return trim(text.slice(1, -1), BLANK);
 }
 
-/** What was left in place because it can be meant. */
+/** Lists warnings about characters that can be intended and so were not removed. */
 function listSuspects(name: string, text: string): readonly string[] {
-  const kept = "which was kept: remove it if it is not meant.";
+  const kept = "which was kept as part of the value. Remove it if it is not intended.";
   if (BLANK.test(text.charAt(0)) || BLANK.test(text.charAt(text.length - 1))) {
     return [`${name} begins or ends with white space, ${kept}`];
   }
@@ -115,6 +117,6 @@ function listSuspects(name: string, text: string): readonly string[] {
   const invisible = name === "SESSION_SECRET" ? INVISIBLE : INVISIBLE_IN_LINES;
   if (!invisible.test(text)) return [];
   return [
-    `${name} holds invisible characters, such as a control character or a no-break space: remove them if they are not meant.`,
+    `${name} contains invisible characters, such as control characters or no-break spaces. Remove them if they are not intended.`,
   ];
 }

@@ -265,7 +265,7 @@ const warningsOf = (more: Environment) =>
 
 describe("misspelt variables", () => {
   test("are named in a warning with what was meant, and never with their value", () => {
-    const value = "a-secret-that-nobody-may-see-in-a-log";
+    const value = "a-secret-that-must-not-be-logged";
     const warnings = warningsOf({ SESION_SECRET: value, LIMIT_SESION: "5/1m" });
     expect(warnings).toHaveLength(2);
     expect(warnings[0]).toMatch(/SESION_SECRET .*SESSION_SECRET/);

@@ -1,6 +1,6 @@
 /**
- * Owns the one reading of the environment: text in, a frozen `Config` out, or every problem at once.
- * Nothing else in the program reads the environment. It opens no file and no connection.
+ * Parses the environment variables to a frozen `Config`, or returns every problem at once. It opens
+ * no file and no connection.
  */
 import type { WorkspaceId } from "../branded.ts";
 import type { LogLevel } from "../logger.ts";
@@ -9,19 +9,22 @@ import type { RedisAddress } from "./redis-url.ts";
 import { suggestVariable } from "./suggest-variable.ts";
 import type { QuotaSetting } from "./units.ts";
 import {
+  DIRECT_CONNECTIONS_PER_ADDRESS_MAX,
   isVariableName,
+  parseVariable,
   variableNames,
   type VariableName,
   variables,
   type VariableValues,
 } from "./variables.ts";
+import type { WorkspaceEntry } from "./workspace-table.ts";
 
-/** One workspace as the operator configured it. */
+/** One workspace with its own settings and the defaults. */
 export interface WorkspaceConfig {
   readonly id: WorkspaceId;
-  /** API tokens that reach it, the preferred one first; never empty. */
+  /** API tokens for this workspace, the preferred one first; never empty. */
   readonly apiTokens: readonly [string, ...string[]];
-  /** The agent that chats are started with. */
+  /** The agent of the chats that `POST /chat` starts; undefined: none can be started. */
   readonly agentId: string | undefined;
   readonly limits: {
     readonly session: QuotaSetting;
@@ -32,12 +35,12 @@ export interface WorkspaceConfig {
   };
 }
 
-/** Either every session has the one workspace, or a claim is looked up in a table. */
+/** Either all sessions use one workspace, or the workspace claim selects one from a table. */
 export type WorkspacesConfig =
   | { readonly kind: "single"; readonly workspace: WorkspaceConfig }
   | { readonly kind: "table"; readonly byClaim: ReadonlyMap<string, WorkspaceConfig> };
 
-/** What verifies session tokens; the kind decides which algorithms are allowed. */
+/** The key that verifies session tokens. Its kind decides which algorithms are allowed. */
 export type SessionKeyConfig =
   | { readonly kind: "secret"; readonly secret: string }
   | { readonly kind: "public"; readonly publicKey: string }
@@ -45,12 +48,12 @@ export type SessionKeyConfig =
 
 export interface Config {
   readonly listen: { readonly host: string; readonly port: number };
-  /** Undefined: no metrics, and no second listener. */
+  /** The listener for operators. Undefined: no such listener and no metrics. */
   readonly admin: { readonly host: string; readonly port: number } | undefined;
-  /** Of each listener. */
+  /** Limits per listener. */
   readonly connections: {
     readonly max: number;
-    /** Undefined: any number. */
+    /** Undefined: no limit. */
     readonly perAddressMax: number | undefined;
     readonly keepAliveMs: number;
   };
@@ -60,23 +63,23 @@ export interface Config {
     readonly audience: string;
     readonly workspaceClaim: string;
     readonly chatsClaim: string;
-    /** Claim of the session by the dynamic variable that it sets. */
+    /** Key: a dynamic variable; value: the claim that sets it. */
     readonly variables: ReadonlyMap<string, string>;
   };
   /** Undefined: no cookie sessions. */
   readonly cookies: { readonly keys: readonly Uint8Array[]; readonly maxAgeMs: number } | undefined;
-  /** Plain-http development on localhost. */
+  /** Whether cookies work over plain http, for development on localhost. */
   readonly insecure: boolean;
   readonly allowedOrigins: ReadonlySet<string>;
   readonly workspaces: WorkspacesConfig;
   readonly chats: {
     readonly access: "first-use" | "claim" | "workspace";
     readonly ownerTtlMs: number;
-    /** Names that a client may choose when it starts a chat. */
+    /** Names that a client can set when it starts a chat. */
     readonly variables: ReadonlySet<string>;
     readonly metadata: ReadonlySet<string>;
   };
-  /** What may be stored of answers, for their idempotency keys. */
+  /** Limits of the answers that are stored for their idempotency keys, in bytes. */
   readonly storedAnswers: {
     readonly answerBytesMax: number;
     /** Per 24 hours. */
@@ -98,7 +101,7 @@ export interface Config {
     readonly origin: string;
     readonly timeoutMs: number;
     readonly connectTimeoutMs: number;
-    /** Longest search for a lost answer. */
+    /** Longest time to search for a lost answer. */
     readonly recoveryWindowMs: number;
     readonly answerBytesMax: number;
   };
@@ -106,22 +109,23 @@ export interface Config {
   readonly bodyBytesMax: number;
   readonly contentCharsMax: number;
   readonly shutdown: {
-    /** How long requests are still served after the signal, while `/readyz` answers 503. */
+    /** How long the service accepts requests after the signal, while `/readyz` answers 503. */
     readonly delayMs: number;
-    /** Longest drain after that. */
+    /** Longest time to finish open requests after that. */
     readonly graceMs: number;
   };
   readonly exposeToolCalls: boolean;
-  /** Undefined: no traces. `endpoint` is the base URL of the collector. */
+  /** `endpoint` is the base URL of the collector. Undefined: no traces. */
   readonly traces: { readonly endpoint: string; readonly serviceName: string } | undefined;
   readonly log: { readonly level: LogLevel; readonly pretty: boolean };
 }
 
-/** One fault of the configuration. It never holds a value of the environment. */
+/** One fault of the configuration. It never contains a value of the environment. */
 export interface ConfigProblem {
   readonly variable: string;
+  /** What is wrong; continues a sentence that starts with the variable's name. */
   readonly problem: string;
-  /** A right value, or for a secret how to make one. */
+  /** A valid value; for a secret, how to create one. */
   readonly example: string;
 }
 
@@ -131,15 +135,15 @@ export type ConfigResult =
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
-/** Where the state of each platform lives when no other service keeps it. */
+/** Where a platform stores the state without Redis. */
 export type EmbeddedState = "memory" | "durable-object";
 
 /**
- * Reads the configuration.
+ * Parses the configuration.
  *
- * @param environment variables by name; an empty value counts as unset. `NAME_FILE` must have been
- *   resolved to `NAME` before (only Node has files).
- * @param embedded the platform's own state: Node's memory, or Workers' Durable Objects
+ * @param environment variables by name; an empty value counts as unset. The caller must
+ *   have replaced `NAME_FILE` by `NAME` (only Node has files).
+ * @param embedded where the platform stores the state without Redis
  * @returns the frozen configuration with warnings, or all problems at once
  */
 export function parseConfig(
@@ -155,20 +159,20 @@ export function parseConfig(
     if (variable === "NODE_ENV") problems.push({ variable, problem, example: "production" });
     else report(variable, problem);
   }
-  const values = readValues(clean.environment, report);
-  // What was told wrong must not be told missing too.
+  const values = parseValues(clean.environment, report);
+  // A variable with a wrong value is set: it must not be reported as missing too.
   const wrong = new Set(problems.map(({ variable }) => variable));
   const reportOther: Report = (variable, problem, example) => {
     if (!RELATED[variable]?.some((other) => wrong.has(other))) report(variable, problem, example);
   };
   const production = clean.environment["NODE_ENV"]?.toLowerCase() === "production";
-  const config = assemble(values, { production, embedded }, reportOther);
+  const config = createConfig(values, { production, embedded }, reportOther);
   if (problems.length > 0 || config === undefined) return { kind: "problems", problems };
   const warnings = [...clean.warnings, ...listWarnings(clean.environment, config, production)];
   return { kind: "config", config, warnings };
 }
 
-/** Variables whose absence is no news when one of these was wrong. */
+/** A missing variable is not reported where one of these variables has a wrong value. */
 const RELATED: { readonly [Name in VariableName]?: readonly VariableName[] } = {
   SESSION_SECRET: ["SESSION_SECRET", "SESSION_PUBLIC_KEY", "SESSION_JWKS_URL"],
   SESSION_ISSUER: ["SESSION_ISSUER"],
@@ -178,19 +182,17 @@ const RELATED: { readonly [Name in VariableName]?: readonly VariableName[] } = {
   REDIS_URL: ["REDIS_URL", "STATE"],
 };
 
-/** @param example where the variable's own would contradict the problem */
+/** @param example replaces the variable's own example where that would contradict the problem */
 type Report = (variable: VariableName, problem: string, example?: string) => void;
 
-function readValues(environment: Environment, report: Report): VariableValues {
+function parseValues(environment: Environment, report: Report): VariableValues {
   const values: Partial<Record<VariableName, unknown>> = {};
   for (const name of variableNames) {
-    const text = environment[name];
-    if (text === undefined || text === "") continue;
-    const result = variables[name].schema.safeParse(text);
-    if (result.success) values[name] = result.data;
-    else for (const issue of result.error.issues) report(name, issue.message);
+    const { value, problems } = parseVariable(name, environment[name]);
+    values[name] = value;
+    for (const problem of problems) report(name, problem);
   }
-  // Each value was made by the schema of its own name just above.
+  // Every variable got the value of its own name just above.
   return values as VariableValues; // oxlint-disable-line typescript/no-unsafe-type-assertion
 }
 
@@ -199,97 +201,98 @@ interface Platform {
   readonly embedded: EmbeddedState;
 }
 
-function assemble(values: VariableValues, platform: Platform, report: Report): Config | undefined {
-  const { production } = platform;
-  const before = { faults: 0 };
-  const counted: Report = (variable, problem, example) => {
-    before.faults += 1;
-    report(variable, problem, example);
-  };
-  const key = resolveSessionKey(values, counted);
-  const workspaces = resolveWorkspaces(values, counted);
-  const state = resolveState(values, platform, counted);
-  for (const name of ["SESSION_ISSUER", "SESSION_AUDIENCE"] as const) {
-    if (values[name] === undefined) counted(name, "is required");
-  }
+/** Combines the values. Returns undefined where a part is missing; `report` has been told which. */
+function createConfig(
+  values: VariableValues,
+  platform: Platform,
+  report: Report,
+): Config | undefined {
+  const { SESSION_ISSUER: issuer, SESSION_AUDIENCE: audience } = values;
+  const key = resolveSessionKey(values, report);
+  const workspaces = resolveWorkspaces(values, report);
+  const state = resolveState(values, platform, report);
+  if (issuer === undefined) report("SESSION_ISSUER", "is required");
+  if (audience === undefined) report("SESSION_AUDIENCE", "is required");
   for (const name of ["LOG_PRETTY", "COOKIE_INSECURE"] as const) {
-    if (values[name] === true && production) counted(name, "must be off in production", "false");
+    if (values[name] && platform.production) report(name, "must be off in production", "false");
   }
-  if (key === undefined || workspaces === undefined || state === undefined || before.faults > 0) {
+  if (
+    key === undefined ||
+    workspaces === undefined ||
+    state === undefined ||
+    issuer === undefined ||
+    audience === undefined
+  ) {
     return undefined;
   }
   return Object.freeze<Config>({
-    listen: { host: values.HOST ?? "0.0.0.0", port: values.PORT ?? 8_787 },
+    listen: { host: values.HOST, port: values.PORT },
     admin:
       values.ADMIN_PORT === undefined
         ? undefined
-        : { host: values.ADMIN_HOST ?? "127.0.0.1", port: values.ADMIN_PORT },
+        : { host: values.ADMIN_HOST, port: values.ADMIN_PORT },
     connections: {
-      max: values.MAX_CONNECTIONS ?? 10_000,
+      max: values.MAX_CONNECTIONS,
       perAddressMax: resolvePerAddressMax(values),
-      keepAliveMs: values.KEEP_ALIVE_TIMEOUT ?? 75_000,
+      keepAliveMs: values.KEEP_ALIVE_TIMEOUT,
     },
     session: {
       key,
-      issuer: values.SESSION_ISSUER ?? "",
-      audience: values.SESSION_AUDIENCE ?? "",
-      workspaceClaim: values.SESSION_WORKSPACE_CLAIM ?? "workspace",
-      chatsClaim: values.SESSION_CHATS_CLAIM ?? "chats",
+      issuer,
+      audience,
+      workspaceClaim: values.SESSION_WORKSPACE_CLAIM,
+      chatsClaim: values.SESSION_CHATS_CLAIM,
       variables: values.SESSION_VARIABLES ?? new Map(),
     },
     cookies:
       values.COOKIE_KEYS === undefined
         ? undefined
-        : { keys: values.COOKIE_KEYS, maxAgeMs: values.COOKIE_MAX_AGE ?? 28_800_000 },
-    insecure: values.COOKIE_INSECURE ?? false,
+        : { keys: values.COOKIE_KEYS, maxAgeMs: values.COOKIE_MAX_AGE },
+    insecure: values.COOKIE_INSECURE,
     allowedOrigins: values.ALLOWED_ORIGINS ?? new Set(),
     workspaces,
     chats: {
-      access: values.CHAT_ACCESS ?? "first-use",
-      ownerTtlMs: values.CHAT_OWNER_TTL ?? 2_592_000_000,
+      access: values.CHAT_ACCESS,
+      ownerTtlMs: values.CHAT_OWNER_TTL,
       variables: values.CHAT_VARIABLES ?? new Set(),
       metadata: values.CHAT_METADATA ?? new Set(),
     },
     storedAnswers: {
-      answerBytesMax: values.STORED_ANSWER_BYTES ?? 65_536,
-      subjectBytes: values.STORED_BYTES_SUBJECT ?? 4_194_304,
-      workspaceBytes: values.STORED_BYTES_WORKSPACE ?? 33_554_432,
+      answerBytesMax: values.STORED_ANSWER_BYTES,
+      subjectBytes: values.STORED_BYTES_SUBJECT,
+      workspaceBytes: values.STORED_BYTES_WORKSPACE,
     },
-    authFailureLimit: values.LIMIT_AUTH_FAILURES ?? perMinute(30),
-    trustedProxies: values.TRUST_PROXY ?? 0,
+    authFailureLimit: values.LIMIT_AUTH_FAILURES,
+    trustedProxies: values.TRUST_PROXY,
     state,
     upstream: {
-      origin: values.UPONAI_BASE_URL ?? "https://api.upon-ai.com",
-      timeoutMs: values.UPSTREAM_TIMEOUT ?? 60_000,
-      connectTimeoutMs: values.UPSTREAM_CONNECT_TIMEOUT ?? 5_000,
-      recoveryWindowMs: values.RECOVERY_WINDOW ?? 20_000,
-      answerBytesMax: values.MAX_UPSTREAM_BYTES ?? 1_048_576,
+      origin: values.UPONAI_BASE_URL,
+      timeoutMs: values.UPSTREAM_TIMEOUT,
+      connectTimeoutMs: values.UPSTREAM_CONNECT_TIMEOUT,
+      recoveryWindowMs: values.RECOVERY_WINDOW,
+      answerBytesMax: values.MAX_UPSTREAM_BYTES,
     },
-    inFlightMax: values.MAX_IN_FLIGHT ?? 2_000,
-    bodyBytesMax: values.MAX_BODY_BYTES ?? 32_768,
-    contentCharsMax: values.MAX_CONTENT_CHARS ?? 8_000,
-    shutdown: { delayMs: values.SHUTDOWN_DELAY ?? 0, graceMs: values.SHUTDOWN_GRACE ?? 65_000 },
-    exposeToolCalls: values.EXPOSE_TOOL_CALLS ?? false,
+    inFlightMax: values.MAX_IN_FLIGHT,
+    bodyBytesMax: values.MAX_BODY_BYTES,
+    contentCharsMax: values.MAX_CONTENT_CHARS,
+    shutdown: { delayMs: values.SHUTDOWN_DELAY, graceMs: values.SHUTDOWN_GRACE },
+    exposeToolCalls: values.EXPOSE_TOOL_CALLS,
     traces: resolveTraces(values),
-    log: { level: values.LOG_LEVEL ?? "info", pretty: values.LOG_PRETTY ?? false },
+    log: { level: values.LOG_LEVEL, pretty: values.LOG_PRETTY },
   });
 }
 
-/** Behind a proxy all sockets come from the proxy: a limit by address would be a limit on all clients. */
+/** Behind a proxy all sockets have its address, so that a limit per address would limit all clients. */
 function resolvePerAddressMax(values: VariableValues): number | undefined {
-  const setting =
-    values.MAX_CONNECTIONS_PER_ADDRESS ?? ((values.TRUST_PROXY ?? 0) > 0 ? "off" : 2_500);
+  const standard = values.TRUST_PROXY > 0 ? "off" : DIRECT_CONNECTIONS_PER_ADDRESS_MAX;
+  const setting = values.MAX_CONNECTIONS_PER_ADDRESS ?? standard;
   return setting === "off" ? undefined : setting;
 }
 
 function resolveTraces(values: VariableValues): Config["traces"] {
   const endpoint = values.OTEL_EXPORTER_OTLP_ENDPOINT;
-  if (endpoint === undefined || values.OTEL_SDK_DISABLED === true) return undefined;
-  return { endpoint, serviceName: values.OTEL_SERVICE_NAME ?? "uponai-bff" };
-}
-
-function perMinute(quota: number): QuotaSetting {
-  return { quota, windowSeconds: 60, burst: quota };
+  if (endpoint === undefined || values.OTEL_SDK_DISABLED) return undefined;
+  return { endpoint, serviceName: values.OTEL_SERVICE_NAME };
 }
 
 function resolveSessionKey(values: VariableValues, report: Report): SessionKeyConfig | undefined {
@@ -302,11 +305,11 @@ function resolveSessionKey(values: VariableValues, report: Report): SessionKeyCo
   if (SESSION_JWKS_URL !== undefined) keys.push({ kind: "jwks", url: SESSION_JWKS_URL });
   if (keys.length === 1) return keys[0];
   if (keys.length === 0) {
-    report("SESSION_SECRET", "is required, or one of SESSION_PUBLIC_KEY and SESSION_JWKS_URL");
+    report("SESSION_SECRET", "is required unless SESSION_PUBLIC_KEY or SESSION_JWKS_URL is set");
   } else {
     report(
       "SESSION_SECRET",
-      "is one of several session keys: set exactly one of SESSION_SECRET, SESSION_PUBLIC_KEY and SESSION_JWKS_URL",
+      "is not the only session key: set exactly one of SESSION_SECRET, SESSION_PUBLIC_KEY and SESSION_JWKS_URL",
       "leave the others unset",
     );
   }
@@ -314,50 +317,56 @@ function resolveSessionKey(values: VariableValues, report: Report): SessionKeyCo
 }
 
 function resolveWorkspaces(values: VariableValues, report: Report): WorkspacesConfig | undefined {
-  const {
-    UPONAI_WORKSPACE_ID: singleId,
-    WORKSPACES: table,
-    UPONAI_API_TOKEN: sharedTokens,
-  } = values;
-  if ((singleId === undefined) === (table === undefined)) {
-    if (singleId === undefined) {
-      report("WORKSPACES", "is required, or UPONAI_WORKSPACE_ID");
-    } else {
-      const example = "leave UPONAI_WORKSPACE_ID unset";
-      report("WORKSPACES", "and UPONAI_WORKSPACE_ID exclude each other: set one", example);
-    }
+  const { UPONAI_WORKSPACE_ID: singleId, WORKSPACES: table } = values;
+  if (singleId !== undefined && table !== undefined) {
+    const example = "leave UPONAI_WORKSPACE_ID unset";
+    report("WORKSPACES", "cannot be set together with UPONAI_WORKSPACE_ID: set one", example);
     return undefined;
   }
-  const entries =
-    table ??
-    new Map([
-      ["", { id: singleId ?? 0, agentId: undefined, apiToken: undefined, limits: undefined }],
-    ]);
-  const byClaim = new Map<string, WorkspaceConfig>();
-  for (const [claim, entry] of entries) {
-    const own = entry.limits;
-    const [token, ...others] = entry.apiToken ?? sharedTokens ?? [];
-    if (token === undefined) {
-      report("UPONAI_API_TOKEN", "is required unless every workspace has its own apiToken");
-      return undefined;
-    }
-    byClaim.set(claim, {
-      // The one place where a number becomes a workspace id: it came from the operator.
-      id: entry.id as WorkspaceId, // oxlint-disable-line typescript/no-unsafe-type-assertion
-      apiTokens: [token, ...others],
-      agentId: entry.agentId ?? values.UPONAI_AGENT_ID,
-      limits: {
-        session: own?.session ?? values.LIMIT_SESSION ?? perMinute(20),
-        sessionDaily: own?.sessionDaily ?? values.LIMIT_SESSION_DAILY ?? "off",
-        workspace: own?.workspace ?? values.LIMIT_WORKSPACE ?? perMinute(600),
-        ip: values.LIMIT_IP ?? perMinute(120),
-        replays: own?.replays ?? values.LIMIT_REPLAYS ?? perMinute(60),
-      },
-    });
+  if (singleId !== undefined) {
+    const entry = { id: singleId, agentId: undefined, apiToken: undefined, limits: undefined };
+    const workspace = createWorkspace(entry, values, report);
+    return workspace && { kind: "single", workspace };
   }
-  const [only] = byClaim.values();
-  if (table === undefined && only !== undefined) return { kind: "single", workspace: only };
+  if (table === undefined) {
+    report("WORKSPACES", "is required unless UPONAI_WORKSPACE_ID is set");
+    return undefined;
+  }
+  const byClaim = new Map<string, WorkspaceConfig>();
+  for (const [claim, entry] of table) {
+    const workspace = createWorkspace(entry, values, report);
+    // The shared token is missing: one report is enough for all entries.
+    if (workspace === undefined) return undefined;
+    byClaim.set(claim, workspace);
+  }
   return { kind: "table", byClaim };
+}
+
+/** Completes an entry with the settings that all workspaces share. */
+function createWorkspace(
+  { id, agentId, apiToken, limits }: WorkspaceEntry,
+  values: VariableValues,
+  report: Report,
+): WorkspaceConfig | undefined {
+  const [token, ...others] = apiToken ?? values.UPONAI_API_TOKEN ?? [];
+  if (token === undefined) {
+    const problem = "is required unless every workspace in WORKSPACES has its own apiToken";
+    report("UPONAI_API_TOKEN", problem);
+    return undefined;
+  }
+  return {
+    // The only place where a number becomes a workspace id: the operator configured it.
+    id: id as WorkspaceId, // oxlint-disable-line typescript/no-unsafe-type-assertion
+    apiTokens: [token, ...others],
+    agentId: agentId ?? values.UPONAI_AGENT_ID,
+    limits: {
+      session: limits?.session ?? values.LIMIT_SESSION,
+      sessionDaily: limits?.sessionDaily ?? values.LIMIT_SESSION_DAILY,
+      workspace: limits?.workspace ?? values.LIMIT_WORKSPACE,
+      ip: values.LIMIT_IP,
+      replays: limits?.replays ?? values.LIMIT_REPLAYS,
+    },
+  };
 }
 
 function resolveState(
@@ -366,31 +375,40 @@ function resolveState(
   report: Report,
 ): Config["state"] | undefined {
   const kind = values.STATE ?? (values.REDIS_URL === undefined ? embedded : "redis");
-  const timeoutMs = values.REDIS_TIMEOUT ?? 500;
+  const timeoutMs = values.REDIS_TIMEOUT;
   if (kind === "redis") {
     if (values.REDIS_URL === undefined) {
       report("REDIS_URL", "is required with STATE=redis");
       return undefined;
     }
     if (embedded === "durable-object" && values.REDIS_URL.kind !== "single") {
-      report("REDIS_URL", "must be one server on Workers, where each request connects anew");
+      report(
+        "REDIS_URL",
+        "must be a single server on Cloudflare Workers, where every request opens its own connection: Cluster and Sentinel are not supported",
+      );
       return undefined;
     }
     return {
       kind,
       address: values.REDIS_URL,
-      prefix: values.REDIS_PREFIX ?? "bff:",
+      prefix: values.REDIS_PREFIX,
       timeoutMs,
     };
   }
   if (kind !== embedded) {
-    const where = embedded === "memory" ? "there are none outside Workers" : "Workers share none";
-    report("STATE", `cannot be ${kind} here: ${where}`, embedded);
+    const why =
+      embedded === "memory"
+        ? "on Node: Durable Objects exist only on Cloudflare Workers"
+        : "on Cloudflare Workers: their instances share no memory";
+    report("STATE", `cannot be ${kind} ${why}`, embedded);
     return undefined;
   }
   if (kind === "durable-object") return { kind, timeoutMs };
   if (production && values.STATE === undefined) {
-    report("REDIS_URL", "is required in production (or STATE=memory for one instance alone)");
+    report(
+      "REDIS_URL",
+      "is required in production unless STATE=memory is set for a single instance",
+    );
     return undefined;
   }
   return { kind };
@@ -402,27 +420,27 @@ function listWarnings(
   production: boolean,
 ): readonly string[] {
   const warnings: string[] = [];
-  // `prod`, or what a stray character makes of `production`.
+  // Values such as `prod`, or `production` with a stray character.
   const nodeEnv = environment["NODE_ENV"]?.toLowerCase().replaceAll(/[^a-z]/g, "");
   if (!production && nodeEnv?.startsWith("prod")) {
     warnings.push(
-      "NODE_ENV resembles production but is not: the checks for production are off. Set NODE_ENV=production.",
+      "NODE_ENV is similar to production but not equal to it, so the checks for production are off. Set NODE_ENV=production.",
     );
   }
   if (config.state.kind === "memory") {
     warnings.push(
-      "State is kept in this process: limits and locks hold for this one instance and end with it. Redis shares them: set REDIS_URL and STATE=redis.",
+      "State is stored in the memory of this process: limits and locks apply to this instance only and are lost when it stops. To share them, set REDIS_URL and STATE=redis.",
     );
   }
   if (config.insecure) {
     warnings.push(
-      "COOKIE_INSECURE is on: session cookies travel over plain http. For localhost only.",
+      "COOKIE_INSECURE is on: browsers send session cookies over plain http. Use it on localhost only.",
     );
   }
   for (const name of config.chats.variables) {
     if (!config.session.variables.has(name)) continue;
     warnings.push(
-      `CHAT_VARIABLES lists ${name}, which SESSION_VARIABLES sets from the session: what a client sends for it is accepted and not used.`,
+      `CHAT_VARIABLES lists ${name}, which SESSION_VARIABLES sets from the session. The service accepts a client's value and does not use it. Remove ${name} from one of the two.`,
     );
   }
   for (const name of Object.keys(environment)) {

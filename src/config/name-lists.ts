@@ -1,28 +1,29 @@
-/** Text forms of `CHAT_VARIABLES`, `CHAT_METADATA` and `SESSION_VARIABLES`. */
+/** Parses the lists of names in `CHAT_VARIABLES`, `CHAT_METADATA` and `SESSION_VARIABLES`. */
 
-/** Most names in one list. Their variables must fit into 4,096 bytes together. */
-const NAMES_MAX = 32;
+/** Largest number of names in one list. Their values together must fit into 4,096 bytes. */
+export const NAMES_MAX = 32;
 
 const NAME = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$/;
 
-/** The owner stamp of a chat has a name with this prefix; see `src/chat/owner-stamp.ts`. */
-const RESERVED_PREFIX = "uponai_bff_";
+/** Prefix of the owner stamp's name (see `src/chat/owner-stamp.ts`); a client must not choose it. */
+export const RESERVED_PREFIX = "uponai_bff_";
 
-/** Whether a variable or a metadata member may have this name. */
+/** Whether a variable or a metadata member can have this name. */
 function isAllowedName(name: string): boolean {
-  // `__proto__`, `constructor` and the like mean something else to JavaScript objects.
+  // Names such as `__proto__` and `constructor` have a special meaning on JavaScript objects.
   return NAME.test(name) && !name.startsWith(RESERVED_PREFIX) && !(name in Object.prototype);
 }
 
-/** Reads `name,name2` as a set of names; a name given twice counts once. */
+/** Parses `name,name2` to a set of names. Returns undefined where a name is not allowed. */
 export function parseNames(text: string): ReadonlySet<string> | undefined {
   const names = new Set(text.split(",").map((name) => name.trim()));
   return names.size <= NAMES_MAX && [...names].every(isAllowedName) ? names : undefined;
 }
 
 /**
- * Reads `variable=claim,variable2=claim2` as claims by variable. The first `=` separates the two:
- * claim names may hold more of them, but no comma. A variable given twice is refused.
+ * Parses `variable=claim,variable2=claim2` to the claims by variable. The first `=` separates the
+ * two: a claim name can contain more of them, but no comma. Returns undefined where a name is not
+ * allowed or a variable occurs twice.
  */
 export function parseVariableMapping(text: string): ReadonlyMap<string, string> | undefined {
   const entries = text.split(",");

@@ -84,7 +84,7 @@ const wrong: readonly (readonly [string, string])[] = [
   ["redis://a.example/abc", "database number"],
   ["redis://a.example/0/1", "database number"],
   ["redis://a.example/0#x", "fragment"],
-  // Whoever could set options could switch off what keeps messages from being sent twice.
+  // An option could switch off what keeps messages from being sent twice.
   ["redis://a.example?enableOfflineQueue=true", "query"],
   ["redis://a.example,b.example?db=1", "query"],
   ["redis://a.example,b.example/1", "only number 0"],

@@ -1,4 +1,4 @@
-/** Owns the syntax of `REDIS_URL`: one server, the nodes of a Cluster, or Sentinels that know a primary. */
+/** Parses `REDIS_URL`: a single server, the nodes of a Cluster, or Sentinels that watch a primary. */
 import { z } from "zod";
 
 export interface RedisNode {
@@ -12,13 +12,13 @@ export interface RedisCredentials {
 }
 
 interface Shared {
-  /** TLS to every server named or discovered, Sentinels included. */
+  /** Whether connections to all servers use TLS: named, discovered and Sentinels. */
   readonly tls: boolean;
-  /** For the servers that hold the data. */
+  /** User and password of the servers that store the data, not of the Sentinels. */
   readonly credentials: RedisCredentials;
 }
 
-/** Where the state lives. */
+/** The Redis that stores the state. */
 export type RedisAddress =
   | (Shared & { readonly kind: "single"; readonly node: RedisNode; readonly database: number })
   | (Shared & { readonly kind: "cluster"; readonly nodes: readonly RedisNode[] })
@@ -26,7 +26,7 @@ export type RedisAddress =
       readonly kind: "sentinel";
       readonly sentinels: readonly RedisNode[];
       readonly sentinelCredentials: RedisCredentials;
-      /** The name under which the Sentinels watch the primary. */
+      /** Name of the primary in the Sentinels' configuration. */
       readonly primaryName: string;
       readonly database: number;
     });
@@ -34,12 +34,12 @@ export type RedisAddress =
 const PORT = 6379;
 const SENTINEL_PORT = 26_379;
 
-/** Why a text is no address. Only fixed words: the text holds a password. */
+/** Why the text is not an address. The message is fixed: the text contains a password. */
 class Refusal extends Error {}
 
-const ENCODING = "special characters of a password must be percent-encoded, the comma too";
+const ENCODING = "special characters in a password must be percent-encoded, including the comma";
 
-/** Text of `REDIS_URL` to an address; what is wrong is said without a word of the text. */
+/** Parses the text of `REDIS_URL`. Error messages repeat none of the text: it contains a password. */
 export const redisUrl = z.string().transform((text, context): RedisAddress => {
   try {
     return parseAddress(text);
@@ -64,14 +64,16 @@ function parseAddress(text: string): RedisAddress {
   if (path.startsWith("//")) throw new Refusal("must have one scheme for all servers");
   const entries = authority.split(",").map(parseEntry);
   const tls = scheme === "rediss";
-  const credentials = resolveCredentials(entries.map((entry) => entry.credentials));
+  const credentials = mergeCredentials(entries.map((entry) => entry.credentials));
   const listNodes = (port: number) =>
     entries.map(({ host, port: own }) => ({ host, port: own ?? port }));
 
   if (shape === "+sentinel") {
     const place = /^\/([A-Za-z0-9._-]+)(?:\/(\d{0,3}))?$/.exec(path);
     if (place === null) {
-      throw new Refusal("must name the primary as its Sentinels do: redis+sentinel://host/name");
+      throw new Refusal(
+        "must name the primary as the Sentinels' configuration does: redis+sentinel://host/name",
+      );
     }
     const [, primaryName = "", database = ""] = place;
     const sentinelCredentials = parseSentinelCredentials(query);
@@ -85,25 +87,25 @@ function parseAddress(text: string): RedisAddress {
       database: Number(database),
     };
   }
-  // Options in the query would override the client's safety settings.
-  if (query !== "") throw new Refusal("must have no query (only redis+sentinel:// has one)");
+  // The Redis client reads options from the query; they could override its safety settings.
+  if (query !== "") throw new Refusal("must have no query; only a redis+sentinel:// URL has one");
   const nodes = listNodes(PORT);
   const [node, second] = nodes;
   if (shape === "+cluster" || second !== undefined) {
     if (!/^\/?0?$/.test(path)) {
       throw new Refusal(
-        "must name no database after several nodes: a Redis Cluster has only number 0",
+        "must have no database after several nodes: a Redis Cluster has only number 0",
       );
     }
     return { kind: "cluster", tls, credentials, nodes };
   }
   if (node === undefined || !/^(?:\/\d{0,3})?$/.test(path)) {
-    throw new Refusal(`must have nothing but a database number as its path; ${ENCODING}`);
+    throw new Refusal(`must have no path except a database number; ${ENCODING}`);
   }
   return { kind: "single", tls, credentials, node, database: Number(path.slice(1)) };
 }
 
-/** `redis://a,redis://b` says the same as `redis://a,b`. */
+/** Accepts `redis://a,redis://b` as another form of `redis://a,b`. */
 function withoutRepeatedScheme(text: string): string {
   const scheme = /^[a-z+]+:\/\//.exec(text)?.[0];
   return scheme === undefined ? text : text.replaceAll(`,${scheme}`, ",");
@@ -121,24 +123,24 @@ function parseEntry(text: string): Entry {
     throw new Refusal(`must be host or host:port for every server; ${ENCODING}`);
   }
   return {
-    // An IPv6 address has brackets in a URL and nowhere else.
+    // Only in a URL does an IPv6 address have brackets.
     host: url.hostname.replace(/^\[(.*)\]$/, "$1"),
     port: url.port === "" ? undefined : Number(url.port),
-    credentials: parseCredentials(decode(url.username), decode(url.password)),
+    credentials: createCredentials(decode(url.username), decode(url.password)),
   };
 }
 
-function parseCredentials(username: string, password: string): RedisCredentials {
+function createCredentials(username: string, password: string): RedisCredentials {
   return { ...(username !== "" && { username }), ...(password !== "" && { password }) };
 }
 
-/** All nodes have the same, said with the first and, if one likes, with the others. */
-function resolveCredentials([first = {}, ...others]: readonly RedisCredentials[]) {
+/** Returns the credentials of the first server; the others must have the same or none. */
+function mergeCredentials([first = {}, ...others]: readonly RedisCredentials[]) {
   for (const { username, password } of others) {
     if (username === undefined && password === undefined) continue;
     if (username !== first.username || password !== first.password) {
       throw new Refusal(
-        "must have the same user and password for all servers, with the first or with each",
+        "must have the same user and password for all servers: write them at the first one, or at each",
       );
     }
   }
@@ -146,19 +148,19 @@ function resolveCredentials([first = {}, ...others]: readonly RedisCredentials[]
 }
 
 function parseSentinelCredentials(query: string): RedisCredentials {
-  // As in a URL's password a plus is a plus, not the space that it is in a form.
+  // Not URLSearchParams: it would decode a plus sign in a password to a space.
   const members = query.slice(1).split("&").filter(Boolean);
   const values = new Map<string, string>();
   for (const member of members) {
     const [name = "", value = ""] = member.split(/=(.*)/s);
     if (!/^sentinel(?:Username|Password)$/.test(name) || values.has(name)) {
       throw new Refusal(
-        `must have nothing in its query but sentinelUsername and sentinelPassword; ${ENCODING}`,
+        `must have only sentinelUsername and sentinelPassword in its query; ${ENCODING}`,
       );
     }
     values.set(name, decode(value));
   }
-  return parseCredentials(
+  return createCredentials(
     values.get("sentinelUsername") ?? "",
     values.get("sentinelPassword") ?? "",
   );
@@ -168,6 +170,6 @@ function decode(text: string): string {
   try {
     return decodeURIComponent(text);
   } catch {
-    throw new Refusal(`must be decodable; ${ENCODING}`);
+    throw new Refusal(`must have valid percent-encoding; ${ENCODING}`);
   }
 }

@@ -72,7 +72,7 @@ test.each([
   "ADMIN_SERVICE_HOST",
   "ADMIN_PORT_9464_TCP_PORT",
   "",
-])("%s belongs to somebody else: nothing is suggested", (name) => {
+])("%s belongs to another program: nothing is suggested", (name) => {
   expect(suggestVariable(name)).toBeUndefined();
 });
 

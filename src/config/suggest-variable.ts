@@ -1,21 +1,22 @@
-/** Guesses which variable a misspelt one was meant to be. */
+/** Suggests the variable of this service that a misspelled name probably means. */
 import { variableNames, type VariableName } from "./variables.ts";
 
-/** Shorter names (`PORT`, `HOST`) are too near to others' (`PATH`, `HOME`) for a guess. */
+/** Shorter names such as `PORT` and `HOST` are too similar to those of other programs (`PATH`). */
 const NAME_LENGTH_MIN = 8;
 const EDITS_MAX = 2;
 
-/** What Kubernetes sets for a service, in every pod: `UPONAI_API_PORT_80_TCP_ADDR` and others. */
+/** Variables that Kubernetes sets in every pod, such as `UPONAI_API_PORT_80_TCP_ADDR`. */
 const SERVICE_LINK = /_SERVICE_(?:HOST|PORT)(?:_|$)|_PORT$|_PORT_\d{1,5}_(?:TCP|UDP|SCTP)(?:_|$)/;
 
-/** Only this service has variables that begin with it. */
+/** Only variables of this service start with this word. */
 const OWN_PREFIX = "UPONAI";
 
 /**
- * The variable that `name` was meant to be, if any: one at most two edits away, one that has all its
- * words (`UPONAI_TOKEN`), or, under the prefix `UPONAI_`, one that shares a word (`UPONAI_API_KEY`).
+ * Suggests a variable that is at most two edits away, contains all words of the name
+ * (`UPONAI_TOKEN`), or, with the prefix `UPONAI_`, shares another word with it (`UPONAI_API_KEY`).
  *
- * @param name a name that is no variable of this service
+ * @param name a name that is not a variable of this service
+ * @returns undefined where no variable is similar enough
  */
 export function suggestVariable(name: string): VariableName | undefined {
   if (name.length < NAME_LENGTH_MIN) return undefined;
@@ -42,11 +43,11 @@ function findByWords(name: string): VariableName | undefined {
   let best = Number.NEGATIVE_INFINITY;
   for (const candidate of variableNames) {
     const others = candidate.split("_");
-    // The first word tells which program a variable is for.
+    // The first word tells which program a variable belongs to.
     if (others[0] !== first) continue;
     const shared = words.filter((word) => others.includes(word)).length;
     if (shared < (first === OWN_PREFIX ? 2 : words.length)) continue;
-    // The last word tells what it holds: `UPONAI_API_URL` is a URL.
+    // The last word tells the kind of the value: `UPONAI_API_URL` is a URL.
     const score = 2 * shared - others.length + (others.at(-1) === words.at(-1) ? 2 : 0);
     if (score > best) [nearest, best] = [candidate, score];
   }

@@ -208,7 +208,7 @@ describe("quotas", () => {
   });
 });
 
-/** The longest that a spent burst may take to come back. */
+/** Whether a used burst refills within ten years. */
 function recoversInTenYears(meant: {
   quota: number;
   windowSeconds: number;

@@ -1,9 +1,15 @@
-// Each variable for itself: its default, right and wrong values. What they mean together is in
-// config.test.ts.
+// Each variable by itself: its default, right and wrong values. config.test.ts tests combinations.
 import { describe, expect, test } from "vitest";
 
 import { type Config, type Environment, parseConfig } from "./config.ts";
-import { describeExpectation, type VariableName, variableNames, variables } from "./variables.ts";
+import {
+  describeDefault,
+  describeExpectation,
+  parseVariable,
+  type VariableName,
+  variableNames,
+  variables,
+} from "./variables.ts";
 
 const SECRET = "0123456789abcdef0123456789abcdef";
 const GOOD = {
@@ -41,7 +47,7 @@ const quota = (count: number, windowSeconds: number, burst = count) => ({
 
 interface VariableCase {
   readonly read: (config: Config) => unknown;
-  /** What holds when the variable is unset; left out where unset is an error. */
+  /** The value while the variable is unset; left out where that is an error or needs `beside`. */
   readonly standard?: unknown;
   readonly right: readonly (readonly [text: string, value: unknown])[];
   readonly wrong: readonly string[];
@@ -75,6 +81,7 @@ const WRONG_NAMES = [
 const COOKIE_KEY = Buffer.alloc(32, 7).toString("base64url");
 
 // By the type, a variable without its cases here does not compile.
+// The type requires an entry for every variable.
 const cases: Record<VariableName, VariableCase> = {
   ADMIN_PORT: {
     read: (config) => config.admin,
@@ -86,8 +93,7 @@ const cases: Record<VariableName, VariableCase> = {
     wrong: ["65536", "-1", "9464.5", "off"],
   },
   OTEL_SERVICE_NAME: {
-    read: (config) => config.traces?.serviceName ?? "uponai-bff",
-    standard: "uponai-bff",
+    read: (config) => config.traces?.serviceName,
     beside: { OTEL_EXPORTER_OTLP_ENDPOINT: "http://127.0.0.1:4318" },
     right: [["chat backend", "chat backend"]],
     wrong: ["x".repeat(201), "two\nlines"],
@@ -481,15 +487,13 @@ const cases: Record<VariableName, VariableCase> = {
     wrong: ["Redis", "none", "file"],
   },
   REDIS_PREFIX: {
-    read: (config) => (config.state.kind === "redis" ? config.state.prefix : "bff:"),
-    standard: "bff:",
+    read: (config) => (config.state.kind === "redis" ? config.state.prefix : undefined),
     beside: { REDIS_URL: "redis://127.0.0.1" },
     right: [["chat:eu:", "chat:eu:"]],
     wrong: ["a{b", "a}b", "a b", "a\nb", "x".repeat(65)],
   },
   REDIS_TIMEOUT: {
-    read: (config) => (config.state.kind === "redis" ? config.state.timeoutMs : 500),
-    standard: 500,
+    read: (config) => (config.state.kind === "redis" ? config.state.timeoutMs : undefined),
     beside: { REDIS_URL: "redis://127.0.0.1" },
     right: [["2s", 2_000]],
     wrong: WRONG_DURATIONS,
@@ -614,36 +618,42 @@ const cases: Record<VariableName, VariableCase> = {
 const each = variableNames.map((name) => Object.assign({ name }, cases[name]));
 
 describe("every variable", () => {
-  const defaulted = each.filter((entry) => "standard" in entry);
+  const whereUnset = each.filter((entry) => "standard" in entry);
 
-  test.each(defaulted)("$name unset means its default", ({ read, standard }) => {
+  test.each(whereUnset)("$name unset means its default", ({ read, standard }) => {
     expect(read(configOf(GOOD))).toEqual(standard);
   });
 
-  test.each(defaulted)("$name set to nothing counts as unset", ({ name, read, standard }) => {
+  test.each(whereUnset)("$name set to nothing counts as unset", ({ name, read, standard }) => {
     expect(read(configOf({ ...GOOD, [name]: "" }))).toEqual(standard);
   });
 
-  // Their documentation says in words what is without them.
-  const inWords = new Set([
-    "ADMIN_PORT",
-    "MAX_CONNECTIONS_PER_ADDRESS",
-    "OTEL_EXPORTER_OTLP_ENDPOINT",
-    "REDIS_URL",
-    "STATE",
-    "COOKIE_KEYS",
-    "ALLOWED_ORIGINS",
-    "CHAT_VARIABLES",
-    "CHAT_METADATA",
-    "SESSION_VARIABLES",
-  ]);
-  const documented = defaulted.filter(({ name }) => !inWords.has(name));
+  const defaulted = each.flatMap((entry) => {
+    const variable = variables[entry.name];
+    return "defaultText" in variable ? [{ ...entry, text: variable.defaultText }] : [];
+  });
 
-  test.each(documented)("the documented default of $name is the real one", (entry) => {
-    const text = variables[entry.name].standard;
-    expect(entry.read(configOf({ ...GOOD, ...entry.beside, [entry.name]: text }))).toEqual(
-      entry.standard,
-    );
+  test("has a default, or the documentation says what applies without it", () => {
+    expect(defaulted.length).toBeGreaterThan(30);
+    for (const name of variableNames) expect(describeDefault(name)).toMatch(/\S/);
+  });
+
+  test.each(defaulted)("$name: its own schema accepts the documented default", (entry) => {
+    expect(variables[entry.name].schema.safeParse(entry.text)).toMatchObject({ success: true });
+  });
+
+  test.each(defaulted)("$name: the documented default is the one that applies", (entry) => {
+    const { name, text, beside, read } = entry;
+    const unset = read(configOf({ ...GOOD, ...beside }));
+    expect(unset).toBeDefined();
+    expect(read(configOf({ ...GOOD, ...beside, [name]: text }))).toEqual(unset);
+    if ("standard" in entry) expect(unset).toEqual(entry.standard);
+  });
+
+  test("that is refused leaves its default to the other checks", () => {
+    const refused = parseVariable("TRUST_PROXY", "many");
+    expect(refused).toEqual({ value: 0, problems: ["must be a whole number from 0 to 20"] });
+    expect(parseVariable("SESSION_ISSUER", "two\nlines").value).toBeUndefined();
   });
 
   const rightValues = each.flatMap(({ right, ...entry }) =>
@@ -692,7 +702,7 @@ describe("every variable", () => {
     expect(variables[bound.name].schema.safeParse(bound.text).success).toBe(bound.right);
   });
 
-  // Whoever reads "is required" beside a value that is there looks for the fault in the wrong place.
+  // "is required" beside a value that is set would lead the reader to the wrong fault.
   test.each([
     ["SESSION_SECRET", "short", {}],
     ["SESSION_JWKS_URL", "http://a.example", NO_KEY],

@@ -1,685 +1,456 @@
 /**
- * The environment variables: what each may hold, its default, and what the README and `.env.example`
- * say about it.
+ * Defines the environment variables: the accepted values, the default and the documentation of each.
+ * `config.ts` reads its defaults here, and the README's table and `.env.example` are generated here.
  */
-import { base64url } from "jose";
-import { z } from "zod";
+import type { z } from "zod";
 
-import { parseNames, parseVariableMapping } from "./name-lists.ts";
-import { redisUrl } from "./redis-url.ts";
-import { parseByteSize, parseDelay, parseDuration, parseQuota } from "./units.ts";
-import { parseAgentId, workspaceTable } from "./workspace-table.ts";
+import {
+  agentId,
+  apiTokens,
+  byteSize,
+  collectorUrl,
+  cookieKeys,
+  COUNT_MAX,
+  countOrOff,
+  duration,
+  type Expectation,
+  findExpectation,
+  flag,
+  host,
+  integer,
+  line,
+  names,
+  oneOf,
+  openTelemetryFlag,
+  origin,
+  origins,
+  publicKey,
+  quota,
+  redisAddress,
+  redisPrefix,
+  serviceUrl,
+  sessionSecret,
+  timeout,
+  variableMapping,
+  workspaces,
+} from "./variable-schemas.ts";
 
-/** One variable of the environment. */
-interface Variable<Schema extends z.ZodType> {
-  readonly schema: Schema;
-  /** For the documentation: one sentence. */
+interface Documented {
+  readonly schema: z.ZodType;
+  /** Meaning of the variable, in one or two sentences. */
   readonly about: string;
-  /** A right value, shown beside every error. For a secret: how to make one. */
+  /** A valid value, shown beside every error. For a secret: how to create one. */
   readonly example: string;
-  /** The default as a user would write it, or why there is none. */
-  readonly standard: string;
-  /** Never shown in an error; may also come as `NAME_FILE`. */
+  /** Whether errors hide the value, and `NAME_FILE` can hold the path of a file with it. */
   readonly secret?: true;
 }
 
-function define<Schema extends z.ZodType>(variable: Variable<Schema>): Variable<Schema> {
-  return variable;
+/** A variable that always has a value. */
+interface WithDefault extends Documented {
+  /** The default as an operator writes it. `schema` parses it where the variable is unset. */
+  readonly defaultText: string;
 }
 
-/** What a schema accepts, for the documentation, with the values next to its bounds for the tests. */
-interface Expectation {
-  /** Completes the sentence "The value must be …". */
-  readonly text: string;
-  /** The least and the greatest value, as a user would write them. */
-  readonly accepted: readonly string[];
-  /** The values just beyond those. */
-  readonly refused: readonly string[];
+/** A variable that is required, or whose absence has a meaning of its own. */
+interface WithoutDefault extends Documented {
+  /** What applies where the variable is unset; only for the documentation. */
+  readonly whenUnset: string;
 }
 
-const expectations = new WeakMap<z.ZodType, Expectation>();
-
-/** What the variable may hold; undefined where its schema does not say. */
-export function describeExpectation(name: VariableName): Expectation | undefined {
-  return expectations.get(variables[name].schema);
-}
-
-function expecting<Schema extends z.ZodType>(
-  schema: Schema,
-  text: string,
-  edges: Partial<Omit<Expectation, "text">> = {},
-): Schema {
-  expectations.set(schema, { text, accepted: [], refused: [], ...edges });
-  return schema;
-}
-
-/** A text that `parse` turns into a value; `undefined` from `parse` is an error. */
-function parsed<Value>(
-  parse: (text: string) => Value | undefined,
-  expected: string,
-  edges?: Partial<Omit<Expectation, "text">>,
-) {
-  const schema = z.string().transform((text, context): Value => {
-    const value = parse(text);
-    if (value !== undefined) return value;
-    context.addIssue({ code: "custom", message: `must be ${expected}${explainAddress(text)}` });
-    return z.NEVER;
-  });
-  return expecting(schema, expected, edges);
-}
-
-/** For a service named `admin` Kubernetes sets `ADMIN_PORT` to its address, in every pod. */
-function explainAddress(text: string): string {
-  if (!/^(?:tcp|udp|sctp):\/\//.test(text)) return "";
-  return ". Kubernetes set it to the address of a service whose name starts this variable's: set enableServiceLinks: false in the pod's spec, or set the variable in the pod yourself";
-}
-
-function integer(min: number, max: number) {
-  return parsed(
-    (text) => {
-      if (!/^\d{1,15}$/.test(text)) return undefined;
-      const value = Number(text);
-      return value >= min && value <= max ? value : undefined;
-    },
-    `a whole number from ${min} to ${max}`,
-    { accepted: [String(min), String(max)], refused: [String(min - 1), String(max + 1)] },
-  );
-}
-
-const countOrOff = parsed(
-  (text): number | "off" | undefined => {
-    if (text === "off") return text;
-    if (!/^\d{1,7}$/.test(text)) return undefined;
-    const value = Number(text);
-    return value >= 1 && value <= 1_000_000 ? value : undefined;
-  },
-  "a whole number from 1 to 1000000, or off",
-  { accepted: ["1", "1000000", "off"], refused: ["0", "1000001"] },
-);
-
-/** A duration from `least` to `most`, both in the form of the configuration. */
-function duration(least: string, most: string, examples: string) {
-  const [leastMs = 0, mostMs = 0] = [least, most].map(parseDelay);
-  const form = /^(\d+)([a-z]+)$/.exec(most) ?? [];
-  return parsed(
-    (text) => {
-      const ms = leastMs === 0 ? parseDelay(text) : parseDuration(text);
-      return ms !== undefined && ms >= leastMs && ms <= mostMs ? ms : undefined;
-    },
-    `a duration such as ${examples}, from ${least} to ${most}`,
-    {
-      accepted: [least, most],
-      refused: [
-        ...(leastMs === 0 ? ["-1ms"] : [`${leastMs - 1}ms`]),
-        `${Number(form[1]) + 1}${form[2]}`,
-      ],
-    },
-  );
-}
-
-// A timer of the platform holds 2^31 - 1 ms (24.8 days); with a longer time it would fire at once.
-const timeout = duration("1ms", "24d", "500ms, 60s or 5m");
-
-/** A size from 1 byte to `most`. */
-function byteSizeUpTo(most: string) {
-  const mostBytes = parseByteSize(most) ?? 0;
-  return parsed(
-    (text) => {
-      const bytes = parseByteSize(text);
-      return bytes !== undefined && bytes <= mostBytes ? bytes : undefined;
-    },
-    `a size such as 8000, 32KiB or 1MiB, from 1 byte to ${most}`,
-    { accepted: ["1", "1B", most, String(mostBytes)], refused: ["0", String(mostBytes + 1)] },
-  );
-}
-
-// A string of the platform holds no more than 512 Mi characters, and a body becomes one.
-const byteSize = byteSizeUpTo("256MiB");
-
-const quota = parsed(
-  parseQuota,
-  "a quota such as 20/1m or 20/1m;burst=5, or off (1 to 9999999 requests and burst, in 1 to 99999 s, m, h or d; at most 1000000 a second; the whole burst back within 3650d)",
-  {
-    accepted: [
-      "1/1s",
-      "9999999/99999d;burst=1",
-      "1/1s;burst=9999999",
-      "1000000/1s",
-      "1/3650d",
-      "off",
-    ],
-    refused: [
-      "0/1s",
-      "10000000/99999d;burst=1",
-      "1/0s",
-      "9999999/100000d;burst=1",
-      "1/1s;burst=0",
-      "1/1s;burst=10000000",
-      "1000001/1s",
-      "1/3651d",
-    ],
-  },
-);
-
-const flag = parsed(
-  (text) => (text === "true" ? true : text === "false" ? false : undefined),
-  "true or false",
-  { accepted: ["true", "false"] },
-);
-
-/** OpenTelemetry's own variables are true or false in any case of letters. */
-const openTelemetryFlag = parsed(
-  (text) => (/^true$/i.test(text) ? true : /^false$/i.test(text) ? false : undefined),
-  "true or false",
-  { accepted: ["true", "false"] },
-);
-
-/** One of a few words. */
-function oneOf<const Word extends string>(...words: readonly Word[]) {
-  const expected = `${words.slice(0, -1).join(", ")} or ${words.at(-1)}`;
-  return parsed((text) => words.find((word) => word === text), expected, { accepted: words });
-}
-
-/** One line of text, of 1 to `max` characters. */
-function line(max: number) {
-  return parsed(
-    (text) => (text.length <= max && !/\p{Cc}/u.test(text) ? text : undefined),
-    `text of 1 to ${max} characters in one line`,
-    { accepted: ["x", "x".repeat(max)], refused: ["x".repeat(max + 1), "two\nlines"] },
-  );
-}
-
-/** The address to listen on; brackets around IPv6, as in a URL, are removed. */
-const host = parsed((text) => {
-  const address = /^\[(.*)\]$/.exec(text)?.[1] ?? text;
-  if (!address.includes(":")) {
-    return text === address && /^[A-Za-z0-9._-]{1,253}$/.test(text) ? text : undefined;
-  }
-  const [ip = "", zone, ...rest] = address.split("%");
-  const url = `http://[${ip}]/`;
-  if (!URL.canParse(url) || rest.length > 0) return undefined;
-  const canonical = new URL(url).hostname.slice(1, -1);
-  if (zone === undefined) return canonical;
-  // In a URL the percent sign of a zone is itself escaped (RFC 6874).
-  const name = zone.replace(/^25(?=.)/, "");
-  return /^[\w.-]{1,64}$/.test(name) ? `${canonical}%${name}` : undefined;
-}, "an IPv4 address, an IPv6 address such as :: or [::], or a host name, without a port");
-
-const LOOPBACK_HOSTS = new Set(["localhost", "127.0.0.1", "[::1]"]);
-
-/** An http(s) URL without credentials or fragment; plain http only on loopback. */
-function parseServiceUrl(text: string): URL | undefined {
-  if (!URL.canParse(text)) return undefined;
-  const url = new URL(text);
-  const secure = url.protocol === "https:";
-  const loopback = url.protocol === "http:" && LOOPBACK_HOSTS.has(url.hostname);
-  const plain = url.username === "" && url.password === "" && url.hash === "";
-  return (secure || loopback) && plain ? url : undefined;
-}
-
-const origin = parsed((text) => {
-  const url = parseServiceUrl(text);
-  return url !== undefined && url.pathname === "/" && url.search === "" ? url.origin : undefined;
-}, "an https origin without a path (http only on loopback)");
-
-const serviceUrl = parsed(
-  (text) => parseServiceUrl(text)?.href,
-  "an https URL without credentials (http only on loopback)",
-);
-
-/** Inside a network a collector speaks plain http, and gets no secret of ours. */
-const collectorUrl = parsed((text) => {
-  if (!/^https?:\/\//.test(text) || !URL.canParse(text)) return undefined;
-  const { username, password, search, hash, href } = new URL(text);
-  return [username, password, search, hash].every((part) => part === "") ? href : undefined;
-}, "an http or https URL without credentials or query");
-
-// A header value: what RFC 6750 section 2.1 calls b64token. Anything else could not be sent.
-const apiTokens = parsed((text) => {
-  const tokens = text.split(",").map((token) => token.trim());
-  return tokens.every((token) => /^[A-Za-z0-9._~+/-]+=*$/.test(token)) ? tokens : undefined;
-}, "one API token, or several separated by commas");
-
-const COOKIE_KEY_BYTES = 32;
-
-const cookieKeys = parsed((text) => {
-  const keys = text.split(",").map((key) => key.trim());
-  if (!keys.every((key) => /^[A-Za-z0-9_-]{43}=?$/.test(key))) return undefined;
-  const decoded = keys.map((key) => base64url.decode(key.replace("=", "")));
-  return decoded.every((key) => key.byteLength === COOKIE_KEY_BYTES) ? decoded : undefined;
-}, "one or more keys of 32 bytes in base64url, separated by commas");
-
-const origins = parsed((text) => {
-  const list = text.split(",").map((entry) => entry.trim());
-  return list.every(isOrigin) ? new Set(list) : undefined;
-}, "exact origins separated by commas, such as https://www.example.com: scheme and host, no path, no wildcard (http only on localhost)");
-
-const names = parsed(
-  parseNames,
-  "names separated by commas, at most 32: letters, digits, underscores, dots and hyphens, 64 characters each, none that starts with uponai_bff_",
-);
-const variableMapping = parsed(
-  parseVariableMapping,
-  "pairs such as plan=plan,customer_name=profile.name, at most 32, each variable once; names of variables as in CHAT_VARIABLES",
-);
-
-/** As a browser writes it in the `Origin` header; apps' own schemes (capacitor://) included. */
-function isOrigin(text: string): boolean {
-  if (!/^[a-z][a-z0-9+.-]*:\/\/[^\s/?#*@]+$/.test(text) || !URL.canParse(text)) return false;
-  const { protocol, hostname, origin } = new URL(text);
-  if (protocol === "https:") return origin === text;
-  if (protocol !== "http:") return true;
-  return origin === text && (LOOPBACK_HOSTS.has(hostname) || hostname.endsWith(".localhost"));
-}
-
-const encoder = new TextEncoder();
-const sessionSecret = parsed(
-  (text) => (encoder.encode(text).byteLength >= 32 ? text : undefined),
-  "at least 32 bytes",
-  { accepted: ["x".repeat(32)], refused: ["x".repeat(31)] },
-);
-
-const agentId = parsed(
-  parseAgentId,
-  "an agent id: 1 to 200 characters, no spaces or control characters",
-  { accepted: ["x", "x".repeat(200)], refused: ["x".repeat(201)] },
-);
-
-const redisPrefix = parsed(
-  // Braces would move the hash tag, and with it the keys of one admission, to other slots.
-  (text) => (/^[^{}\s\p{C}]{1,64}$/u.test(text) ? text : undefined),
-  "1 to 64 characters without braces, spaces or control characters",
-  { accepted: ["x", "x".repeat(64)], refused: ["x".repeat(65)] },
-);
+/**
+ * Default of `MAX_CONNECTIONS_PER_ADDRESS` where `TRUST_PROXY` is 0, so that one address cannot use
+ * all connections.
+ */
+export const DIRECT_CONNECTIONS_PER_ADDRESS_MAX = 2_500;
 
 export const variables = {
-  PORT: define({
+  PORT: {
     schema: integer(0, 65_535),
-    about: "Port of the public listener; 0 takes any free one.",
+    about: "Port of the public listener. 0 picks a free port.",
     example: "8787",
-    standard: "8787",
-  }),
-  HOST: define({
+    defaultText: "8787",
+  },
+  HOST: {
     schema: host,
     about: "Address of the public listener.",
     example: "0.0.0.0",
-    standard: "0.0.0.0",
-  }),
-  ADMIN_PORT: define({
+    defaultText: "0.0.0.0",
+  },
+  ADMIN_PORT: {
     schema: integer(0, 65_535),
     about:
-      "Port of a second listener with `/metrics`, `/healthz` and `/readyz`, for operators alone; 0 takes any free one.",
+      "Port of a second listener for operators, with `/metrics`, `/healthz` and `/readyz`. 0 picks a free port.",
     example: "9464",
-    standard: "none: no metrics",
-  }),
-  ADMIN_HOST: define({
+    whenUnset: "none: no metrics",
+  },
+  ADMIN_HOST: {
     schema: host,
-    about: "Address of that listener.",
+    about: "Address of the listener for operators.",
     example: "127.0.0.1",
-    standard: "127.0.0.1",
-  }),
-  UPONAI_BASE_URL: define({
+    defaultText: "127.0.0.1",
+  },
+  UPONAI_BASE_URL: {
     schema: origin,
-    about: "Origin of the UponAI API; https unless on loopback.",
+    about: "Origin of the UponAI API. It must be https, except on loopback.",
     example: "https://api.upon-ai.com",
-    standard: "https://api.upon-ai.com",
-  }),
-  UPONAI_API_TOKEN: define({
+    defaultText: "https://api.upon-ai.com",
+  },
+  UPONAI_API_TOKEN: {
     schema: apiTokens,
     about:
-      "UponAI API token. Several, comma-separated, while rotating: when UponAI answers 401 the next one is tried, once, and remembered.",
+      "API token for UponAI. To rotate it, list several, separated by commas: after a 401 from UponAI the service tries the next token once and keeps using it.",
     example: "a token from your profile settings at app.uponai.com",
-    standard: "required unless every workspace has its own",
+    whenUnset: "required unless every workspace has its own",
     secret: true,
-  }),
-  UPONAI_WORKSPACE_ID: define({
+  },
+  UPONAI_WORKSPACE_ID: {
     schema: integer(1, 999_999_999_999_999),
-    about: "The one workspace of all sessions.",
+    about: "Id of the UponAI workspace that all sessions use.",
     example: "42",
-    standard: "this or WORKSPACES is required",
-  }),
-  WORKSPACES: define({
-    schema: expecting(
-      workspaceTable,
-      "a JSON object; ids from 1 to 9007199254740991, agent ids as UPONAI_AGENT_ID, limits as LIMIT_SESSION",
-      {
-        accepted: ['{"acme":1}', '{"acme":9007199254740991}'],
-        refused: ['{"acme":0}', '{"acme":9007199254740992}', "{}"],
-      },
-    ),
+    whenUnset: "this or WORKSPACES is required",
+  },
+  WORKSPACES: {
+    schema: workspaces,
     about:
-      "JSON object from the value of the session's workspace claim to a workspace id, or to `{id, agentId?, apiToken?, limits?: {session?, sessionDaily?, workspace?, replays?}}`.",
+      "Several workspaces, as a JSON object. Each key is a value of the session's workspace claim; each value is a workspace id or `{id, agentId?, apiToken?, limits?: {session?, sessionDaily?, workspace?, replays?}}`.",
     example: '{"acme":42,"globex":{"id":43,"limits":{"session":"5/1m"}}}',
-    standard: "this or UPONAI_WORKSPACE_ID is required",
+    whenUnset: "this or UPONAI_WORKSPACE_ID is required",
     secret: true,
-  }),
-  UPONAI_AGENT_ID: define({
+  },
+  UPONAI_AGENT_ID: {
     schema: agentId,
-    about: "Agent that `POST /chat` starts chats with, where the workspace names none of its own.",
+    about: "Agent of the chats that `POST /chat` starts. A workspace can name its own.",
     example: "agent_0123456789",
-    standard: "none: no chats are started",
-  }),
-  SESSION_SECRET: define({
+    whenUnset: "none: no chats are started",
+  },
+  SESSION_SECRET: {
     schema: sessionSecret,
-    about: "Shared secret that signs session tokens (HS256); at least 32 bytes.",
+    about: "Secret that the issuer signs session tokens with (HS256).",
     example: "the output of: openssl rand -base64 48",
-    standard: "exactly one of the three SESSION_ keys is required",
+    whenUnset: "exactly one of the three SESSION_ keys is required",
     secret: true,
-  }),
-  SESSION_PUBLIC_KEY: define({
-    schema: expecting(z.string(), "a public key as PEM (SPKI), JWK or JWKS"),
-    about: "Public key that verifies session tokens: PEM (SPKI), or JWK or JWKS JSON.",
+  },
+  SESSION_PUBLIC_KEY: {
+    schema: publicKey,
+    about: "Public key of the issuer of session tokens: PEM (SPKI), or JWK or JWKS as JSON.",
     example: "-----BEGIN PUBLIC KEY----- … (PEM), or a JWK or JWKS as JSON",
-    standard: "see SESSION_SECRET",
+    whenUnset: "see SESSION_SECRET",
     secret: true,
-  }),
-  SESSION_JWKS_URL: define({
+  },
+  SESSION_JWKS_URL: {
     schema: serviceUrl,
-    about: "URL of the issuer's JWKS; https unless on loopback.",
+    about: "URL of the issuer's public keys (JWKS). It must be https, except on loopback.",
     example: "https://issuer.example/.well-known/jwks.json",
-    standard: "see SESSION_SECRET",
-  }),
-  SESSION_ISSUER: define({
+    whenUnset: "see SESSION_SECRET",
+  },
+  SESSION_ISSUER: {
     schema: line(1_000),
-    about: "The `iss` that session tokens must have.",
+    about: "Required value of `iss` in session tokens.",
     example: "https://issuer.example/",
-    standard: "required",
-  }),
-  SESSION_AUDIENCE: define({
+    whenUnset: "required",
+  },
+  SESSION_AUDIENCE: {
     schema: line(1_000),
-    about: "The `aud` that session tokens must have.",
+    about: "Required value of `aud` in session tokens.",
     example: "uponai-bff",
-    standard: "required",
-  }),
-  SESSION_WORKSPACE_CLAIM: define({
+    whenUnset: "required",
+  },
+  SESSION_WORKSPACE_CLAIM: {
     schema: line(200),
-    about: "Claim that names the workspace; looked up literally first, then as a dot path.",
+    about:
+      "Claim that names the workspace of a session. The service first looks for a claim with exactly this name, then reads the name as a dot path.",
     example: "workspace",
-    standard: "workspace",
-  }),
-  SESSION_CHATS_CLAIM: define({
+    defaultText: "workspace",
+  },
+  SESSION_CHATS_CLAIM: {
     schema: line(200),
-    about: "Claim that lists the chats a session is confined to; looked up in the same way.",
+    about:
+      "Claim that lists the only chats a session can use. The service finds it in the same way as SESSION_WORKSPACE_CLAIM.",
     example: "chats",
-    standard: "chats",
-  }),
-  SESSION_VARIABLES: define({
+    defaultText: "chats",
+  },
+  SESSION_VARIABLES: {
     schema: variableMapping,
     about:
-      "Dynamic variables that `POST /chat` takes from the session: `variable=claim`, comma-separated; claims are looked up in the same way. What a client sends for such a variable is never used.",
+      "Dynamic variables that `POST /chat` sets from claims of the session, as `variable=claim`, separated by commas. The service never uses a client's value for them.",
     example: "plan=plan,customer_name=profile.name",
-    standard: "none: the session sets no variables",
-  }),
-  COOKIE_KEYS: define({
+    whenUnset: "none: the session sets no variables",
+  },
+  COOKIE_KEYS: {
     schema: cookieKeys,
     about:
-      "Keys that seal session cookies: 32 bytes each in base64url, comma-separated. The first seals, every one opens (rotation).",
+      "Keys that encrypt session cookies, separated by commas. The first key encrypts, all keys decrypt, so that keys can be rotated.",
     example: "the output of: npx uponai-bff keys cookie",
-    standard: "none: no cookie sessions",
+    whenUnset: "none: no cookie sessions",
     secret: true,
-  }),
-  COOKIE_MAX_AGE: define({
-    // Browsers keep no cookie for longer (RFC 6265bis section 5.5), and count in seconds.
+  },
+  COOKIE_MAX_AGE: {
+    // Browsers keep no cookie for longer than 400 days (RFC 6265bis section 5.5).
     schema: duration("1s", "400d", "30m, 8h or 30d"),
-    about: "Longest life of a session cookie; never longer than its token's.",
+    about:
+      "Longest lifetime of a session cookie. A cookie also ends when its session token expires.",
     example: "8h",
-    standard: "8h",
-  }),
-  COOKIE_INSECURE: define({
+    defaultText: "8h",
+  },
+  COOKIE_INSECURE: {
     schema: flag,
     about:
-      "Plain-http development on localhost: cookies without Secure and without the __Host- prefix. Refused in production.",
+      "Sends cookies without `Secure` and without the `__Host-` prefix, for development over plain http on localhost. Refused in production.",
     example: "true",
-    standard: "false",
-  }),
-  ALLOWED_ORIGINS: define({
+    defaultText: "false",
+  },
+  ALLOWED_ORIGINS: {
     schema: origins,
     about:
-      "Exact origins, comma-separated, whose pages may send with credentials and read the answers, besides our own.",
+      "Other origins whose pages can send requests with credentials and read the answers, separated by commas. The service's own origin is always allowed.",
     example: "https://www.example.com,https://shop.example.com",
-    standard: "none: same origin only",
-  }),
-  TRUST_PROXY: define({
+    whenUnset: "none: same origin only",
+  },
+  TRUST_PROXY: {
     schema: integer(0, 20),
     about:
-      "Number of proxies in front: the client's address is that entry of X-Forwarded-For, counted from the right.",
+      "Number of proxies in front of the service. The client's address is the entry at this position from the right in `X-Forwarded-For`.",
     example: "1",
-    standard: "0",
-  }),
-  CHAT_ACCESS: define({
+    defaultText: "0",
+  },
+  CHAT_ACCESS: {
     schema: oneOf("first-use", "claim", "workspace"),
     about:
-      "Whose chats a session may use besides those that it started and those that its token's chats claim lists: `first-use`, those that it was the first to use; `claim`, no others; `workspace`, all of its workspace.",
+      "Chats that a session can use, besides those it started and those in its token's chats claim. `first-use`: chats that it is the first to use; `claim`: no others; `workspace`: all chats of its workspace.",
     example: "first-use",
-    standard: "first-use",
-  }),
-  CHAT_OWNER_TTL: define({
+    defaultText: "first-use",
+  },
+  CHAT_OWNER_TTL: {
     schema: duration("1d", "3650d", "30d"),
-    about: "How long a chat stays its owner's after its last use.",
+    about: "How long a chat keeps its owner after the last use.",
     example: "30d",
-    standard: "30d",
-  }),
-  CHAT_VARIABLES: define({
+    defaultText: "30d",
+  },
+  CHAT_VARIABLES: {
     schema: names,
     about:
-      "Names of the agent's dynamic variables that a client may choose in `POST /chat`, comma-separated; others are refused.",
+      "Names of the dynamic variables that a client can set in `POST /chat`, separated by commas. Requests with other names are refused.",
     example: "language,page",
-    standard: "none: no variable is the client's choice",
-  }),
-  CHAT_METADATA: define({
+    whenUnset: "none: a client can set no variables",
+  },
+  CHAT_METADATA: {
     schema: names,
     about:
-      "Names of the metadata members that a client may choose in `POST /chat`, comma-separated; others are refused.",
+      "Names of the metadata members that a client can set in `POST /chat`, separated by commas. Requests with other names are refused.",
     example: "page,campaign",
-    standard: "none: no metadata is the client's choice",
-  }),
-  LIMIT_SESSION: define({
+    whenUnset: "none: a client can set no metadata",
+  },
+  LIMIT_SESSION: {
     schema: quota,
-    about: "Messages per session subject and workspace.",
+    about: "Messages per user (session subject and workspace).",
     example: "20/1m;burst=5",
-    standard: "20/1m",
-  }),
-  LIMIT_SESSION_DAILY: define({
+    defaultText: "20/1m",
+  },
+  LIMIT_SESSION_DAILY: {
     schema: quota,
-    about: "A second, longer limit on the same.",
+    about: "Second limit on messages per user, for a longer time such as a day.",
     example: "500/1d",
-    standard: "off",
-  }),
-  LIMIT_WORKSPACE: define({
+    defaultText: "off",
+  },
+  LIMIT_WORKSPACE: {
     schema: quota,
     about: "Messages per workspace.",
     example: "600/1m",
-    standard: "600/1m",
-  }),
-  LIMIT_IP: define({
+    defaultText: "600/1m",
+  },
+  LIMIT_IP: {
     schema: quota,
-    about: "Messages per workspace and client address (IPv6 by /64).",
+    about: "Messages per client address and workspace. IPv6 addresses count by /64 network.",
     example: "120/1m",
-    standard: "120/1m",
-  }),
-  LIMIT_REPLAYS: define({
+    defaultText: "120/1m",
+  },
+  LIMIT_REPLAYS: {
     schema: quota,
     about:
-      "Stored answers given again per session subject and workspace; besides, 16 MiB of them per minute.",
+      "Stored answers that a user (session subject and workspace) can fetch again. A second, fixed limit is 16 MiB per minute.",
     example: "60/1m",
-    standard: "60/1m",
-  }),
-  LIMIT_AUTH_FAILURES: define({
+    defaultText: "60/1m",
+  },
+  LIMIT_AUTH_FAILURES: {
     schema: quota,
-    about: "Wrong credentials per client address; past it they are answered 429 instead of 401.",
+    about:
+      "Requests with wrong credentials per client address. Further ones get 429 instead of 401.",
     example: "30/1m",
-    standard: "30/1m",
-  }),
-  STORED_ANSWER_BYTES: define({
+    defaultText: "30/1m",
+  },
+  STORED_ANSWER_BYTES: {
     schema: byteSize,
     about:
-      "Largest answer that is stored for its Idempotency-Key; a repeat of a larger one finds it in the transcript.",
+      "Largest answer that is stored for its `Idempotency-Key`. For a larger one, a repeated request reads the answer from the chat's transcript.",
     example: "64KiB",
-    standard: "64KiB",
-  }),
-  STORED_BYTES_SUBJECT: define({
+    defaultText: "64KiB",
+  },
+  STORED_BYTES_SUBJECT: {
     schema: byteSize,
     about:
-      "Answers stored per session subject and workspace in 24 hours, in bytes; half of it at once.",
+      "Bytes of answers stored in 24 hours per user (session subject and workspace). Half of them can be stored at once.",
     example: "4MiB",
-    standard: "4MiB",
-  }),
-  STORED_BYTES_WORKSPACE: define({
+    defaultText: "4MiB",
+  },
+  STORED_BYTES_WORKSPACE: {
     schema: byteSize,
     about:
-      "Answers stored per workspace in 24 hours, in bytes; half of it at once. All workspaces together must fit into the memory of the state.",
+      "Bytes of answers stored in 24 hours per workspace. Half of them can be stored at once. The memory of Redis must hold this for all workspaces together.",
     example: "32MiB",
-    standard: "32MiB",
-  }),
-  REDIS_URL: define({
-    schema: expecting(
-      redisUrl,
-      "a redis://, rediss://, redis+sentinel:// or redis+cluster:// URL; a database from 0 to 999",
-      {
-        accepted: ["redis://redis.example/0", "redis://redis.example/999"],
-        refused: ["redis://redis.example/1000"],
-      },
-    ),
+    defaultText: "32MiB",
+  },
+  REDIS_URL: {
+    schema: redisAddress,
     about:
-      "Redis that holds limits and locks, shared by all instances: redis:// or rediss:// (TLS). Several nodes, comma-separated, are a Redis Cluster; redis+sentinel://host,host/name asks Sentinels. See docs/redis.md.",
+      "Redis that stores limits and locks for all instances: `redis://`, or `rediss://` with TLS. Several servers separated by commas are a Redis Cluster; `redis+sentinel://host,host/name` finds the primary through Sentinels. See docs/redis.md.",
     example: "redis://127.0.0.1:6379/0",
-    standard: "unset: state in this process, with a warning; refused in production",
+    whenUnset: "unset: state in this process, with a warning; refused in production",
     secret: true,
-  }),
-  STATE: define({
+  },
+  STATE: {
     schema: oneOf("redis", "memory", "durable-object"),
     about:
-      "Where the state lives. `memory` says that one instance alone is meant; `durable-object` is for Cloudflare Workers alone.",
+      "Where limits and locks are stored. `memory` is for a single instance; `durable-object` is for Cloudflare Workers only.",
     example: "redis",
-    standard: "redis when REDIS_URL is set, else memory (on Workers durable-object)",
-  }),
-  REDIS_PREFIX: define({
+    whenUnset: "redis when REDIS_URL is set, else memory (on Workers durable-object)",
+  },
+  REDIS_PREFIX: {
     schema: redisPrefix,
     about: "Prefix of every Redis key.",
     example: "bff:",
-    standard: "bff:",
-  }),
-  REDIS_TIMEOUT: define({
+    defaultText: "bff:",
+  },
+  REDIS_TIMEOUT: {
     schema: timeout,
-    about: "Longest wait for the state, per request.",
+    about: "Longest time that a request waits for the state (Redis or Durable Objects).",
     example: "500ms",
-    standard: "500ms",
-  }),
-  UPSTREAM_TIMEOUT: define({
+    defaultText: "500ms",
+  },
+  UPSTREAM_TIMEOUT: {
     schema: timeout,
-    about: "Longest wait for UponAI's whole answer.",
+    about: "Longest time to wait for a complete answer from UponAI.",
     example: "60s",
-    standard: "60s",
-  }),
-  UPSTREAM_CONNECT_TIMEOUT: define({
+    defaultText: "60s",
+  },
+  UPSTREAM_CONNECT_TIMEOUT: {
     schema: timeout,
-    about: "Longest wait for a connection to UponAI.",
+    about: "Longest time to wait for a connection to UponAI.",
     example: "5s",
-    standard: "5s",
-  }),
-  RECOVERY_WINDOW: define({
+    defaultText: "5s",
+  },
+  RECOVERY_WINDOW: {
     schema: timeout,
-    about: "Longest search for a lost answer in the chat's transcript, while the client waits.",
+    about:
+      "Longest time to search the chat's transcript for a lost answer. The client waits meanwhile.",
     example: "20s",
-    standard: "20s",
-  }),
-  MAX_IN_FLIGHT: define({
-    schema: integer(1, 1_000_000),
-    about: "Requests worked on at once; more are refused with 503.",
+    defaultText: "20s",
+  },
+  MAX_IN_FLIGHT: {
+    schema: integer(1, COUNT_MAX),
+    about:
+      "Number of requests that the service works on at a time. It answers further ones with 503.",
     example: "2000",
-    standard: "2000",
-  }),
-  MAX_BODY_BYTES: define({
+    defaultText: "2000",
+  },
+  MAX_BODY_BYTES: {
     schema: byteSize,
-    about: "Largest request body, counted while it is read.",
+    about: "Largest request body. The service counts its bytes while it reads them.",
     example: "32KiB",
-    standard: "32KiB",
-  }),
-  MAX_CONTENT_CHARS: define({
+    defaultText: "32KiB",
+  },
+  MAX_CONTENT_CHARS: {
     schema: integer(1, 1_000_000),
     about: "Longest message, in Unicode code points.",
     example: "8000",
-    standard: "8000",
-  }),
-  MAX_UPSTREAM_BYTES: define({
+    defaultText: "8000",
+  },
+  MAX_UPSTREAM_BYTES: {
     schema: byteSize,
-    about: "Largest answer from UponAI, counted after decoding.",
+    about: "Largest answer from UponAI, after decompression.",
     example: "1MiB",
-    standard: "1MiB",
-  }),
-  MAX_CONNECTIONS: define({
-    schema: integer(1, 1_000_000),
-    about: "Connections to a listener at once; more are closed at once.",
+    defaultText: "1MiB",
+  },
+  MAX_CONNECTIONS: {
+    schema: integer(1, COUNT_MAX),
+    about: "Number of open connections per listener. Further ones are closed immediately.",
     example: "10000",
-    standard: "10000",
-  }),
-  MAX_CONNECTIONS_PER_ADDRESS: define({
+    defaultText: "10000",
+  },
+  MAX_CONNECTIONS_PER_ADDRESS: {
     schema: countOrOff,
     about:
-      "Of those, from one address (IPv6 by /64), or off. It counts the other end of each socket: behind a proxy that is the proxy.",
+      "Number of open connections per listener from one address (IPv6 by /64 network), or `off`. It counts by the address of the socket, which behind a proxy is the proxy's.",
     example: "2500",
-    standard: "2500; off where TRUST_PROXY is set",
-  }),
-  KEEP_ALIVE_TIMEOUT: define({
+    whenUnset: `${DIRECT_CONNECTIONS_PER_ADDRESS_MAX}; off where TRUST_PROXY is set`,
+  },
+  KEEP_ALIVE_TIMEOUT: {
     schema: duration("1s", "1d", "75s"),
     about:
-      "How long an idle connection of a client is kept. Behind a load balancer: longer than it keeps its own.",
+      "How long an idle client connection stays open. Behind a load balancer, set it longer than the load balancer's own idle time.",
     example: "75s",
-    standard: "75s",
-  }),
-  SHUTDOWN_DELAY: define({
+    defaultText: "75s",
+  },
+  SHUTDOWN_DELAY: {
     schema: duration("0s", "10m", "5s"),
     about:
-      "How long requests are still served after SIGTERM or SIGINT while `/readyz` answers 503, so that load balancers stop sending; 5s is right for Kubernetes.",
+      "How long the service still accepts requests after SIGTERM or SIGINT, while `/readyz` answers 503 so that load balancers stop sending. Use 5s on Kubernetes.",
     example: "5s",
-    standard: "0s",
-  }),
-  SHUTDOWN_GRACE: define({
+    defaultText: "0s",
+  },
+  SHUTDOWN_GRACE: {
     schema: timeout,
-    about: "Longest drain after SIGTERM or SIGINT, and after `SHUTDOWN_DELAY`.",
+    about: "Longest time to finish open requests after SIGTERM or SIGINT and `SHUTDOWN_DELAY`.",
     example: "65s",
-    standard: "65s",
-  }),
-  EXPOSE_TOOL_CALLS: define({
+    defaultText: "65s",
+  },
+  EXPOSE_TOOL_CALLS: {
     schema: flag,
-    about: "Whether answers carry the agent's tool calls, which can hold internal data.",
+    about: "Includes the agent's tool calls in answers. They can contain internal data.",
     example: "false",
-    standard: "false",
-  }),
-  OTEL_EXPORTER_OTLP_ENDPOINT: define({
+    defaultText: "false",
+  },
+  OTEL_EXPORTER_OTLP_ENDPOINT: {
     schema: collectorUrl,
     about:
-      "Base URL of an OpenTelemetry collector (OTLP over HTTP) for traces; needs the optional packages of the README.",
+      "Base URL of an OpenTelemetry collector that receives traces (OTLP over HTTP). It needs the optional packages that the README lists.",
     example: "http://127.0.0.1:4318",
-    standard: "none: no traces",
-  }),
-  OTEL_SERVICE_NAME: define({
+    whenUnset: "none: no traces",
+  },
+  OTEL_SERVICE_NAME: {
     schema: line(200),
     about: "Name of this service in traces.",
     example: "chat-backend",
-    standard: "uponai-bff",
-  }),
-  OTEL_SDK_DISABLED: define({
+    defaultText: "uponai-bff",
+  },
+  OTEL_SDK_DISABLED: {
     schema: openTelemetryFlag,
-    about: "Whether tracing is off although `OTEL_EXPORTER_OTLP_ENDPOINT` is set.",
+    about: "Turns traces off, also where `OTEL_EXPORTER_OTLP_ENDPOINT` is set.",
     example: "true",
-    standard: "false",
-  }),
-  LOG_LEVEL: define({
+    defaultText: "false",
+  },
+  LOG_LEVEL: {
     schema: oneOf("debug", "info", "warn", "error", "fatal"),
-    about: "Least level that is logged.",
+    about: "Lowest level of the lines that are logged.",
     example: "info",
-    standard: "info",
-  }),
-  LOG_PRETTY: define({
+    defaultText: "info",
+  },
+  LOG_PRETTY: {
     schema: flag,
-    about: "Log lines for people; only on a terminal, and not in production.",
+    about:
+      "Formats log lines for people. It applies only on a terminal, and is refused in production.",
     example: "true",
-    standard: "false",
-  }),
-} as const;
+    defaultText: "false",
+  },
+} as const satisfies Readonly<Record<string, WithDefault | WithoutDefault>>;
 
-export type VariableName = keyof typeof variables;
+type Variables = typeof variables;
+export type VariableName = keyof Variables;
+
+/** The parsed values. Only a variable without a default can be undefined. */
+export type VariableValues = {
+  readonly [Name in VariableName]:
+    z.output<Variables[Name]["schema"]> | (Variables[Name] extends WithDefault ? never : undefined);
+};
 
 export const variableNames: readonly VariableName[] = Object.keys(variables).filter(isVariableName);
 
@@ -687,7 +458,43 @@ export function isVariableName(name: string): name is VariableName {
   return Object.hasOwn(variables, name);
 }
 
-type Values = { readonly [Name in VariableName]?: z.output<(typeof variables)[Name]["schema"]> };
+/** Describes the accepted values of a variable, for the documentation and the tests. */
+export function describeExpectation(name: VariableName): Expectation | undefined {
+  return findExpectation(variables[name].schema);
+}
 
-/** What the environment said, each value checked for itself; defaults and cross-checks come later. */
-export type VariableValues = Values;
+/** Describes what applies where the variable is unset, for the documentation. */
+export function describeDefault(name: VariableName): string {
+  const variable = variables[name];
+  return "defaultText" in variable ? variable.defaultText : variable.whenUnset;
+}
+
+export interface ParsedVariable<Name extends VariableName> {
+  /** The default where the text was refused. */
+  readonly value: VariableValues[Name];
+  /** Why the text was refused, each to be read after the variable's name; empty where it was not. */
+  readonly problems: readonly string[];
+}
+
+/**
+ * Parses the text of a variable.
+ *
+ * @param text undefined or empty where the variable is unset, which gives its default
+ */
+export function parseVariable<Name extends VariableName>(
+  name: Name,
+  text: string | undefined,
+): ParsedVariable<Name> {
+  const { schema } = variables[name];
+  const result = text === undefined || text === "" ? undefined : schema.safeParse(text);
+  const value: unknown = result?.data ?? parseDefault(variables[name]);
+  return {
+    // Either the schema of `name` made it, or the variable has no default.
+    value: value as VariableValues[Name], // oxlint-disable-line typescript/no-unsafe-type-assertion
+    problems: result?.error?.issues.map(({ message }) => message) ?? [],
+  };
+}
+
+function parseDefault(variable: WithDefault | WithoutDefault): unknown {
+  return "defaultText" in variable ? variable.schema.parse(variable.defaultText) : undefined;
+}

@@ -74,7 +74,7 @@ describe("what is refused", () => {
     ["__proto__ as a member", '{"acme":{"id":42,"__proto__":{"apiToken":"t"}}}'],
     ["an unknown limit", { acme: { id: 42, limits: { sesion: "5/1m" } } }],
     [
-      "a limit of addresses, which are nobody's workspace",
+      "a limit by address, which no workspace can set",
       { acme: { id: 42, limits: { ip: "1/1s" } } },
     ],
     ["__proto__ as a limit", '{"acme":{"id":42,"limits":{"__proto__":"off"}}}'],
@@ -130,7 +130,7 @@ describe("what is refused", () => {
 
   test("a claim that is there twice is refused: which of them would be meant?", () => {
     expect(messagesOf('{"acme":1,"globex":2,"acme":1}')).toEqual([
-      "entry 3: has the name of an earlier entry",
+      "entry 3: has the same key as an earlier entry",
     ]);
     expect(messagesOf('{"a\\u0062":1,"ab":2}')).toHaveLength(1);
     expect(messagesOf('{"acme":{"id":1},"globex":{"id":2}}')).toEqual([]);

@@ -1,18 +1,25 @@
 /**
- * The JSON of `WORKSPACES`: which workspaces exist, and how each differs from the rest. The variable
- * is a secret, so that messages name no word of it: entries are told by their position.
+ * Parses the JSON of `WORKSPACES`: the workspaces, and the settings that differ from the defaults.
+ * The variable can contain API tokens, so that error messages repeat none of its text and identify
+ * an entry by its position.
  */
 import { z } from "zod";
 
 import { parseQuota } from "./units.ts";
 
-/** An agent id, or undefined where the text is none. */
+/** Accepted agent ids; completes the sentence "The value must be …". */
+export const AGENT_ID_FORM = "an agent id: 1 to 200 characters, no spaces or control characters";
+
+/** Parses an agent id; undefined where the text is not one. */
 export function parseAgentId(text: string): string | undefined {
   return /^[^\s\p{C}]{1,200}$/u.test(text) ? text : undefined;
 }
 
-const AGENT_ID_ERROR = "must be an agent id: 1 to 200 characters, no spaces or control characters";
-const WORKSPACE_ID_ERROR = "must be a whole number from 1 to 9007199254740991";
+/** Largest id that a JSON number holds exactly. */
+export const WORKSPACE_ID_MAX = Number.MAX_SAFE_INTEGER;
+
+const AGENT_ID_ERROR = `must be ${AGENT_ID_FORM}`;
+const WORKSPACE_ID_ERROR = `must be a whole number from 1 to ${WORKSPACE_ID_MAX}`;
 
 const quota = z
   .string({ error: 'must be a quota in quotes, such as "20/1m", or "off"' })
@@ -28,17 +35,21 @@ const quota = z
 
 const workspaceId = z.int({ error: WORKSPACE_ID_ERROR }).positive({ error: WORKSPACE_ID_ERROR });
 
-/** @param members the names that exist, for the message about one that does not */
+/**
+ * Creates the errors of an object.
+ *
+ * @param members the names that the object can have, for the message about an unknown one
+ */
 function describeMembers(members: string) {
   return {
     error: ({ code }: { readonly code: string }) =>
       code === "unrecognized_keys"
-        ? `has a member that does not exist; it may have ${members}`
+        ? `has a member that does not exist; the members are ${members}`
         : "must be an object",
   };
 }
 
-// Strict throughout: a misspelt limit must not silently become no limit.
+// Every object is strict: a misspelled limit must be an error, not an unlimited workspace.
 const workspaceObject = z.strictObject(
   {
     id: workspaceId,
@@ -76,20 +87,23 @@ const workspaceEntry = z.union([
   workspaceObject,
 ]);
 
-/** A table that is wrong throughout needs no line for each of its entries. */
+/** Most problems that are reported, so that a broken table does not fill the log. */
 const ISSUES_MAX = 20;
 
 const table = z
   .record(z.string().min(1), workspaceEntry, { error: "must be a JSON object" })
   .refine((entries) => Object.keys(entries).length > 0, "must name at least one workspace");
 
-/** One entry as written, before the defaults of all workspaces. */
+/** One entry of the table, before the defaults are applied. */
 export type WorkspaceEntry = Pick<
   z.output<typeof workspaceEntry>,
   "id" | "agentId" | "apiToken" | "limits"
 >;
 
-/** A Map, so that a claim such as `constructor` or `__proto__` finds nothing. */
+/**
+ * Parses the table to entries by claim value. It is a Map, so that a claim value such as
+ * `constructor` or `__proto__` finds no inherited member.
+ */
 export const workspaceTable = z.string().transform((text, context) => {
   let json: unknown;
   try {
@@ -104,7 +118,7 @@ export const workspaceTable = z.string().transform((text, context) => {
   const repeated = claims.findIndex((claim) => seen.size === seen.add(claim).size);
   if (result.success) {
     if (repeated === -1) return new Map<string, WorkspaceEntry>(Object.entries(result.data));
-    const message = `entry ${repeated + 1}: has the name of an earlier entry`;
+    const message = `entry ${repeated + 1}: has the same key as an earlier entry`;
     context.addIssue({ code: "custom", message });
     return z.NEVER;
   }
@@ -120,10 +134,10 @@ export const workspaceTable = z.string().transform((text, context) => {
 });
 
 /**
- * The names of an object's members in the order in which they are written: JavaScript would put
- * those that are numbers first.
+ * Lists the keys of a JSON object in the order of the text, with repeated ones. `JSON.parse` drops
+ * repeated keys and puts numeric ones first.
  *
- * @param text JSON of an object
+ * @param text valid JSON of an object
  */
 function listClaims(text: string): readonly string[] {
   const claims: string[] = [];
@@ -145,11 +159,11 @@ function listClaims(text: string): readonly string[] {
   return claims;
 }
 
-/** What is wrong with an entry. A path holds our own names only: others are refused by their object. */
+/** Describes the fault of an entry. Its path has only our own names: unknown ones fail at their object. */
 function describeIssue(issue: z.core.$ZodIssue): string {
-  if (issue.code === "invalid_key") return "its name is empty";
+  if (issue.code === "invalid_key") return "its key is empty";
   if (issue.code !== "invalid_union") return describeFault(issue.path.slice(1), issue.message);
-  // A union's own message says nothing; that of its object form does.
+  // The union's own message names no fault; the message of its object form does.
   const fault = issue.errors.flat().at(-1);
   const form = "must be a workspace id or {id, agentId?, apiToken?, limits?}";
   if (fault === undefined || fault.path.length === 0) return form;

@@ -1,4 +1,7 @@
-/** Owns the OpenAPI description, made from the schemas that validate and the table of problems. */
+/**
+ * Builds the OpenAPI 3.1 description that `GET /openapi.json` serves, from the same zod schemas that
+ * validate requests and from the catalogue of problems.
+ */
 import { z } from "zod";
 
 import { chatSchema, startedChatSchema } from "./chat/present-chat.ts";
@@ -7,42 +10,44 @@ import { type ProblemCode, problemCodes, problemStatus } from "./problem.ts";
 import { VERSION } from "./version.ts";
 
 const REQUEST_ID = {
-  description: "Identifies this answer in the operator's log.",
+  description: "Id of this request: the operator finds it in the log as `reqId`.",
   schema: { type: "string", pattern: "^[A-Za-z0-9_-]{1,64}$" },
 };
 
 const RATE_LIMIT_HEADERS = {
   "RateLimit-Policy": {
-    description: "The limits in force: quota `q` and window `w` in seconds of each.",
+    description: "The limits that apply: each with its quota `q` and its window `w` in seconds.",
     schema: { type: "string" },
     example: '"session";q=20;w=60, "workspace";q=600;w=60',
   },
   RateLimit: {
     description:
-      "Where each limit stands, the closest to refusing first: `r` requests remain, and in `t` seconds there is one more.",
+      "The state of each limit, the one closest to refusing first: `r` requests remain, and one more is added in `t` seconds.",
     schema: { type: "string" },
     example: '"session";r=3;t=9, "workspace";r=580;t=1',
   },
 };
 
-/** Statuses that say when to come back; of the 409s, those that pass. */
+/** Statuses that can carry `Retry-After`. Of the 409 problems, only the temporary ones do. */
 const RETRY_STATUSES: ReadonlySet<number> = new Set([409, 429, 503]);
 
-/** Statuses that can be given after admission, and then tell where the limits stand. */
+/** Statuses that a request can get after admission; such answers carry the rate-limit headers. */
 const ADMITTED_STATUSES: ReadonlySet<number> = new Set([404, 409, 422, 429, 502, 503, 504]);
 
 const problemSchema = z.strictObject({
   type: z.string().meta({ example: "urn:uponai-bff:problem:rate_limited" }),
   title: z.string(),
   status: z.int(),
-  detail: z.string().meta({ description: "What to do about it." }),
-  instance: z.string().meta({ description: "The request id, also in `X-Request-Id`." }),
+  detail: z.string().meta({ description: "What to do about the problem, in one sentence." }),
+  instance: z
+    .string()
+    .meta({ description: "The id of the request, also in the `X-Request-Id` header." }),
   code: z.enum(problemCodes),
   errors: z.array(z.strictObject({ pointer: z.string(), detail: z.string() })).optional(),
   "violated-policies": z.array(z.string()).optional(),
 });
 
-/** Everything that `POST /chat/:chatId/send` can answer but success. */
+/** All problems that `POST /chat/:chatId/send` can answer with. */
 const SEND_PROBLEMS: readonly ProblemCode[] = problemCodes.filter(
   (code) => code !== "not_found" && code !== "method_not_allowed",
 );
@@ -51,7 +56,7 @@ function without(...left: readonly ProblemCode[]): readonly ProblemCode[] {
   return SEND_PROBLEMS.filter((code) => !left.includes(code));
 }
 
-/** What only a message with words of its own can be answered. */
+/** Problems of `POST /chat/:chatId/send` that no other route can answer with. */
 const MESSAGE_ONLY = [
   "chat_busy",
   "request_in_progress",
@@ -78,30 +83,31 @@ const IDEMPOTENCY_KEY_PARAMETER = {
   in: "header",
   required: false,
   description:
-    "A new one for every message, the same one to repeat it: the message is sent once, and a lost answer is found again. Kept 24 hours.",
+    "Use a new key for each message and the same key to repeat it. The message is then sent at most once, and a lost answer is recovered. A key is kept for 24 hours.",
   schema: { type: "string", pattern: "^[\\x21-\\x7e]{1,255}$" },
 };
 
 const SENT_HEADERS = {
   ...RATE_LIMIT_HEADERS,
   "Idempotency-Replayed": {
-    description: "`true`: the answer was given before.",
+    description: "`true`: this answer was stored by an earlier request with the same key.",
     schema: { type: "string", const: "true" },
   },
   "Message-Recovered": {
-    description: "`true`: the answer was lost, and found in the chat's transcript.",
+    description:
+      "`true`: the answer was lost on its way and was recovered from the chat's transcript.",
     schema: { type: "string", const: "true" },
   },
 };
 
 const STARTED_HEADERS = {
   ...RATE_LIMIT_HEADERS,
-  Location: { description: "`/chat/{chatId}`", schema: { type: "string" } },
+  Location: { description: "Path of the new chat: `/chat/{chatId}`.", schema: { type: "string" } },
 };
 
 const EITHER_SESSION = [{ session: [] }, { cookie: [] }];
 
-/** What every route that needs a session can answer before it does anything. */
+/** Problems that every route with a session can answer with before its handler runs. */
 const SESSION_PROBLEMS: readonly ProblemCode[] = [
   "session_missing",
   "session_invalid",
@@ -119,16 +125,19 @@ const SET_COOKIE = { "Set-Cookie": { schema: { type: "string" } } };
 const sessionSchema = z.strictObject({
   subject: z.string(),
   workspace: z.string().optional().meta({
-    description: "The session's workspace claim; absent where one workspace serves all.",
+    description: "The session's workspace claim. Absent if all sessions use one workspace.",
   }),
-  expiresAt: z.iso.datetime().meta({ description: "RFC 3339, UTC." }),
+  expiresAt: z.iso.datetime().meta({ description: "Time of expiry (RFC 3339, UTC)." }),
 });
 
 const ownSessionSchema = sessionSchema.extend({ via: z.enum(["bearer", "cookie"]) });
 
 /**
- * @param messageSchema validates the body of a message; its limits appear in the description
- * @param startSchema validates the body of a start; its names and limits appear in the description
+ * Builds the OpenAPI 3.1 document of all routes.
+ *
+ * @param messageSchema the schema that validates the body of a message; its limits are described
+ * @param startSchema the schema that validates the body of a start; its allowed names and limits are
+ *   described
  */
 export function describeApi(
   messageSchema: z.ZodType,
@@ -140,22 +149,26 @@ export function describeApi(
       title: "uponai-bff",
       version: VERSION,
       description:
-        "Sends a web frontend's messages to UponAI chat agents on behalf of its session.",
+        "Backend of a web frontend: sends the messages of a signed-in user to UponAI chat agents.",
     },
     paths: {
       "/chat": {
         post: {
           operationId: "startChat",
-          summary: "Starts a chat with the workspace's agent; 404 where it has none.",
+          summary: "Starts a chat with the workspace's agent. 404 if the workspace has no agent.",
           security: EITHER_SESSION,
           requestBody: {
             required: false,
             content: { "application/json": { schema: toJsonSchema(startSchema) } },
           },
           responses: {
-            "201": describeJson("The chat, owned by this session.", startedChatSchema, {
-              ...STARTED_HEADERS,
-            }),
+            "201": describeJson(
+              "The new chat. The subject of this session owns it.",
+              startedChatSchema,
+              {
+                ...STARTED_HEADERS,
+              },
+            ),
             ...describeProblems(START_PROBLEMS),
           },
         },
@@ -164,10 +177,10 @@ export function describeApi(
         parameters: [CHAT_ID_PARAMETER],
         get: {
           operationId: "readChat",
-          summary: "The chat and its transcript.",
+          summary: "Returns the chat and its transcript.",
           security: EITHER_SESSION,
           responses: {
-            "200": describeJson("The chat.", chatSchema, RATE_LIMIT_HEADERS),
+            "200": describeJson("The chat and its transcript.", chatSchema, RATE_LIMIT_HEADERS),
             ...describeProblems(READ_PROBLEMS),
           },
         },
@@ -176,7 +189,7 @@ export function describeApi(
         parameters: [CHAT_ID_PARAMETER],
         post: {
           operationId: "sendMessage",
-          summary: "Sends a message into a chat and waits for the answer.",
+          summary: "Sends a message to a chat and returns the agent's answer.",
           security: EITHER_SESSION,
           parameters: [IDEMPOTENCY_KEY_PARAMETER],
           requestBody: {
@@ -193,11 +206,11 @@ export function describeApi(
         parameters: [CHAT_ID_PARAMETER],
         post: {
           operationId: "endChat",
-          summary: "Ends the chat; an ended one too.",
+          summary: "Ends the chat. Succeeds too if the chat has already ended.",
           security: EITHER_SESSION,
           responses: {
             "204": {
-              description: "Ended.",
+              description: "The chat has ended.",
               headers: { "X-Request-Id": REQUEST_ID, ...RATE_LIMIT_HEADERS },
             },
             ...describeProblems(END_PROBLEMS),
@@ -207,10 +220,11 @@ export function describeApi(
       "/session": {
         post: {
           operationId: "exchangeSession",
-          summary: "Swaps a bearer token for an HttpOnly cookie; 404 where there are none.",
+          summary:
+            "Exchanges a bearer token for an HttpOnly session cookie. 404 if cookie sessions are off.",
           security: [{ session: [] }],
           responses: {
-            "201": describeJson("The session of the cookie.", sessionSchema, SET_COOKIE),
+            "201": describeJson("The session that the cookie holds.", sessionSchema, SET_COOKIE),
             ...describeProblems([
               ...SESSION_PROBLEMS,
               "session_revoked",
@@ -222,7 +236,7 @@ export function describeApi(
         },
         get: {
           operationId: "readSession",
-          summary: "Who am I.",
+          summary: "Returns the session of this request.",
           security: EITHER_SESSION,
           responses: {
             "200": describeJson("The session of this request.", ownSessionSchema),
@@ -236,29 +250,33 @@ export function describeApi(
         },
         delete: {
           operationId: "endSession",
-          summary: "Logs out: ends the session on every instance, as bearer and as cookie.",
+          summary:
+            "Logs out: ends the session on every instance, for its bearer token and its cookie.",
           security: EITHER_SESSION,
           responses: {
             "204": {
-              description: "Ended.",
+              description: "The session has ended.",
               headers: { "X-Request-Id": REQUEST_ID, ...SET_COOKIE },
             },
             ...describeProblems([...SESSION_PROBLEMS, "cross_site_request"]),
           },
         },
       },
-      "/healthz": describeProbe("checkLiveness", "Whether the process lives.", []),
-      "/readyz": describeProbe("checkReadiness", "Whether requests can be served.", [
-        "state_unavailable",
-        "auth_unavailable",
-        "shutting_down",
-      ]),
+      "/healthz": describeProbe("checkLiveness", "Tells whether the process is alive.", []),
+      "/readyz": describeProbe(
+        "checkReadiness",
+        "Tells whether this instance can serve requests.",
+        ["state_unavailable", "auth_unavailable", "shutting_down"],
+      ),
       "/openapi.json": {
         get: {
           operationId: "describeApi",
-          summary: "This description.",
+          summary: "Returns this description.",
           responses: {
-            "200": { description: "OpenAPI 3.1.", content: { "application/json": {} } },
+            "200": {
+              description: "The OpenAPI 3.1 document.",
+              content: { "application/json": {} },
+            },
           },
         },
       },
@@ -288,14 +306,17 @@ function describeProbe(operationId: string, summary: string, problems: readonly 
       operationId,
       summary,
       responses: {
-        "200": { description: "Yes.", content: { "application/json": { schema } } },
+        "200": {
+          description: "Yes: the check passed.",
+          content: { "application/json": { schema } },
+        },
         ...describeProblems(problems),
       },
     },
   };
 }
 
-/** One response per status, naming the codes that share it. */
+/** Describes one response per status; its description lists the codes that share the status. */
 function describeProblems(codes: readonly ProblemCode[]): Record<string, unknown> {
   const byStatus = Map.groupBy(codes, problemStatus);
   return Object.fromEntries(

@@ -1,13 +1,17 @@
 /**
- * Owns every refusal this service can give: one table, one class to throw, one renderer.
- * Nothing from an upstream body, an exception or the state ever reaches an answer from here;
- * titles and details are the constants below.
+ * All error answers of this service as RFC 9457 problem details: the catalogue of codes, and the
+ * error class that carries a code to the answer. Titles and details are constants, so that no text
+ * of UponAI, of an exception or of the state can get into an answer.
  */
 
 interface ProblemDefinition {
   readonly status: number;
+  /** What happened and what it means: one sentence without a full stop. */
   readonly title: string;
-  /** What the client can do about it, in one sentence. */
+  /**
+   * What to do about it: one sentence. It speaks of a message only where the code can answer nothing
+   * but a message, or where `describeFailure` in `chat/` replaces it for the other routes.
+   */
   readonly detail: string;
 }
 
@@ -19,88 +23,90 @@ const catalogue = {
   },
   session_missing: {
     status: 401,
-    title: "No session",
-    detail: "Sign in and send the session token as a bearer token.",
+    title: "The request carries no session",
+    detail: "Sign in, then send the session token as a bearer token.",
   },
   session_invalid: {
     status: 401,
-    title: "The session is not valid",
-    detail: "Sign in again to get a valid session token.",
+    title: "The session token or session cookie is not valid",
+    detail: "Sign in again to get a valid session.",
   },
   session_expired: {
     status: 401,
     title: "The session has expired",
-    detail: "Sign in again to get a fresh session token.",
+    detail: "Sign in again to get a new session.",
   },
   session_revoked: {
     status: 401,
-    title: "The session was ended",
+    title: "The session was ended by a logout or by the operator",
     detail: "Sign in again to get a new session.",
   },
   cross_site_request: {
     status: 403,
-    title: "The request comes from a foreign site",
-    detail: "Send it from this service's own origin, or have the operator list yours.",
+    title: "A session cookie is not accepted from this origin",
+    detail:
+      "Send the request from a page of this service's own origin, or ask the operator to allow your origin.",
   },
   workspace_unmapped: {
     status: 403,
-    title: "The session has no workspace",
+    title: "No workspace is configured for this session",
     detail: "Ask the operator to give this account's workspace access to chat.",
   },
   not_found: {
     status: 404,
-    title: "Not found",
+    title: "This path does not exist or is turned off",
     detail: "Check the path against the API documentation.",
   },
   chat_not_found: {
     status: 404,
-    title: "Chat not found",
+    title: "The chat was not found",
     detail: "Check the chat id, or start a new chat.",
   },
   method_not_allowed: {
     status: 405,
-    title: "Method not allowed",
-    detail: "Use one of the methods in the Allow header.",
+    title: "This path does not support this method",
+    detail: "Use one of the methods that the Allow header lists.",
   },
   request_timeout: {
     status: 408,
-    title: "The request took too long to arrive",
+    title: "The request body took too long to arrive",
     detail: "Send the whole request body within ten seconds.",
   },
   chat_busy: {
     status: 409,
-    title: "A message is being answered in this chat",
-    detail: "Wait for the answer to the earlier message, then send this one.",
+    title: "The chat is still answering an earlier message",
+    detail: "Wait for the answer to the earlier message, then send this one again.",
   },
   request_in_progress: {
     status: 409,
-    title: "The request is still being worked on",
-    detail: "Wait for the number of seconds in the Retry-After header, then repeat it.",
+    title: "The first request with this idempotency key is still in progress",
+    detail:
+      "Wait for the number of seconds in the Retry-After header, then repeat the request with the same key.",
   },
   chat_ended: {
     status: 409,
     title: "The chat has ended",
-    detail: "Start a new chat to go on.",
+    detail: "Start a new chat to continue.",
   },
   content_too_large: {
     status: 413,
-    title: "The request body is too large",
+    title: "The request is too large",
     detail: "Send a smaller request body.",
   },
   unsupported_media_type: {
     status: 415,
-    title: "The content type is not supported",
-    detail: "Send application/json in UTF-8 without a content encoding.",
+    title: "The content type or content encoding is not supported",
+    detail: "Send the body as application/json in UTF-8, without a Content-Encoding header.",
   },
   idempotency_key_reused: {
     status: 422,
-    title: "The idempotency key was used for another message",
-    detail: "Use a new key for every message, and the old one only to repeat it unchanged.",
+    title: "The idempotency key was used before with another message",
+    detail: "Use a new key for each new message, and the same key only to repeat the same message.",
   },
   message_rejected: {
     status: 422,
-    title: "The message was rejected",
-    detail: "Change the message before sending it again.",
+    title: "The chat service rejected the message",
+    detail: "Change the message, then send it again.",
   },
   rate_limited: {
     status: 429,
@@ -109,13 +115,13 @@ const catalogue = {
   },
   internal_error: {
     status: 500,
-    title: "Internal error",
+    title: "This service failed because of an internal error",
     detail: "Report the request id to the operator.",
   },
   upstream_error: {
     status: 502,
     title: "The chat service failed",
-    detail: "Check the chat before sending the message again, since it may have arrived.",
+    detail: "Check the chat before you send the message again, because it may have arrived.",
   },
   upstream_unreachable: {
     status: 502,
@@ -124,13 +130,14 @@ const catalogue = {
   },
   upstream_malformed: {
     status: 502,
-    title: "The chat service gave an unusable answer",
-    detail: "Check the chat before sending the message again, since it may have arrived.",
+    title: "The chat service gave an answer that cannot be used",
+    detail: "Check the chat before you send the message again, because it may have arrived.",
   },
   upstream_auth_failed: {
     status: 502,
-    title: "The chat service refused this service",
-    detail: "Report the request id to the operator, who has to act; the message was not sent.",
+    title: "The chat service refused this service's API token",
+    detail:
+      "Report the request id to the operator, who must correct the API token; the message was not sent.",
   },
   upstream_busy: {
     status: 503,
@@ -139,23 +146,23 @@ const catalogue = {
   },
   upstream_unavailable: {
     status: 503,
-    title: "The chat service is out",
+    title: "The chat service keeps failing, so calls to it are paused",
     detail:
       "Wait for the number of seconds in the Retry-After header, then try again; the message was not sent.",
   },
   overloaded: {
     status: 503,
-    title: "This service is at its capacity",
+    title: "This service has too many requests in progress",
     detail: "Wait for the number of seconds in the Retry-After header, then try again.",
   },
   state_unavailable: {
     status: 503,
-    title: "The state store cannot be reached",
+    title: "This service cannot reach its state store",
     detail: "Wait for the number of seconds in the Retry-After header, then try again.",
   },
   auth_unavailable: {
     status: 503,
-    title: "Sessions cannot be checked",
+    title: "This service cannot check sessions at the moment",
     detail: "Wait for the number of seconds in the Retry-After header, then try again.",
   },
   shutting_down: {
@@ -166,19 +173,19 @@ const catalogue = {
   upstream_timeout: {
     status: 504,
     title: "The chat service did not answer in time",
-    detail: "Check the chat before sending the message again, since it may have arrived.",
+    detail: "Check the chat before you send the message again, because it may have arrived.",
   },
   outcome_unknown: {
     status: 504,
-    title: "It is not known whether the request took effect",
+    title: "The request may or may not have taken effect",
     detail:
-      "Repeat the request with its Idempotency-Key to look again; without one, check the chat first.",
+      "Repeat the request with the same Idempotency-Key to check again, or check the chat first if it had no key.",
   },
 } as const satisfies Record<string, ProblemDefinition>;
 
 export type ProblemCode = keyof typeof catalogue;
 
-/** One fault of a request body: where (RFC 6901 JSON pointer) and what. */
+/** One fault of a request body: the faulty member as an RFC 6901 JSON pointer, and what is wrong. */
 export interface RequestFault {
   readonly pointer: string;
   readonly detail: string;
@@ -190,16 +197,16 @@ export interface ProblemExtras {
   /** Further headers of the answer, such as `Allow` or `RateLimit`. */
   readonly headers?: Readonly<Record<string, string>>;
   readonly errors?: readonly RequestFault[];
-  /** The names of the limits that refused (draft-ietf-httpapi-ratelimit-headers). */
+  /** Names of the limits that refused the request (draft-ietf-httpapi-ratelimit-headers). */
   readonly violatedPolicies?: readonly string[];
-  /** Replaces the catalogue's detail by another constant text, never by something received. */
+  /** Replaces the catalogue's detail. A constant of this program, never received text. */
   readonly detail?: string;
 }
 
-/** How soon to try again where nothing better is known; short, since most such faults are blips. */
+/** `Retry-After` of a 503 without a better value, in seconds. Short: most such faults are brief. */
 const DEFAULT_RETRY_AFTER_SECONDS = 1;
 
-/** A refusal. Throw it anywhere below the router: the code that runs the route answers with it. */
+/** An error answer. Thrown anywhere below the router; `runExchange` turns it into the response. */
 export class Problem extends Error {
   override readonly name = "Problem";
   readonly code: ProblemCode;
@@ -215,7 +222,7 @@ export class Problem extends Error {
     return catalogue[this.code].status;
   }
 
-  /** The answer's headers beyond the common ones. */
+  /** The headers that this answer has in addition to the common ones. */
   headers(): Record<string, string> {
     const headers: Record<string, string> = { "Content-Type": "application/problem+json" };
     const status = this.status;
@@ -230,7 +237,11 @@ export class Problem extends Error {
     return this.extras.headers === undefined ? headers : { ...headers, ...this.extras.headers };
   }
 
-  /** The body of RFC 9457 problem details. `instance` is the id of the request being answered. */
+  /**
+   * The body: RFC 9457 problem details as JSON text.
+   *
+   * @param instance id of the request that is answered; for a replayed problem that of the repeat
+   */
   body(instance: string): string {
     const { status, title, detail } = catalogue[this.code];
     return JSON.stringify({
@@ -246,12 +257,15 @@ export class Problem extends Error {
   }
 }
 
+/** All codes, in the order of the catalogue. */
 export const problemCodes: readonly ProblemCode[] = Object.keys(catalogue).filter(isProblemCode);
 
+/** Tells whether a text is a code of the catalogue; members of `Object.prototype` are not. */
 export function isProblemCode(text: string): text is ProblemCode {
   return Object.hasOwn(catalogue, text);
 }
 
+/** The HTTP status of a code. */
 export function problemStatus(code: ProblemCode): number {
   return catalogue[code].status;
 }

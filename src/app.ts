@@ -1,6 +1,6 @@
 /**
- * The table of routes: what each needs, and what answers it. `guards.ts` has the order of checks.
- * Nothing here depends on a runtime: `app.request()` runs all of it.
+ * The table of routes: the guard and the handler of each. `guards.ts` has the order of the checks.
+ * Nothing here depends on a runtime, so that tests run all of it with `app.request()`.
  */
 import { Hono } from "hono";
 import { z } from "zod";
@@ -33,14 +33,15 @@ const METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"] as const;
 export type App = Hono<{ Bindings: object }>;
 
 type Method = "GET" | "POST" | "DELETE";
-type Answering = Response | Promise<Response>;
+type HandlerResult = Response | Promise<Response>;
 
 interface Route {
   readonly method: Method;
   readonly pattern: string;
-  readonly handle: (exchange: Exchange) => Answering;
+  readonly handle: (exchange: Exchange) => HandlerResult;
 }
 
+/** Creates the application: a hono app that answers every request, refusals and defects included. */
 export function createApp(config: Config, services: Services): App {
   const { clock, gate, state } = services;
   const app: App = new Hono();
@@ -82,7 +83,7 @@ export function createApp(config: Config, services: Services): App {
     return (await authenticator.isUsable()) ? undefined : "auth_unavailable";
   });
 
-  /** A route that anyone may ask, and that is answered even while the service stops. */
+  /** Creates a route without a guard. It is answered even while the service stops. */
   const open = (method: Method, pattern: string, handle: Route["handle"]): Route => ({
     method,
     pattern,
@@ -90,14 +91,14 @@ export function createApp(config: Config, services: Services): App {
   });
 
   /**
-   * A route that does work. Its guard runs first and reads the body; only then the request takes a
-   * place among `MAX_IN_FLIGHT`, so that a slow or refused request holds none.
+   * Creates a route that does work. Its guard runs first and reads the body. Only then does the
+   * request take one of the `MAX_IN_FLIGHT` places, so that a slow or refused request holds none.
    */
   const work = <Proof>(
     method: Method,
     pattern: string,
     guard: Guard<Proof>,
-    handle: (exchange: Exchange, proof: Proof) => Answering,
+    handle: (exchange: Exchange, proof: Proof) => HandlerResult,
   ): Route => ({
     method,
     pattern,
@@ -151,7 +152,7 @@ export function createApp(config: Config, services: Services): App {
     );
   }
 
-  // Handlers answer their own defects; this is for what happens around them.
+  // `runExchange` answers the defects of handlers. This answers the defects of hono around them.
   app.onError((error, c) => {
     const exchange = createExchange(exchangeParts, "unmatched", c.req.raw, c.env);
     return runExchange(exchangeParts, exchange, () => {
@@ -165,16 +166,17 @@ export function createApp(config: Config, services: Services): App {
   });
 
   async function answerReadiness(exchange: Exchange): Promise<Response> {
-    // Not from memory: a load balancer must learn of a stop at once.
+    // Checked on each request, not once per second: a load balancer must see a stop at once.
     if (gate.stopping) throw new Problem("shutting_down");
     const readiness = await checkReadiness();
     if (readiness !== undefined) throw new Problem(readiness);
     return answerJson(exchange, 200, '{"status":"ok"}');
   }
 
-  /** A path that is known by another method, or not at all. */
+  /** Answers a request that no route matches: 404, 405 with `Allow`, `OPTIONS`, or a CORS preflight. */
   function answerUnrouted(exchange: Exchange, path: string): Response {
-    // Node's listener refuses such a target before a URL is made of it; Workers hand it over as it is.
+    // On Node the listener has refused such a target already, before it parses the URL. On Workers
+    // the target arrives here.
     if (hasDotSegments(exchange.request.url)) throw new Problem("invalid_request");
     const allowed: string[] = METHODS.filter((method) => {
       const routed = method === "HEAD" ? "GET" : method;
@@ -202,5 +204,5 @@ function refuseUnknown(): never {
   throw new Problem("not_found");
 }
 
-/** A route that takes nothing refuses what it would have to ignore. */
+/** Body of a route without parameters. Members are refused: they would have no effect. */
 const EMPTY_BODY = z.strictObject({});

@@ -1,7 +1,7 @@
-/** Owns what time is to this program, so that a test can hold it. */
+/** The source of time of this program. Tests replace it by a clock that they move. */
 export interface Clock {
-  /** Milliseconds since the Unix epoch; may jump when the machine's clock is set. */
+  /** Milliseconds since the Unix epoch. Can jump when the machine's clock is set. */
   epochMs(): number;
-  /** Milliseconds since some fixed moment; never goes back. For durations and deadlines. */
+  /** Milliseconds since a fixed moment. Never goes back; for durations and deadlines. */
   monotonicMs(): number;
 }

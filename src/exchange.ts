@@ -1,6 +1,6 @@
 /**
- * Owns one request on its way through: its id, what the access line will say of it, and the making
- * of its answer. Every answer of the service is made here.
+ * The context of one request, and the code that runs its handler. All answers of the service are
+ * created here; each gets its request id, its headers, one access log line, its metrics and its span.
  */
 import type { WorkspaceId } from "./branded.ts";
 import type { Clock } from "./clock.ts";
@@ -12,40 +12,49 @@ import { Problem, type ProblemCode } from "./problem.ts";
 import type { TracedSpan, Tracing } from "./tracing.ts";
 import type { CallRecord } from "./upstream/uponai-client.ts";
 
+/** Context of one request: its input, and what later steps learn for the answer and the log. */
 export interface Exchange {
   readonly request: Request;
-  /** What the platform handed over with the request. */
+  /** What the platform passed along with the request; only the platform reads it. */
   readonly env: unknown;
   readonly requestId: string;
-  /** The route's pattern, never the path: paths hold chat ids. */
+  /** The pattern of the route. Never the path, which holds chat ids. */
   readonly route: string;
+  /** Monotonic time of arrival, in milliseconds. */
   readonly startedMs: number;
-  /** The headers that its answer will carry, whatever it says. What is learnt on the way adds to them. */
+  /** Headers of the answer, success or problem. Later steps add to them. */
   readonly headers: Record<string, string>;
-  /** Undefined where nothing is traced. */
+  /** Undefined if tracing is off or the route is not traced. */
   readonly span: TracedSpan | undefined;
-  /** What is learnt on the way, for the access line. */
+  /** The members below are set by later steps, for the access log line. */
   workspace?: WorkspaceId;
   subjectHash?: string;
   call?: CallRecord;
-  /** The answer was lost and found in the transcript. */
+  /** The answer was lost and was recovered from the transcript. */
   recovered?: true;
-  /** The answer was given before, and is given again. */
+  /** The answer was stored by an earlier request and is given again. */
   replayed?: true;
 }
 
+/** What `createExchange` and `runExchange` need from the application. */
 export interface ExchangeParts {
   readonly clock: Clock;
   readonly createId: () => string;
   readonly log: Logger;
   readonly metrics: Metrics;
   readonly tracing?: Tracing | undefined;
-  /** Headers of every answer of the service. */
+  /** Headers that all answers of the service have. */
   readonly commonHeaders: Readonly<Record<string, string>>;
-  /** Origins whose pages may read answers. */
+  /** Origins whose pages may read answers (CORS). */
   readonly allowedOrigins: ReadonlySet<string>;
 }
 
+/**
+ * Creates the context of one request, and begins its span if tracing is on.
+ *
+ * @param route the pattern of the route, or `unmatched`
+ * @param env what the platform passed along with the request
+ */
 export function createExchange(
   parts: ExchangeParts,
   route: string,
@@ -55,7 +64,7 @@ export function createExchange(
   const { clock, createId, commonHeaders, allowedOrigins, tracing } = parts;
   const requestId = resolveRequestId(request.headers.get("x-request-id"), createId);
   const headers: Record<string, string> = { ...commonHeaders, "X-Request-Id": requestId };
-  // Most operators list no origin; then nobody looks for one.
+  // Most operators list no origins. They are spared the look-up of the header.
   if (allowedOrigins.size > 0) {
     Object.assign(headers, createCorsHeaders(request.headers.get("origin"), allowedOrigins));
   }
@@ -63,7 +72,7 @@ export function createExchange(
   return { request, env, requestId, route, headers, span, startedMs: clock.monotonicMs() };
 }
 
-/** The trace that a call upstream continues: this request's own span, else the client's. */
+/** The W3C `traceparent` for a call to UponAI: of this request's span, else the client's valid one. */
 export function resolveTraceparent({ span, request }: Exchange): string | undefined {
   return span === undefined ? readTraceparent(request) : span.traceparent;
 }
@@ -72,7 +81,7 @@ function readTraceparent({ headers }: Request): string | undefined {
   return parseTraceparent(headers.get("traceparent"));
 }
 
-/** Makes an answer; `body` null is no body at all. */
+/** Creates an answer. `body` null is an answer without a body; `headers` win over the context's. */
 export function answer(
   exchange: Exchange,
   status: number,
@@ -85,7 +94,7 @@ export function answer(
   });
 }
 
-/** Makes an answer of ready JSON text. */
+/** Creates an answer whose body is the given JSON text. */
 export function answerJson(
   exchange: Exchange,
   status: number,
@@ -98,7 +107,10 @@ export function answerJson(
   });
 }
 
-/** Runs a handler to its answer: refusals become problems, defects a bare 500, and both one line. */
+/**
+ * Runs a handler and returns its answer. A thrown `Problem` becomes its error answer. Any other error
+ * is a defect: it is logged with its stack, and answered with 500 `internal_error` without it.
+ */
 export async function runExchange(
   parts: ExchangeParts,
   exchange: Exchange,
@@ -122,7 +134,7 @@ function reportDefect(log: Logger, exchange: Exchange, error: unknown): Problem 
   return new Problem("internal_error");
 }
 
-/** Writes the access line, counts what is in it, and ends the span. */
+/** Writes the access log line, counts the request in the metrics, and ends the span. */
 function record(
   { clock, log, metrics }: ExchangeParts,
   exchange: Exchange,
@@ -142,7 +154,7 @@ function record(
     ms,
     upstreamMs: call?.ms,
     violatedPolicies,
-    recovery: nameRecovery(recovered, code),
+    recovery: toRecoveryResult(recovered, code),
     replayed,
   });
   log.log(selectLevel(status, code), "request", {
@@ -162,7 +174,7 @@ function record(
   });
 }
 
-function nameRecovery(
+function toRecoveryResult(
   recovered: boolean | undefined,
   code: ProblemCode | undefined,
 ): RecoveryResult | undefined {
@@ -171,12 +183,12 @@ function nameRecovery(
 }
 
 function selectLevel(status: number, code: ProblemCode | undefined): LogLevel {
-  // The upstream refuses our token: nothing works until an operator acts.
+  // `upstream_auth_failed`: UponAI refuses the API token, so no message works until an operator acts.
   if (code === "internal_error" || code === "upstream_auth_failed") return "error";
   return status >= 500 ? "warn" : "info";
 }
 
-/** Hundredths of a millisecond are all that means anything. */
+/** Rounds to hundredths of a millisecond; further digits are noise. */
 function roundMs(ms: number): number {
   return Math.round(ms * 100) / 100;
 }

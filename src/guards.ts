@@ -1,6 +1,7 @@
 /**
- * The checks that a request passes before its handler runs, in their order. Each guard proves
- * something about the request or throws the problem that answers it; then nothing later runs.
+ * The checks that a request passes before its handler runs, in their order. Each guard returns what it
+ * has proven about the request. If a check fails, it throws the problem to answer with, and no later
+ * check runs.
  */
 import { resolveClientAddress } from "./admission/client-address.ts";
 import { compilePolicy } from "./admission/limit-policy.ts";
@@ -20,41 +21,46 @@ import type { Authenticator } from "./session/authenticate.ts";
 import type { Session } from "./session/session.ts";
 import { createWorkspaceResolver, type Workspace } from "./workspace.ts";
 
-/** A body that takes longer than this to arrive is refused, in milliseconds. */
+/** Longest time that a body may take to arrive, in milliseconds. */
 const BODY_TIMEOUT_MS = 10_000;
-/** Most slow bodies under way from one client address, and for one subject of a workspace. */
+/** Most slow bodies at a time: from one client address, and for one subject of a workspace. */
 const SLOW_BODIES_PER_ADDRESS_MAX = 100;
 const SLOW_BODIES_PER_SUBJECT_MAX = 20;
 
-/** Methods that a browser which sends neither `Sec-Fetch-Site` nor `Origin` may use with a cookie. */
+/** Methods allowed with a cookie when the browser sends neither `Sec-Fetch-Site` nor `Origin`. */
 const READING_METHODS: ReadonlySet<string> = new Set(["GET", "HEAD"]);
 
-/** A body as it was read; its schema is checked by the handler. */
+/** The bytes of a body. The handler parses and validates them. */
 export interface WithBody {
   readonly bytes: Uint8Array;
 }
 
-/** @throws Problem for every refusal */
+/**
+ * Checks a request and returns what it has proven.
+ *
+ * @throws Problem if a check fails
+ */
 export type Guard<Proof> = (exchange: Exchange) => Promise<Proof>;
 
-/** One guard for each kind of route. */
+/** The guards: one for each kind of route. */
 export interface Guards {
-  /** A session, whether its workspace is listed or not. */
+  /** A session. Its workspace is undefined if the operator has not configured it. */
   readonly session: Guard<{ session: Session; workspace: Workspace | undefined }>;
-  /** A session with its workspace. */
+  /** A session and its configured workspace. */
   readonly caller: Guard<Caller>;
-  /** The same, proven by a bearer token: a cookie does not count. */
+  /** The same, from a bearer token only: the cookie is ignored. */
   readonly bearer: Guard<Caller>;
-  /** A caller and a chat id. Whether the chat is the caller's is decided by admission. */
+  /** A caller and a valid chat id. Admission decides later whether the caller may use the chat. */
   readonly chat: Guard<ChatCaller>;
-  /** A caller whose workspace has an agent; the body may be absent. */
+  /** A caller whose workspace has an agent, and the body, which may be empty. */
   readonly start: Guard<Caller & WithBody>;
-  /** A chat; the body may be absent. */
+  /** A caller, a valid chat id, and the body, which may be empty. */
   readonly end: Guard<ChatCaller & WithBody>;
-  /** A chat, a body, and the key as the client sent it; undefined where it sent none. */
+  /** A caller, a valid chat id, the body, and the idempotency key; undefined if there is none. */
   readonly message: Guard<ChatCaller & WithBody & { readonly idempotencyKey: string | undefined }>;
 }
 
+/** Creates the guards of all routes. One call per process: it holds the count of slow bodies. */
 export function createGuards(
   config: Config,
   services: Services,
@@ -71,10 +77,13 @@ export function createGuards(
   }
 
   /**
-   * The only way to a session. The guard against other sites is in here, so that every route that
-   * acts for a session has it.
+   * Authenticates the request. All routes get their session from here, so that all of them have the
+   * check against cross-site requests.
    *
-   * @param cookie the `Cookie` header, or null where cookies do not count
+   * @param addressKey client address, for the limit on wrong credentials
+   * @param cookie the `Cookie` header; null if the route ignores cookies
+   * @throws Problem `session_missing`, `session_invalid`, `session_expired`, `auth_unavailable`,
+   *   `cross_site_request`, or `rate_limited` after too many wrong credentials
    */
   async function requireSession(
     exchange: Exchange,
@@ -93,21 +102,22 @@ export function createGuards(
       case "unavailable":
         throw new Problem("auth_unavailable", { retryAfterSeconds: result.retryAfterSeconds });
       case "refused":
-        // An expired session was valid once: it is no sign of guessing.
+        // An expired session was valid once, so it is no sign of guessing.
         if (result.code === "session_invalid") await countAuthFailure(addressKey);
         throw new Problem(result.code);
     }
   }
 
   /**
-   * Refuses a cookie that another site's page made the browser send. Reads are guarded too: a first
-   * use claims the chat and spends limits, so that an image on a sibling subdomain could do harm.
+   * Refuses a cookie that a page of another site made the browser send (CSRF). Reads are checked too:
+   * the first use of a chat makes the subject its owner and spends limits, so that an image on a
+   * sibling subdomain could do harm.
    */
   function requireTrustedSource(
     { request: { method, headers } }: Exchange,
     session: Session,
   ): void {
-    // Only the page that has a bearer token can add it.
+    // A browser never adds a bearer token by itself; only a script that has the token can.
     if (session.via === "bearer") return;
     const origin = {
       secFetchSite: headers.get("sec-fetch-site"),
@@ -119,7 +129,7 @@ export function createGuards(
     if (!isTrustedSource(origin, config)) throw new Problem("cross_site_request");
   }
 
-  /** Slows down guessing. With the state out, the refusal stands as it is. */
+  /** Counts wrong credentials, against guessing. While the state is unreachable, nothing is limited. */
   async function countAuthFailure(addressKey: string): Promise<void> {
     if (authFailurePolicy === undefined) return;
     const outcome = await state.countAuthFailure(addressKey, authFailurePolicy);
@@ -129,7 +139,7 @@ export function createGuards(
   }
 
   async function requireCaller(exchange: Exchange, cookie: string | null): Promise<Caller> {
-    // First: once a client has hung up, its connection has no address any more.
+    // Resolved first: the connection has no address any more after the client has hung up.
     const addressKey = resolveAddress(exchange);
     const session = await requireSession(exchange, addressKey, cookie);
     const workspace = resolveWorkspace(session);
@@ -138,12 +148,18 @@ export function createGuards(
     return { session, workspace, addressKey };
   }
 
-  /** Reads the body within its bounds; the request holds no place among `MAX_IN_FLIGHT` meanwhile. */
+  /**
+   * Reads the body, bounded in bytes and time. The request holds none of the `MAX_IN_FLIGHT` places
+   * while its body arrives.
+   *
+   * @throws Problem `content_too_large`, `request_timeout`, `overloaded`, or `invalid_request` if the
+   *   client left
+   */
   async function readBody(
     { request, env }: Exchange,
     { session, workspace, addressKey }: Caller,
   ): Promise<Uint8Array> {
-    if (readDeclaredLength(request.headers) > config.bodyBytesMax) {
+    if (parseContentLength(request.headers) > config.bodyBytesMax) {
       throw new Problem("content_too_large");
     }
     gate.requireRoom();
@@ -173,12 +189,12 @@ export function createGuards(
     }
   }
 
-  /** Reads a body that may be absent; where there is one, it must be JSON. */
+  /** Reads a body that may be empty. If it is not, its content type must be JSON. */
   async function readOptionalBody(exchange: Exchange, caller: Caller): Promise<Uint8Array> {
     const { headers } = exchange.request;
-    // Chunks without a type may still turn out to be empty.
+    // A chunked body without a content type can still turn out to be empty.
     const isTyped = headers.has("transfer-encoding") && headers.has("content-type");
-    if (isTyped || readDeclaredLength(headers) > 0) requireJson(exchange);
+    if (isTyped || parseContentLength(headers) > 0) requireJson(exchange);
     const bytes = await readBody(exchange, caller);
     if (bytes.byteLength > 0) requireJson(exchange);
     return bytes;
@@ -222,14 +238,14 @@ const CHAT_ID_DETAIL = "Use a chat id of 1 to 128 letters, digits, underscores a
 const IDEMPOTENCY_KEY_DETAIL =
   "Use an Idempotency-Key of 1 to 255 visible ASCII characters, such as a UUID.";
 const SLOW_BODIES_DETAIL =
-  "Wait until your earlier requests have arrived in full, then try again: too many are being sent slowly.";
+  "Wait until your earlier request bodies have arrived in full, then try again, because too many of them arrive slowly.";
 
 function cookieOf({ request: { headers } }: Exchange): string | null {
   return headers.get("cookie");
 }
 
-/** The length that a body announces, in bytes; NaN where it announces none. */
-function readDeclaredLength(headers: Headers): number {
+/** Parses `Content-Length`, in bytes. NaN if it is absent or not a number of at most 15 digits. */
+function parseContentLength(headers: Headers): number {
   const length = headers.get("content-length");
   return length === null || !/^\d{1,15}$/.test(length) ? Number.NaN : Number(length);
 }
@@ -246,7 +262,11 @@ function requireChatId({ request: { url } }: Exchange): ChatId {
   return chatId;
 }
 
-/** @returns undefined where the client sent none */
+/**
+ * Parses the `Idempotency-Key` header; undefined if it is absent.
+ *
+ * @throws Problem `invalid_request` if it is malformed
+ */
 function requireIdempotencyKey({ request: { headers } }: Exchange): string | undefined {
   const key = parseIdempotencyKey(headers.get("idempotency-key"));
   if (key === null) throw new Problem("invalid_request", { detail: IDEMPOTENCY_KEY_DETAIL });

@@ -1,9 +1,16 @@
-/** Owns how deep JSON from outside may nest: what writes it again recurses, and would overflow. */
+/**
+ * The bound on the nesting of received JSON. `JSON.stringify` and schemas recurse, so that deeper JSON
+ * could overflow the stack.
+ */
 
-/** Deeper than anything sensible, and far from what a stack holds. */
+/** Most levels of objects and arrays: more than real data has, far less than a stack can hold. */
 export const JSON_DEPTH_MAX = 32;
 
-/** Whether a value nests deeper than that. Looks no further than it must, and does not recurse deeper. */
+/**
+ * Tells whether a JSON value nests deeper than `depthMax` levels. It recurses no deeper than that.
+ *
+ * @param depthMax levels of objects and arrays, 0 or more
+ */
 export function isTooDeep(value: unknown, depthMax = JSON_DEPTH_MAX): boolean {
   if (typeof value !== "object" || value === null) return false;
   if (depthMax === 0) return true;

@@ -1,35 +1,46 @@
-/** Bounds how many requests are worked on at once, and refuses new ones while the process stops. */
+/** Bounds the number of requests in progress, and refuses new requests while the process stops. */
 import { Problem } from "./problem.ts";
 
 export interface LoadGate {
   /**
-   * Refuses a new request while the service stops.
+   * Refuses a new request while the process drains.
+   *
    * @throws Problem `shutting_down`
    */
   requireRunning(): void;
   /**
-   * Refuses a request while every place is taken; takes none. It saves reading a body in vain.
+   * Refuses a request while all places are taken. It takes no place; it saves reading the body of a
+   * request that would be refused.
+   *
    * @throws Problem `overloaded`
    */
   requireRoom(): void;
   /**
-   * Takes a place for one request, which must `leave` exactly once. A request that arrived before the
-   * drain began may still enter: its client was told nothing else.
+   * Takes a place for one request, which must `leave` exactly once. A request that passed
+   * `requireRunning` before the drain began may still enter.
+   *
    * @throws Problem `overloaded`
    */
   enter(): void;
+  /** Gives a place back. */
   leave(): void;
-  /** Says that the process is about to stop; requests are still let in. */
+  /** Sets `stopping`. Requests are still accepted. */
   announceStop(): void;
-  /** Refuses new requests; resolves when no request is inside. */
+  /** Refuses new requests from now on, and resolves when no request is in progress. */
   drain(): Promise<void>;
-  /** True from `announceStop` or `drain` on: load balancers should send no more. */
+  /** True after `announceStop` or `drain`: load balancers should send no more requests. */
   readonly stopping: boolean;
+  /** True after `drain`. */
   readonly draining: boolean;
+  /** Requests in progress. */
   readonly inFlight: number;
 }
 
-/** @param inFlightMax requests inside at once, 1 or more */
+/**
+ * Creates the gate of one process.
+ *
+ * @param inFlightMax most requests in progress at a time, 1 or more
+ */
 export function createLoadGate(inFlightMax: number): LoadGate {
   const idle = Promise.withResolvers<undefined>();
   let inFlight = 0;

@@ -1,29 +1,30 @@
 /**
- * Owns the shape of what is counted and timed. Every label comes from a closed set of this program
- * (a route's pattern, a problem's code, a limit's name): nothing that a client sends becomes one.
+ * The metrics interface. All labels come from closed sets of this program (route patterns, problem
+ * codes, names of limits). Nothing that a client sends becomes a label, so that a client cannot create
+ * time series.
  */
 import type { ProblemCode } from "./problem.ts";
 
-/** What is known of a request once it is answered. */
+/** The measurements of one answered request. */
 export interface RequestFacts {
-  /** The route's pattern. */
+  /** The pattern of the route. */
   readonly route: string;
   readonly status: number;
-  /** Undefined for whatever is no refusal. */
+  /** Code of the problem; undefined for a success. */
   readonly code?: ProblemCode | undefined;
-  /** Time from its arrival to its answer, in milliseconds; undefined where nobody knows. */
+  /** Time from arrival to answer, in milliseconds; undefined if it was not measured. */
   readonly ms?: number | undefined;
-  /** Time that UponAI took, with retries, in milliseconds; undefined when it was not asked. */
+  /** Time that UponAI took, retries included, in milliseconds; undefined if it was not called. */
   readonly upstreamMs?: number | undefined;
-  /** The limits that refused it. */
+  /** Names of the limits that refused the request. */
   readonly violatedPolicies?: readonly string[] | undefined;
-  /** What looking into the transcript for a lost answer came to; undefined where nobody looked. */
+  /** Result of the recovery of a lost answer; undefined if no answer was lost. */
   readonly recovery?: RecoveryResult | undefined;
-  /** Whether a stored answer was given again. */
+  /** True if a stored answer was given again. */
   readonly replayed?: boolean | undefined;
 }
 
-/** Why the listener ended a connection without an answer; see docs/operations.md. */
+/** Reasons why the listener closes a connection without an answer; see docs/operations.md. */
 export const cutReasons = [
   "accept_failed",
   "connections",
@@ -33,26 +34,30 @@ export const cutReasons = [
 ] as const;
 export type CutReason = (typeof cutReasons)[number];
 
+/** Result of a recovery: the answer was found in the transcript, or its outcome is still unknown. */
 export type RecoveryResult = "recovered" | "unknown";
 
-/** Whether UponAI is called, spared, or tried with a single call. */
+/** State of a circuit breaker: calls pass, one probe call passes, or calls are refused. */
 export type CircuitState = "closed" | "half_open" | "open";
 
+/** Records the measurements. */
 export interface Metrics {
+  /** Counts one answered request. */
   countRequest(facts: RequestFacts): void;
   /**
-   * One round trip to the state.
+   * Records one round trip to the state.
    *
-   * @param operation the name of its script
-   * @param ms until it answered or failed, in milliseconds
+   * @param operation name of the script that ran
+   * @param ms time until the answer or the failure, in milliseconds
    */
   countStateTrip(operation: string, ms: number): void;
+  /** Counts one connection that was closed without an answer. */
   countCutConnection(reason: CutReason): void;
-  /** Names where the worst state of all circuits is read; until then it is closed. */
+  /** Sets the source of the worst state of all circuits. Before this call the state is `closed`. */
   watchCircuits(circuits: { readonly state: CircuitState }): void;
 }
 
-/** For a service that nobody asks for metrics. */
+/** Metrics that record nothing, for a service without `ADMIN_PORT` and for Workers. */
 export const noMetrics: Metrics = {
   countRequest: () => undefined,
   countStateTrip: () => undefined,

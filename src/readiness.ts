@@ -1,17 +1,19 @@
-/** Answers whether the service can serve, from a check that is at most about a second old. */
+/** Tells whether this instance can serve requests, from a check that is about one second old at most. */
 import type { Clock } from "./clock.ts";
 import type { ProblemCode } from "./problem.ts";
 
-/** Anyone can ask, and a check writes to the state: so many milliseconds lie between two checks. */
+/** Least time between two checks, in milliseconds. Anyone can ask, and a check writes to the state. */
 const CHECK_EVERY_MS = 1_000;
 
-/** The problem that keeps the service from serving; undefined when it can serve. */
+/** Code of the problem that prevents serving; undefined if the instance can serve. */
 export type Readiness = ProblemCode | undefined;
 
 /**
- * @param check finds out now; never throws
- * @returns the latest result. Requests that come before the first result is known check by
- *   themselves: on Workers one request cannot wait for another's input and output.
+ * Creates a readiness check that runs at most once per second.
+ *
+ * @param check performs the check now; must not throw
+ * @returns a function that returns the latest result. Requests that arrive before the first result is
+ *   known each run the check: on Workers a request cannot wait for the I/O of another request.
  */
 export function createReadiness(
   clock: Clock,

@@ -1,4 +1,4 @@
-/** Owns the list of everything the application is given: all time, chance, network and state. */
+/** All services that the platform passes to the application: time, randomness, network and state. */
 import type { AdmissionState } from "./admission/admission.ts";
 import type { Clock } from "./clock.ts";
 import type { Hashing } from "./hashing.ts";
@@ -11,29 +11,31 @@ import type { Tracing } from "./tracing.ts";
 import type { Circuits } from "./upstream/circuits.ts";
 import type { UpstreamTransport } from "./upstream/transport.ts";
 
-/** What the platform knows of a request that the request itself does not say. */
+/** The parts of a request that only the platform can read. */
 export interface RequestSource {
-  /** Reads the body, counting as it comes. `env` is what the platform handed over with it. */
+  /** Reads the body and counts its bytes as they arrive. `env` came with the request. */
   readBody(request: Request, env: unknown, limits: BodyLimits): Promise<BodyRead>;
-  /** Address of the other end of the connection. */
+  /** IP address of the other end of the connection. */
   peerAddress(env: unknown): string;
 }
 
+/** Services of one process (Node) or one isolate (Workers). */
 export interface Services {
   readonly clock: Clock;
   readonly hashing: Hashing;
-  /** Resolves after so many milliseconds. */
+  /** Resolves after `ms` milliseconds. */
   readonly pause: (ms: number) => Promise<void>;
-  /** A fresh id that nobody can guess, 1 to 64 characters of `[A-Za-z0-9_-]`. */
+  /** Creates a new id that cannot be guessed: 1 to 64 characters of `[A-Za-z0-9_-]`. */
   readonly createId: () => string;
   readonly log: Logger;
   readonly metrics: Metrics;
-  /** Left out: nothing is traced, and an incoming trace goes on upstream as it came. */
+  /** Undefined: tracing is off, and a valid incoming `traceparent` is passed to UponAI unchanged. */
   readonly tracing?: Tracing | undefined;
   readonly state: AdmissionState;
   readonly transport: UpstreamTransport;
-  /** Of the one origin that `transport` reaches. */
+  /** Circuit breakers of the calls through `transport`. */
   readonly circuits: Circuits;
+  /** Keys that verify session tokens. */
   readonly keys: KeySource;
   readonly gate: LoadGate;
   readonly source: RequestSource;

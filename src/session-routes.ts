@@ -1,6 +1,6 @@
 /**
- * Owns `/session`: swapping a token for a cookie, who am I, logging out. Whoever calls it has proven
- * the session; whether it was ended meanwhile is asked here.
+ * Handlers of `/session`: exchange a bearer token for a cookie, read the session, end the session. The
+ * guard has verified the session before; these handlers check whether it was revoked.
  */
 import type { AdmissionState, SessionRef } from "./admission/admission.ts";
 import type { WorkspaceId } from "./branded.ts";
@@ -12,21 +12,27 @@ import type { Session } from "./session/session.ts";
 import { CLOCK_TOLERANCE_SECONDS } from "./session/verify-token.ts";
 import type { Workspace } from "./workspace.ts";
 
-/** Least time for which an ended login stays ended, in milliseconds: 30 days. */
+/** Least time that the revocation of a login is kept, in milliseconds: 30 days. */
 const LOGIN_MS = 2_592_000_000;
 
+/** What the handlers need from the application. */
 export interface SessionRouteParts {
   readonly state: AdmissionState;
   readonly clock: Clock;
-  /** Undefined: no cookie sessions. */
+  /** Undefined if cookie sessions are off. */
   readonly cookies: SessionCookies | undefined;
-  /** Whether the session's claim chooses the workspace; false where one serves all. */
+  /** True if the session's claim selects the workspace; false if all sessions use one workspace. */
   readonly hasWorkspaceTable: boolean;
-  /** Every configured workspace: a login's tokens for any of them end with it. */
+  /** All configured workspaces. Ending a login ends its tokens in each of them. */
   readonly workspaceIds: readonly WorkspaceId[];
 }
 
-/** `POST /session`: a cookie for a bearer token. */
+/**
+ * Handles `POST /session`: seals the session of a bearer token into a cookie.
+ *
+ * @throws Problem `session_revoked`, `state_unavailable`, `session_expired`, or `content_too_large` if
+ *   the claims do not fit into a cookie
+ */
 export async function exchangeSession(
   parts: SessionRouteParts & { readonly cookies: SessionCookies },
   exchange: Exchange,
@@ -34,26 +40,31 @@ export async function exchangeSession(
   workspace: Workspace,
 ): Promise<Response> {
   const { state, cookies } = parts;
-  await requireLive(state, session, workspace.id);
+  await requireNotRevoked(state, session, workspace.id);
   const sealed = await cookies.seal(session);
   if (sealed.kind === "expired") throw new Problem("session_expired");
   if (sealed.kind === "too_large") {
     throw new Problem("content_too_large", {
-      detail: "Issue the session with fewer or shorter claims: it does not fit into a cookie.",
+      detail:
+        "Issue the session with fewer or shorter claims, because they do not fit into a cookie.",
     });
   }
   const body = describeSession(parts, session, sealed.expiresAtMs);
   return answerJson(exchange, 201, JSON.stringify(body), { "Set-Cookie": sealed.setCookie });
 }
 
-/** `GET /session`: who am I. */
+/**
+ * Handles `GET /session`: returns the session of the request.
+ *
+ * @throws Problem `session_revoked` or `state_unavailable`
+ */
 export async function readSession(
   parts: SessionRouteParts,
   exchange: Exchange,
   session: Session,
   workspace: Workspace,
 ): Promise<Response> {
-  await requireLive(parts.state, session, workspace.id);
+  await requireNotRevoked(parts.state, session, workspace.id);
   const body = {
     ...describeSession(parts, session, session.expiresAtMs),
     via: session.via,
@@ -61,22 +72,27 @@ export async function readSession(
   return answerJson(exchange, 200, JSON.stringify(body));
 }
 
-/** `DELETE /session`: ends it on every instance. An ended one may be ended again. */
+/**
+ * Handles `DELETE /session`: revokes the session on every instance. Repeating it is no error.
+ *
+ * @param workspaceId the workspace of the session; undefined if it is not configured
+ * @throws Problem `state_unavailable` if a revocation could not be written
+ */
 export async function endSession(
   { state, clock, cookies, workspaceIds }: SessionRouteParts,
   exchange: Exchange,
   session: Session,
   workspaceId: WorkspaceId | undefined,
 ): Promise<Response> {
-  // The token of a cookie can outlive it: its life is what counts, and the cookie's is part of it.
+  // The token can outlive the cookie that it was exchanged for, so the token's expiry counts.
   const tokenMs = session.tokenExpiresAtMs + CLOCK_TOLERANCE_SECONDS * 1_000 - clock.epochMs();
-  // A login's other tokens can live longer than the one that asks; how long, none of them tells.
+  // Other tokens of the same login (`sid`) can expire later than this one, at an unknown time.
   const forMs = session.hasSiblings ? Math.max(tokenMs, LOGIN_MS) : tokenMs;
-  // One token's session is in one workspace; a login with a `sid` can have tokens for all of them.
+  // A session without `sid` is in one workspace. A login with a `sid` can have tokens for all.
   const targets = session.hasSiblings ? new Set([workspaceId, ...workspaceIds]) : [workspaceId];
-  const ended = await endIn(state, session, [...targets], forMs);
-  // The cookie stays: the client needs it to repeat the request, and an end may be written twice.
-  if (!ended) throw new Problem("state_unavailable");
+  const revoked = await revokeInAll(state, session, [...targets], forMs);
+  // The cookie is kept: the client needs it to repeat the request.
+  if (!revoked) throw new Problem("state_unavailable");
   return answer(
     exchange,
     204,
@@ -85,42 +101,42 @@ export async function endSession(
   );
 }
 
-/** Workspaces in which a session is ended at once. */
-const ENDED_AT_ONCE = 16;
+/** Most revocations that are written at the same time. */
+const PARALLEL_REVOCATIONS_MAX = 16;
 
-/** Ends a session in several workspaces; false as soon as one end could not be written. */
-async function endIn(
+/** Revokes a session in several workspaces; false as soon as one revocation could not be written. */
+async function revokeInAll(
   state: AdmissionState,
   session: Session,
   workspaceIds: readonly (WorkspaceId | undefined)[],
   forMs: number,
 ): Promise<boolean> {
-  for (let at = 0; at < workspaceIds.length; at += ENDED_AT_ONCE) {
-    const ids = workspaceIds.slice(at, at + ENDED_AT_ONCE);
+  for (let at = 0; at < workspaceIds.length; at += PARALLEL_REVOCATIONS_MAX) {
+    const ids = workspaceIds.slice(at, at + PARALLEL_REVOCATIONS_MAX);
     const written = await Promise.all(
-      ids.map((workspaceId) => state.revokeSession(refer(session, workspaceId), forMs)),
+      ids.map((workspaceId) => state.revokeSession(createSessionRef(session, workspaceId), forMs)),
     );
     if (written.includes("unavailable")) return false;
   }
   return true;
 }
 
-async function requireLive(
+async function requireNotRevoked(
   state: AdmissionState,
   session: Session,
   workspaceId: WorkspaceId,
 ): Promise<void> {
-  const verdict = await state.checkSession(refer(session, workspaceId));
+  const verdict = await state.checkSession(createSessionRef(session, workspaceId));
   if (verdict === "unavailable") throw new Problem("state_unavailable");
   if (verdict === "revoked") throw new Problem("session_revoked");
 }
 
-function refer(session: Session, workspaceId: WorkspaceId | undefined): SessionRef {
+function createSessionRef(session: Session, workspaceId: WorkspaceId | undefined): SessionRef {
   const { subjectKey, sessionKey, issuedAtMs } = session;
   return { workspaceId, subjectKey, sessionKey, issuedAtMs };
 }
 
-/** UponAI's integer workspace id never leaves the server; the session's own claim is its holder's. */
+/** Creates the body of an answer. It holds the workspace claim, never UponAI's workspace id. */
 function describeSession(
   { hasWorkspaceTable }: SessionRouteParts,
   { subject, workspaceClaim }: Session,

@@ -1,5 +1,5 @@
-/** The version of this program; a test compares it with `package.json`, which no bundle contains. */
+/** Version of this program. A test compares it with `package.json`, which is not in the bundles. */
 export const VERSION = "0.1.0";
 
-/** What this program calls itself towards UponAI and the issuer of session keys. */
+/** `User-Agent` of calls to UponAI and to the issuer of session keys. */
 export const USER_AGENT = `uponai-bff/${VERSION}`;

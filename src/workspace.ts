@@ -1,4 +1,4 @@
-/** Owns the way from a session to the one workspace that its messages go to. */
+/** Resolves the workspace of a session. Its messages go to that UponAI workspace only. */
 import type { WorkspaceConfig, WorkspacesConfig } from "./config/config.ts";
 import {
   compilePolicies,
@@ -9,20 +9,25 @@ import {
 import type { WorkspaceId } from "./branded.ts";
 import type { Session } from "./session/session.ts";
 
+/** A configured workspace with its compiled limits. */
 export interface Workspace {
   readonly id: WorkspaceId;
+  /** UponAI API tokens: the next one is tried when UponAI refuses one. */
   readonly apiTokens: readonly [string, ...string[]];
   readonly policies: LimitPolicies;
-  /** Limit on stored answers given again; undefined: off. */
+  /** Limits on stored answers that are given again; undefined if they are off. */
   readonly replays: ReplayPolicies | undefined;
-  /** The agent that chats are started with; undefined: none are started. */
+  /** Agent that new chats are started with; undefined if `POST /chat` is off. */
   readonly agentId: string | undefined;
 }
 
-/** The workspace of a session, or undefined when the operator has listed none for it. */
+/** Resolves the workspace of a session; undefined if the operator has not configured it. */
 export type ResolveWorkspace = (session: Session) => Workspace | undefined;
 
-/** Compiles every workspace once at start. The client has no say in which one it gets. */
+/**
+ * Creates the resolver. Limits are compiled once. Only the verified session claim and the
+ * configuration select the workspace, never anything else that the client sends.
+ */
 export function createWorkspaceResolver(config: WorkspacesConfig): ResolveWorkspace {
   if (config.kind === "single") {
     const only = compile(config.workspace);
@@ -33,7 +38,7 @@ export function createWorkspaceResolver(config: WorkspacesConfig): ResolveWorksp
     workspaceClaim === undefined ? undefined : byClaim.get(workspaceClaim);
 }
 
-/** Ids of all configured workspaces, each once. */
+/** Lists the ids of all configured workspaces, each once. */
 export function listWorkspaceIds(config: WorkspacesConfig): WorkspaceId[] {
   const all = config.kind === "single" ? [config.workspace] : [...config.byClaim.values()];
   return [...new Set(all.map(({ id }) => id))];

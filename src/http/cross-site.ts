@@ -1,16 +1,17 @@
 /**
- * Owns two questions about where a request comes from: may it act with a cookie (OWASP CSRF cheat
- * sheet, Fetch Metadata), and may a page of its origin read the answer (Fetch standard, CORS).
+ * The two checks of a request's origin: whether it may use a session cookie (CSRF: OWASP cheat sheet,
+ * Fetch Metadata), and whether a page of that origin may read the answer (CORS: Fetch standard).
  */
 
+/** Origins that are allowed. */
 export interface OriginRules {
-  /** Exact origins whose pages may send and read with credentials. */
+  /** Exact origins whose pages may send requests with credentials and read the answers. */
   readonly allowedOrigins: ReadonlySet<string>;
-  /** Whether our own origin is plain http, as on localhost in development. */
+  /** True if the own origin is plain http, as in development on localhost. */
   readonly insecure: boolean;
 }
 
-/** Headers that say where a request comes from. */
+/** The headers that tell the origin of a request; null if absent. */
 export interface RequestOrigin {
   readonly secFetchSite: string | null;
   readonly origin: string | null;
@@ -18,9 +19,9 @@ export interface RequestOrigin {
 }
 
 /**
- * Whether a request that changes something may do so with a cookie. `Sec-Fetch-Site` decides where
- * it is sent: a page cannot forge it. `same-site` is foreign too: a sibling subdomain can be
- * somebody else's. Without it, as from old browsers, `Origin` decides; with neither, nobody does.
+ * Tells whether a request may use a session cookie. `Sec-Fetch-Site` decides if it is present, because
+ * a page cannot forge it. `same-site` is not trusted: a sibling subdomain can belong to another party.
+ * Without it (old browsers), `Origin` decides. With neither header the request is not trusted.
  */
 export function isTrustedSource(request: RequestOrigin, rules: OriginRules): boolean {
   const { secFetchSite, origin, host } = request;
@@ -28,47 +29,52 @@ export function isTrustedSource(request: RequestOrigin, rules: OriginRules): boo
   if (origin === null) return false;
   if (rules.allowedOrigins.has(origin)) return true;
   if (secFetchSite !== null || host === null) return false;
-  return origin === readOwnOrigin(host, rules.insecure);
+  return origin === resolveOwnOrigin(host, rules.insecure);
 }
 
-/** Longest `Host` that is read, in characters: a name of 253 and a port. */
+/** Longest `Host` header that is parsed, in characters: a name of 253 and a port. */
 const HOST_CHARS_MAX = 260;
 
 /**
- * The origin that a browser names for a page of this host. It writes names in lower case, leaves out
- * the scheme's own port, and shortens IPv6 addresses (WHATWG URL section 4.7); `Host` may do neither.
+ * Resolves the origin that a browser sends for a page of this host. The browser writes names in lower
+ * case, omits the default port and shortens IPv6 addresses (WHATWG URL section 4.7). A `Host` header
+ * need not, so it is normalized here.
  *
- * @returns undefined where the header holds more than a host and a port
+ * @returns undefined if the header holds more than a host and a port
  */
-function readOwnOrigin(host: string, insecure: boolean): string | undefined {
-  // The URL parser reads more than a host: no user, path or query may get there.
+function resolveOwnOrigin(host: string, insecure: boolean): string | undefined {
+  // The pattern keeps a user, a path and a query from the URL parser.
   if (host.length > HOST_CHARS_MAX || !/^[\w.:[\]-]+$/.test(host)) return undefined;
   const url = `${insecure ? "http" : "https"}://${host}/`;
   return URL.canParse(url) ? new URL(url).origin : undefined;
 }
 
-/** The headers that a page's script may read besides the few that it always may. */
+/** Headers that a script may read, in addition to the CORS-safelisted ones. */
 const EXPOSED_HEADERS =
   "X-Request-Id, Retry-After, RateLimit, RateLimit-Policy, Idempotency-Replayed, Message-Recovered, Location";
 
 /**
- * The headers that a page's script may set. Tracing libraries in a page add the last four to every
- * request of theirs: without them here the browser would refuse to send it. Only a valid
- * `traceparent` is used; the others are accepted and go no further.
+ * Headers that a script may set. Tracing libraries add the last four to each request; without them in
+ * this list the browser would refuse to send it. Only a valid `traceparent` is used. The other three
+ * are ignored.
  */
 const REQUEST_HEADERS =
   "Authorization, Content-Type, Idempotency-Key, X-Request-Id, traceparent, tracestate, baggage, sentry-trace";
 
-/** How long a browser may remember a preflight, in seconds: 2 h is the most that Chromium does. */
+/** How long a browser may cache a preflight, in seconds. Chromium caps it at 2 hours. */
 const PREFLIGHT_SECONDS = "7200";
 
-/** CORS headers of an answer: on errors too, so that a page can read a 429. */
+/**
+ * Creates the CORS headers of an answer. Errors have them too, so that a page can read a 429.
+ *
+ * @param origin the `Origin` header, or null
+ */
 export function createCorsHeaders(
   origin: string | null,
   allowedOrigins: ReadonlySet<string>,
 ): Readonly<Record<string, string>> {
   if (allowedOrigins.size === 0) return {};
-  // Whoever asks, the answer depends on it.
+  // Also without an allowed origin: the headers of the answer depend on `Origin` (RFC 9110 section 12.5.5).
   if (origin === null || !allowedOrigins.has(origin)) return { Vary: "Origin" };
   return {
     "Access-Control-Allow-Origin": origin,
@@ -78,7 +84,11 @@ export function createCorsHeaders(
   };
 }
 
-/** What a preflight is told beyond that; nothing to an origin that is not listed. */
+/**
+ * Creates the further headers of a preflight answer. Empty for an origin that is not allowed.
+ *
+ * @param methods value of `Access-Control-Allow-Methods`
+ */
 export function createPreflightHeaders(
   origin: string,
   allowedOrigins: ReadonlySet<string>,

@@ -1,56 +1,63 @@
 /**
- * Reads a body of bytes within bounds. Bytes are counted as they arrive, before anything is
- * parsed: `Content-Length` is the sender's claim and chunked bodies make none (CVE-2026-44456).
+ * Reads a body, bounded in bytes and time. Bytes are counted as they arrive, before anything is parsed,
+ * because `Content-Length` can be wrong and chunked bodies have none (CVE-2026-44456).
  */
 
+/** Result of reading a body. */
 export type BodyRead =
   | { readonly kind: "read"; readonly bytes: Uint8Array }
   | { readonly kind: "too_large" }
   | { readonly kind: "too_slow" }
-  /** It is slow, and its sender has too many slow bodies under way. */
+  /** The body is slow, and its sender has too many slow bodies in progress. */
   | { readonly kind: "too_many_slow" }
   /** The sender left before the body was complete. */
   | { readonly kind: "aborted" };
 
+/** Bounds of one body. */
 export interface BodyLimits {
-  /** Most bytes to accept. */
+  /** Largest size, in bytes. */
   readonly bytesMax: number;
-  /** Longest time from the start of reading to the last byte. */
+  /** Longest time from the start of reading to the last byte, in milliseconds. */
   readonly timeoutMs: number;
-  /** Asked once, when a body is slow; undefined: slow bodies are not bounded. */
+  /** Called once when the body becomes slow; undefined if slow bodies are not bounded. */
   readonly enterSlow?: EnterSlow;
 }
 
-/** @returns how the slow body is ended, called exactly once; undefined where there are too many */
+/**
+ * Takes a place for a slow body.
+ *
+ * @returns a function that gives the place back, to be called exactly once; undefined if there are too
+ *   many slow bodies
+ */
 export type EnterSlow = () => (() => void) | undefined;
 
-/** A body that is not complete after this long counts as slow, in milliseconds. */
+/** Time after which an incomplete body counts as slow, in milliseconds. */
 export const SLOW_AFTER_MS = 500;
 
 /**
  * Watches the time that a body takes to arrive.
  *
- * @param give told the bound that the body breaks, once at most
- * @returns how to stop, to be called when the body is read or given up
+ * @param onBroken called at most once, with the bound that the body breaks
+ * @returns a function that stops watching, to be called when the body is complete or abandoned
  */
 export function watchBodyTime(
   { timeoutMs, enterSlow }: BodyLimits,
-  give: (broken: BodyRead & { readonly kind: "too_slow" | "too_many_slow" }) => void,
+  onBroken: (broken: BodyRead & { readonly kind: "too_slow" | "too_many_slow" }) => void,
 ): () => void {
   let leave: (() => void) | undefined;
-  const beSlow = () => {
+  const onSlow = () => {
     leave = enterSlow?.();
-    if (leave === undefined && enterSlow !== undefined) give({ kind: "too_many_slow" });
-    else timer = setTimeout(give, timeoutMs - SLOW_AFTER_MS, { kind: "too_slow" });
+    if (leave === undefined && enterSlow !== undefined) onBroken({ kind: "too_many_slow" });
+    else timer = setTimeout(onBroken, timeoutMs - SLOW_AFTER_MS, { kind: "too_slow" });
   };
-  let timer = setTimeout(beSlow, Math.min(SLOW_AFTER_MS, timeoutMs));
+  let timer = setTimeout(onSlow, Math.min(SLOW_AFTER_MS, timeoutMs));
   return () => {
     clearTimeout(timer);
     leave?.();
   };
 }
 
-/** Reads a web stream to its end, or to the first bound it breaks; then the stream is cancelled. */
+/** Reads a web stream to its end. If it breaks a bound, the stream is cancelled. A null stream is empty. */
 export async function readStream(
   stream: ReadableStream<Uint8Array> | null,
   limits: BodyLimits,
@@ -84,7 +91,11 @@ async function collect(
   }
 }
 
-/** One array of all chunks; the only chunk itself where there is no other. */
+/**
+ * Joins chunks into one array. A single chunk is returned as it is, without a copy.
+ *
+ * @param size bytes of all chunks together
+ */
 export function joinChunks(chunks: readonly Uint8Array[], size: number): Uint8Array {
   const first = chunks[0];
   if (chunks.length === 1 && first !== undefined) return first;

@@ -1,33 +1,36 @@
 /**
- * Bounds how many slow request bodies one client address, and one subject, may have under way at a
- * time. A slow body costs a socket and memory for up to ten seconds; without a bound, one client could
- * hold as many as it can open.
+ * Bounds the number of slow request bodies at a time, per client address and per subject. A slow body
+ * holds a socket and memory for up to ten seconds; without the bound one client could exhaust both.
  */
 import type { Clock } from "../clock.ts";
 
+/** Counts the slow bodies of each holder. */
 export interface SlowBodyGate {
   /**
-   * Starts one slow body for a set of holders, such as an address and a subject.
+   * Takes one place for a slow body at each of its holders, such as an address and a subject.
    *
-   * @returns how to end it, to be called exactly once; undefined where one holder has too many
+   * @returns a function that gives the places back, to be called exactly once; undefined if a holder
+   *   has too many slow bodies
    */
   enter(holders: readonly SlowBodyHolder[]): (() => void) | undefined;
 }
 
+/** A client address or a subject, with its bound. */
 export interface SlowBodyHolder {
   readonly key: string;
-  /** Most slow bodies that this holder may have under way, 1 or more. */
+  /** Most slow bodies of this holder at a time, 1 or more. */
   readonly bodiesMax: number;
 }
 
 /**
- * Memory is bounded by the bodies under way: a holder without one is forgotten.
+ * Creates the gate of one process. Its memory is bounded by the slow bodies in progress: a holder
+ * without any is removed.
  *
- * @param lifeMs longest that a body can be under way. Cloudflare can end a request without running
- *   the rest of its code; what it held then counts for no longer than this.
+ * @param lifeMs longest time that a body can be in progress, in milliseconds. Cloudflare can end a
+ *   request without running the rest of its code; its places are then free after this time.
  */
 export function createSlowBodyGate(clock: Clock, lifeMs: number): SlowBodyGate {
-  /** Times by which each holder's bodies are over. */
+  /** For each holder: the latest times at which its slow bodies end. */
   const endsMs = new Map<string, number[]>();
   const listOpen = (key: string, nowMs: number) =>
     (endsMs.get(key) ?? []).filter((endMs) => endMs > nowMs);

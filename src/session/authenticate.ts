@@ -1,12 +1,12 @@
-/** Owns the answer to "who is this?": credentials of a request in, a `Session` or a refusal out. */
+/** Authenticates a request: turns its bearer token or session cookie into a `Session` or a refusal. */
 import type { Subject } from "../branded.ts";
 import type { Hashing } from "../hashing.ts";
-import { readBearerToken } from "./bearer-token.ts";
+import { parseBearerToken } from "./bearer-token.ts";
 import {
   mapVariables,
   parseChatsClaim,
   parseWorkspaceClaim,
-  readVariableClaims,
+  resolveVariableClaims,
   resolveClaim,
 } from "./claims.ts";
 import { createSessionCache } from "./session-cache.ts";
@@ -19,44 +19,49 @@ import {
   verifyToken,
 } from "./verify-token.ts";
 
+/** Result of an authentication. */
 export type Authentication =
   | { readonly kind: "session"; readonly session: Session }
+  /** The request has neither a bearer token nor a session cookie. */
   | { readonly kind: "missing" }
   | { readonly kind: "refused"; readonly code: "session_invalid" | "session_expired" }
-  /** Seconds until sessions may be checked again; whole, at least 1. */
+  /** The keys cannot be fetched now. Whole seconds until the next attempt, at least 1. */
   | { readonly kind: "unavailable"; readonly retryAfterSeconds: number };
 
 export interface Authenticator {
   /**
-   * A bearer token decides alone where there is one; else the session cookie.
+   * Authenticates a request. If there is a bearer token, it decides alone and the cookie is ignored.
+   * It checks neither whether the session was revoked nor its workspace.
    *
    * @param authorization the `Authorization` header, or null
-   * @param cookie the `Cookie` header, or null where cookies shall not count
+   * @param cookie the `Cookie` header; null if there is none or the route ignores cookies
    */
   authenticate(authorization: string | null, cookie?: string | null): Promise<Authentication>;
-  /** Whether sessions can be checked at all; for `/readyz`. */
+  /** Tells whether tokens can be verified now; for `/readyz`. */
   isUsable(): Promise<boolean>;
 }
 
+/** Rules for tokens, names of claims, and the services that authentication needs. */
 export interface AuthenticatorOptions extends TokenRules {
-  /** Names of the claims; see `resolveClaim`. */
+  /** Names of claims as the operator wrote them; see `resolveClaim`. */
   readonly workspaceClaim: string;
   readonly chatsClaim: string;
-  /** Claim names by the variable that they set; see `SESSION_VARIABLES`. */
+  /** Names of claims by the variable that each sets (`SESSION_VARIABLES`). */
   readonly variables: ReadonlyMap<string, string>;
   readonly hashing: Hashing;
-  /** Undefined: there are no cookie sessions, and cookies are not looked at. */
+  /** Undefined if cookie sessions are off; cookies are then ignored. */
   readonly cookies: SessionCookies | undefined;
 }
 
-/** Verified credentials remembered; about 0.5 KiB each. */
+/** Most verified credentials in each cache; about 0.5 KiB each. */
 const CACHED_SESSIONS_MAX = 20_000;
-/** Longest time a verified token is taken on trust, so that a withdrawn key stops working. */
+/** Longest time in the cache, in milliseconds, so that tokens of a withdrawn key stop working. */
 const CACHED_MS_MAX = 600_000;
 
+/** Creates the authenticator of one process. It caches verified credentials. */
 export function createAuthenticator(options: AuthenticatorOptions): Authenticator {
   const { hashing, clock, cookies } = options;
-  // Apart, so that a token cannot pass as a cookie because it is known as a token, or the reverse.
+  // Two caches, so that a known token is not accepted as a cookie, or a known cookie as a token.
   const knownTokens = createSessionCache(CACHED_SESSIONS_MAX);
   const knownCookies = createSessionCache(CACHED_SESSIONS_MAX);
 
@@ -66,9 +71,10 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
     if (known !== undefined) return { kind: "session", session: known };
     const verdict = await verifyToken(token, options);
     if (verdict.kind !== "verified") return verdict;
-    // Without the signature: the same token can be written with another tail that verifies too.
+    // Without the signature part: it can be written in several ways that verify (spare base64url bits,
+    // ECDSA). All of them must be the same session, so that revoking one revokes them all.
     const content = token.slice(0, token.lastIndexOf("."));
-    const claims = readClaims(verdict.claims, hashing.digest(content), options);
+    const claims = parseSessionClaims(verdict.claims, hashing.digest(content), options);
     const session = createSession(claims, "bearer", options);
     const expiryMs = claims.expiresAtMs + CLOCK_TOLERANCE_SECONDS * 1_000;
     knownTokens.add(digest, session, Math.min(expiryMs, clock.epochMs() + CACHED_MS_MAX));
@@ -76,7 +82,7 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
   };
 
   const verifyCookie = async (header: string | null): Promise<Authentication> => {
-    const cookie = cookies?.read(header) ?? { kind: "missing" };
+    const cookie = cookies?.parse(header) ?? { kind: "missing" };
     if (cookies === undefined || cookie.kind === "missing") return { kind: "missing" };
     if (cookie.kind === "ambiguous") return { kind: "refused", code: "session_invalid" };
     const digest = hashing.digest(cookie.value);
@@ -92,7 +98,7 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
   return {
     isUsable: () => options.keys.isUsable(),
     async authenticate(authorization, cookie = null) {
-      const bearer = readBearerToken(authorization);
+      const bearer = parseBearerToken(authorization);
       if (bearer.kind === "malformed") return { kind: "refused", code: "session_invalid" };
       return bearer.kind === "token" ? verifyBearer(bearer.token) : verifyCookie(cookie);
     },
@@ -106,7 +112,7 @@ function createSession(
 ): Session {
   return {
     ...claims,
-    // The one place where a string becomes a subject: its credential was verified.
+    // The only cast to `Subject`: the credential that names it was verified.
     subject: claims.subject as Subject, // oxlint-disable-line typescript/no-unsafe-type-assertion
     subjectKey: createSubjectKey(hashing, claims.subject),
     subjectHash: hashing.pseudonym(claims.subject),
@@ -115,20 +121,24 @@ function createSession(
   };
 }
 
-/** The subject in state keys. 128 bits: no two subjects share limits, and keys stay short. */
+/**
+ * Creates the form of a subject that state keys hold: 22 base64url characters (132 bits) of its
+ * digest. Long enough that no two subjects share limits; state keys stay short.
+ */
 export function createSubjectKey(hashing: Hashing, subject: string): string {
   return hashing.digest(subject).slice(0, 22);
 }
 
-function readClaims(
+/** @param contentDigest digest of header and payload: identifies a token without `sid` and `jti` */
+function parseSessionClaims(
   claims: VerifiedClaims,
   contentDigest: string,
   { workspaceClaim, chatsClaim, variables, hashing }: AuthenticatorOptions,
 ): SessionClaims {
   const { sub, iat, exp, jti } = claims;
-  const login = readId(claims["sid"]);
-  const identity = login ?? readId(jti) ?? contentDigest;
-  const kind = login === undefined ? (readId(jti) === undefined ? "token" : "jti") : "sid";
+  const login = parseId(claims["sid"]);
+  const identity = login ?? parseId(jti) ?? contentDigest;
+  const kind = login === undefined ? (parseId(jti) === undefined ? "token" : "jti") : "sid";
   return {
     subject: sub,
     sessionKey: hashing.digest(JSON.stringify([kind, identity, sub])).slice(0, 22),
@@ -138,11 +148,11 @@ function readClaims(
     tokenExpiresAtMs: exp * 1_000,
     workspaceClaim: parseWorkspaceClaim(resolveClaim(claims, workspaceClaim)),
     chats: parseChatsClaim(resolveClaim(claims, chatsClaim)),
-    variableClaims: readVariableClaims(claims, variables.values()),
+    variableClaims: resolveVariableClaims(claims, variables.values()),
   };
 }
 
-function readId(value: unknown): string | undefined {
+function parseId(value: unknown): string | undefined {
   if (typeof value === "number" && Number.isSafeInteger(value)) return String(value);
   return typeof value === "string" && value !== "" ? value : undefined;
 }

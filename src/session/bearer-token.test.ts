@@ -4,7 +4,7 @@ import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { z } from "zod";
 
-import { readBearerToken, TOKEN_BYTES_MAX } from "./bearer-token.ts";
+import { parseBearerToken, TOKEN_BYTES_MAX } from "./bearer-token.ts";
 
 const TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl-_";
 
@@ -28,14 +28,14 @@ const { headers } = z
 describe("the forms of the header", () => {
   test.each(headers)("$kind: $name", ({ header, kind }) => {
     const expected = kind === "token" ? { kind, token: TOKEN } : { kind };
-    expect(readBearerToken(header?.replaceAll("{token}", TOKEN) ?? null)).toEqual(expected);
+    expect(parseBearerToken(header?.replaceAll("{token}", TOKEN) ?? null)).toEqual(expected);
   });
 
   test("two headers, joined as the platform does it, are never one of the two", () => {
     const request = new Headers();
     request.append("Authorization", `Bearer ${TOKEN}`);
     request.append("Authorization", "Bearer a.b.c");
-    expect(readBearerToken(request.get("authorization"))).toEqual({ kind: "malformed" });
+    expect(parseBearerToken(request.get("authorization"))).toEqual({ kind: "malformed" });
   });
 });
 
@@ -46,8 +46,8 @@ describe("the length of a token", () => {
     const longest = tokenOf(8_192);
     expect(TOKEN_BYTES_MAX).toBe(8_192);
     for (const scheme of ["Bearer ", "Bearer      "]) {
-      expect(readBearerToken(scheme + longest)).toEqual({ kind: "token", token: longest });
-      expect(readBearerToken(scheme + tokenOf(8_193))).toEqual({ kind: "malformed" });
+      expect(parseBearerToken(scheme + longest)).toEqual({ kind: "token", token: longest });
+      expect(parseBearerToken(scheme + tokenOf(8_193))).toEqual({ kind: "malformed" });
     }
   });
 });
@@ -62,7 +62,7 @@ test("whatever the header, a token that is read is three parts of base64url at i
     .map((parts) => parts.join(""));
   fc.assert(
     fc.property(fc.oneof(fc.string({ unit: "binary" }), near), (header) => {
-      const result = readBearerToken(header);
+      const result = parseBearerToken(header);
       const token = result.kind === "token" ? result.token : "a.b.c";
       const rest = result.kind === "token" ? header.slice(0, -token.length) : "Bearer ";
       expect(token.split(".")).toHaveLength(3);

@@ -1,24 +1,29 @@
-/** Owns reading a bearer token from the `Authorization` header (RFC 6750 section 2.1). */
+/** Parses the bearer token of an `Authorization` header (RFC 6750 section 2.1). */
 
+/** Result of parsing. */
 export type BearerToken =
   | { readonly kind: "token"; readonly token: string }
-  /** No bearer credentials at all: another scheme is not ours to judge. */
+  /** No bearer credentials: no header, or another scheme, which this service ignores. */
   | { readonly kind: "missing" }
-  /** Bearer credentials that no token can be read from. */
+  /** Bearer credentials that do not hold exactly one compact JWS of bounded length. */
   | { readonly kind: "malformed" };
 
-/** Longest token that is looked at, in bytes: what follows costs CPU per byte. */
+/** Longest token that is verified, in bytes: verification costs CPU time per byte. */
 export const TOKEN_BYTES_MAX = 8_192;
 
-/** Longest `Authorization` header that a scheme is read from: the token, its scheme and spaces. */
+/** Longest `Authorization` header that is parsed, in characters: scheme, spaces and token. */
 const AUTHORIZATION_CHARS_MAX = TOKEN_BYTES_MAX + 64;
 
-// Three base64url parts and nothing after: a JWS in compact form. The five parts of a JWE, a second
-// token after a comma (two headers arrive joined so) and trailing text do not match.
+// A JWS in compact form: three base64url parts and nothing else. The five parts of a JWE, a second
+// token after a comma (the runtime joins two headers so) and trailing text do not match.
 const COMPACT_JWS = /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$/;
 
-/** @param authorization the header's value; several such headers joined by a comma, or null */
-export function readBearerToken(authorization: string | null): BearerToken {
+/**
+ * Parses the bearer token. It does not verify the token.
+ *
+ * @param authorization value of the header, or null. Several headers are joined by commas.
+ */
+export function parseBearerToken(authorization: string | null): BearerToken {
   if (authorization === null) return { kind: "missing" };
   const scheme =
     authorization.length > AUTHORIZATION_CHARS_MAX

@@ -1,7 +1,12 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 
-import { mapVariables, parseWorkspaceClaim, readVariableClaims, resolveClaim } from "./claims.ts";
+import {
+  mapVariables,
+  parseWorkspaceClaim,
+  resolveVariableClaims,
+  resolveClaim,
+} from "./claims.ts";
 
 const INHERITED = ["constructor", "__proto__", "toString", "hasOwnProperty", "valueOf"];
 
@@ -144,7 +149,7 @@ describe("claims that become variables", () => {
     huge: 2 ** 53,
     nothing: null,
   };
-  const read = (...names: string[]) => Object.fromEntries(readVariableClaims(claims, names));
+  const read = (...names: string[]) => Object.fromEntries(resolveVariableClaims(claims, names));
 
   test("are strings, numbers and booleans, as they are, found like any other claim", () => {
     expect(

@@ -1,8 +1,10 @@
-/** Owns looking up a claim whose name the operator chose. */
+/** Resolves the claims whose names the operator configured: workspace, chats and variables. */
 
 /**
- * Finds a claim by its literal name first (names may be URLs with dots), then by a dot path.
- * Only own members count: a path such as `constructor.name` finds nothing.
+ * Resolves a claim: first by its literal name (names can be URLs with dots), then as a dot path.
+ * Inherited members are ignored, so that a path such as `constructor.name` finds nothing.
+ *
+ * @returns the value as the token has it; undefined if there is none
  */
 export function resolveClaim(claims: Readonly<Record<string, unknown>>, name: string): unknown {
   if (Object.hasOwn(claims, name)) return claims[name];
@@ -16,15 +18,16 @@ export function resolveClaim(claims: Readonly<Record<string, unknown>>, name: st
   return value;
 }
 
-/** A claim that can be looked up in the workspace table: a string, or an integer as its digits. */
+/** Parses the workspace claim: a string, or an integer as its digits. Undefined for anything else. */
 export function parseWorkspaceClaim(value: unknown): string | undefined {
   if (typeof value === "string") return value;
   return typeof value === "number" && Number.isSafeInteger(value) ? String(value) : undefined;
 }
 
 /**
- * The chats that a session is confined to. A claim that is there but is no list of strings opens
- * nothing: a mistake of the issuer must not open every chat.
+ * Parses the chats claim: the ids of the chats that the session is confined to. Undefined if there is
+ * no claim. A claim that is not a list of strings allows no chat, so that a mistake of the issuer does
+ * not open all chats.
  */
 export function parseChatsClaim(value: unknown): readonly string[] | undefined {
   if (value === undefined) return undefined;
@@ -32,14 +35,14 @@ export function parseChatsClaim(value: unknown): readonly string[] | undefined {
   return list.every((item) => typeof item === "string") ? list : [];
 }
 
-/** A claim value that can become a dynamic variable of an agent. */
+/** Value of a claim that can become a dynamic variable of an agent. */
 export type VariableClaim = string | number | boolean;
 
 /**
- * Values of the claims that become variables, by the claim's name. Objects, lists and null are left
- * out. So are whole numbers beyond 2^53: the token's JSON may have held another number.
+ * Resolves the claims that become variables, by the name of the claim. Objects, lists and null are
+ * left out. So are integers beyond 2^53: `JSON.parse` may have changed them.
  */
-export function readVariableClaims(
+export function resolveVariableClaims(
   claims: Readonly<Record<string, unknown>>,
   names: Iterable<string>,
 ): ReadonlyMap<string, VariableClaim> {
@@ -59,17 +62,21 @@ function isVariableClaim(value: unknown): value is VariableClaim {
 }
 
 /**
- * The dynamic variables of a session. A variable whose claim is missing or of another type is
- * `undefined`: it still belongs to the session, and hides what a client sends for it.
+ * The dynamic variables that a session sets. The value is undefined if the claim is missing or has
+ * another type. Such a variable still belongs to the session: a value that the client sends for it is
+ * ignored.
  */
 export type SessionVariables = Readonly<Record<string, VariableClaim | undefined>>;
 
-/** Most that a session's variables take, in UTF-8 bytes of their JSON. */
+/** Largest size of the variables of a session, in UTF-8 bytes of their JSON. */
 const VARIABLES_BYTES_MAX = 4_096;
 
 /**
- * @param mapping claim names by variable; see `SESSION_VARIABLES`
- * @returns "too_large" where the variables take more than 4,096 bytes
+ * Maps resolved claims to the variables of a session.
+ *
+ * @param mapping names of claims by variable (`SESSION_VARIABLES`)
+ * @param values values by the name of the claim, from `resolveVariableClaims`
+ * @returns "too_large" if the variables take more than 4,096 bytes
  */
 export function mapVariables(
   mapping: ReadonlyMap<string, string>,

@@ -8,7 +8,7 @@ import {
   createSecretKeySource,
   type KeySource,
   PUBLIC_KEY_ALGORITHMS,
-  readFetchedJwks,
+  parseFetchedJwks,
 } from "./key-source.ts";
 
 const rsa = generateKeyPairSync("rsa", { modulusLength: 2048 });
@@ -181,7 +181,7 @@ describe("a fetched set", () => {
 
   test("keeps its public keys and passes over the rest", async () => {
     const others = [OCT, jwkOf(rsa.privateKey), { kty: "AKP" }, {}, null, "key", 42, [good]];
-    expect(await readFetchedJwks({ keys: [...others, good], extra: 1 })).toEqual({ keys: [good] });
+    expect(await parseFetchedJwks({ keys: [...others, good], extra: 1 })).toEqual({ keys: [good] });
   });
 
   test.each([
@@ -196,7 +196,7 @@ describe("a fetched set", () => {
     { keys: [OCT] },
     { keys: [null] },
   ])("without a usable key is a failure: %j", async (json) => {
-    expect(await readFetchedJwks(json)).toBeUndefined();
+    expect(await parseFetchedJwks(json)).toBeUndefined();
   });
 });
 

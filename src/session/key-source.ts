@@ -1,6 +1,6 @@
 /**
- * The keys that verify session tokens, and which algorithms each kind of key may be used with
- * (RFC 8725 section 3.1: never the token's own choice).
+ * The keys that verify session tokens, and the algorithms that each kind of key allows. The token's
+ * `alg` header never selects an algorithm outside this list (RFC 8725 section 3.1).
  */
 import {
   createLocalJWKSet,
@@ -13,18 +13,20 @@ import {
 } from "jose";
 import { z } from "zod";
 
+/** The keys of one issuer. */
 export interface KeySource {
+  /** Signature algorithms that a token may use, such as `ES256`. */
   readonly algorithms: readonly string[];
-  /** The key for a token's header. Throws jose's errors where none fits, or `KeysUnavailable`. */
+  /** Resolves the key for a token's header. Throws jose's errors if none fits, or `KeysUnavailable`. */
   readonly getKey: JWTVerifyGetKey;
-  /** Whether tokens can be verified at all; fetches the keys where that was not done yet. */
+  /** Tells whether tokens can be verified now. Fetches the keys if that has not been done yet. */
   isUsable(): Promise<boolean>;
 }
 
-/** The key is elsewhere and cannot be had now: whether the token is right cannot be told. */
+/** The keys cannot be fetched now, so that it is unknown whether the token is valid. */
 export class KeysUnavailable extends Error {
   override readonly name = "KeysUnavailable";
-  /** When the keys may be asked for again, in seconds; whole, at least 1. */
+  /** Whole seconds until the next attempt to fetch the keys, at least 1. */
   readonly retryAfterSeconds: number;
 
   constructor(retryAfterSeconds = 1) {
@@ -33,7 +35,7 @@ export class KeysUnavailable extends Error {
   }
 }
 
-/** Signature algorithms of public keys. No HMAC: a public key would be everybody's secret. */
+/** Signature algorithms of public keys. No HMAC: with it, the public key would be the secret. */
 export const PUBLIC_KEY_ALGORITHMS: readonly string[] = [
   "RS256",
   "RS384",
@@ -49,8 +51,8 @@ export const PUBLIC_KEY_ALGORITHMS: readonly string[] = [
 ];
 
 /**
- * Some issuers write optional members that have no value (`use`, `alg`, `key_ops`, `kid` and others)
- * as null or empty. They say nothing, and the library would take them for wrong values.
+ * Removes members that are null or empty. Some issuers write optional members without a value so
+ * (`use`, `alg`, `key_ops`, `kid`), and jose would refuse them as wrong values.
  */
 function dropEmptyMembers(jwk: unknown): unknown {
   if (typeof jwk !== "object" || jwk === null || Array.isArray(jwk)) return jwk;
@@ -61,14 +63,18 @@ function isEmpty(value: unknown): boolean {
   return value === null || value === "" || (Array.isArray(value) && value.length === 0);
 }
 
-// Loose: a JWK has many optional members. What matters here is what it must not be.
+// Unknown members are allowed: a JWK has many optional ones. The check is that the key is public.
 const publicJwk = z.preprocess(
   dropEmptyMembers,
   z.looseObject({ kty: z.enum(["RSA", "EC", "OKP"]) }).refine((jwk) => !("d" in jwk)),
 );
 const publicJwks = z.object({ keys: z.array(publicJwk).min(1) });
 
-/** HS256 under a shared secret of at least 32 bytes (RFC 7518 section 3.2). */
+/**
+ * Creates a key source for HS256 under a shared secret.
+ *
+ * @param secret at least 32 bytes in UTF-8 (RFC 7518 section 3.2); the length is not checked here
+ */
 export async function createSecretKeySource(secret: string): Promise<KeySource> {
   const key = await crypto.subtle.importKey(
     "raw",
@@ -85,13 +91,13 @@ export async function createSecretKeySource(secret: string): Promise<KeySource> 
 }
 
 /**
- * Public keys from the configuration.
+ * Creates a key source for public keys from the configuration.
  *
  * @param text SPKI PEM (line breaks may be written as `\n`), or a public JWK or JWKS as JSON
- * @returns undefined when no token could be verified with it: also for a private or symmetric key
+ * @returns undefined if it holds no key that can verify a token, such as a private or symmetric key
  */
 export async function createPublicKeySource(text: string): Promise<KeySource | undefined> {
-  const given = text.trimStart().startsWith("{") ? parsePublicJwks(text) : await readPem(text);
+  const given = text.trimStart().startsWith("{") ? parsePublicJwks(text) : await parsePem(text);
   const keys = await keepUsable(given);
   if (keys.length === 0) return undefined;
   return {
@@ -101,10 +107,10 @@ export async function createPublicKeySource(text: string): Promise<KeySource | u
   };
 }
 
-/** Finds the key for a token's header in a set. Throws jose's errors where none fits. */
+/** Creates the function that resolves the key for a token's header. It throws jose's errors if none fits. */
 export function createKeyFinder({ keys }: JSONWebKeySet): JWTVerifyGetKey {
   const findKey = createLocalJWKSet({ keys });
-  // Keys without ids fit a token whatever id it names: an issuer's PEM says nothing of them.
+  // If no key of the set has an id, the token's `kid` is ignored: a PEM has no place for a key id.
   const nameless = keys.every(({ kid }) => kid === undefined);
   return ({ kid, ...header }, token) =>
     findKey(nameless || kid === undefined ? header : { ...header, kid }, token);
@@ -122,22 +128,26 @@ function parsePublicJwks(text: string): readonly JWK[] {
   return publicJwks.safeParse(json).data?.keys ?? [];
 }
 
-/** A PEM does not say what it is for: it is taken for each kind of key in turn. */
-async function readPem(text: string): Promise<readonly JWK[]> {
+/** Parses an SPKI PEM. jose needs to know the kind of key in advance, so each kind is tried in turn. */
+async function parsePem(text: string): Promise<readonly JWK[]> {
   const pem = text.replaceAll(String.raw`\n`, "\n").trim();
   for (const algorithm of ["RS256", "ES256", "ES384", "ES512", "EdDSA"]) {
     try {
       const key = await importSPKI(pem, algorithm, { extractable: true });
       return [await exportJWK(key)];
     } catch {
-      // Not this kind; the next one decides.
+      // Not a key of this kind: the next kind is tried.
     }
   }
   return [];
 }
 
-/** The usable keys of a fetched JWKS; private, symmetric and unknown ones are passed over. */
-export async function readFetchedJwks(json: unknown): Promise<JSONWebKeySet | undefined> {
+/**
+ * Parses a fetched JWKS and keeps its usable keys. Private, symmetric and unknown keys are ignored.
+ *
+ * @returns undefined if the JSON is no JWKS or has no usable key
+ */
+export async function parseFetchedJwks(json: unknown): Promise<JSONWebKeySet | undefined> {
   const set = z.object({ keys: z.array(z.unknown()) }).safeParse(json);
   if (!set.success) return undefined;
   const keys = await keepUsable(
@@ -151,10 +161,10 @@ async function keepUsable(keys: readonly JWK[]): Promise<JWK[]> {
   return keys.filter((_key, index) => usable[index]);
 }
 
-/** The least that RFC 7518 section 3.3 allows, in bits. */
+/** Smallest RSA key that RFC 7518 section 3.3 allows, in bits. */
 const RSA_BITS_MIN = 2_048;
 
-/** Whether a signature can be verified with this key at all; found out at once, not per session. */
+/** Tells whether this key can verify signatures. Tested once, when the key is read. */
 async function canVerify(jwk: JWK): Promise<boolean> {
   const { use, key_ops: operations, alg = guessAlgorithm(jwk) } = jwk;
   if (use !== undefined && use !== "sig") return false;
@@ -176,7 +186,7 @@ const EC_ALGORITHMS: Readonly<Record<string, string>> = {
   "P-521": "ES512",
 };
 
-/** Some algorithm that fits the key, to import it with. */
+/** Returns an algorithm that fits the key, because importing it needs one. */
 function guessAlgorithm({ kty, crv }: JWK): string | undefined {
   if (kty === "RSA") return "RS256";
   if (kty === "OKP") return crv === "Ed25519" ? "EdDSA" : undefined;

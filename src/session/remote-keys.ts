@@ -1,10 +1,9 @@
 /**
- * The issuer's keys behind `SESSION_JWKS_URL`: when they are fetched, and what holds when they cannot
- * be. It verifies nothing.
+ * Fetches and caches the issuer's keys from `SESSION_JWKS_URL`.
  *
- * The library's own remote key set counts its pause from the last success, so in an outage every
- * token with an unknown key id would fetch again; here success and failure pause alike, and the
- * last good keys stay.
+ * jose's `createRemoteJWKSet` counts its pause between two fetches from the last success. In an outage
+ * of the issuer each token with an unknown key id would then cause a fetch. Here the pause follows a
+ * failure as well, and the last good keys stay in use.
  */
 import { errors, type JSONWebKeySet, type JWTVerifyGetKey } from "jose";
 
@@ -17,35 +16,38 @@ import {
   type KeySource,
   KeysUnavailable,
   PUBLIC_KEY_ALGORITHMS,
-  readFetchedJwks,
+  parseFetchedJwks,
 } from "./key-source.ts";
 
-/** Least time between two fetches while there are keys, however many unknown key ids arrive. */
+/** Least time between two fetches while there are keys, in milliseconds; unknown key ids included. */
 export const REFRESH_PAUSE_MS = 30_000;
-/** The same while there are none: nothing works, so recovery should show soon. */
+/** The same while there are no keys: no session can be checked, so the next attempt comes soon. */
 const FIRST_FETCH_PAUSE_MS = 1_000;
-/** Past this age the keys are fetched again, so that a withdrawn key stops working. */
+/** Age after which the keys are fetched again, in milliseconds, so that a withdrawn key stops working. */
 export const KEYS_AGE_MAX_MS = 600_000;
-/** Longest fetch; some request is waiting for it. */
+/** Time limit of a fetch, in milliseconds; requests wait for it. */
 const FETCH_TIMEOUT_MS = 5_000;
-/** Longer than its two waits, for the head and for the body: a fetch that ended with its request. */
-const FETCH_LOST_MS = 2 * FETCH_TIMEOUT_MS + 1_000;
-/** How often a request looks whether another's fetch is done. */
+/**
+ * Age after which a fetch on Workers counts as cancelled, in milliseconds: longer than its time limits
+ * for the head and for the body together. The platform cancels a fetch with the request that began it.
+ */
+const FETCH_CANCELLED_MS = 2 * FETCH_TIMEOUT_MS + 1_000;
+/** Interval at which a request checks whether the fetch of another request is done, in milliseconds. */
 const POLL_EVERY_MS = 20;
-/** Tokens of unknown keys remembered, so that each is refused once the issuer was asked after it came. */
+/** Most tokens with unknown keys that are remembered; see `getKey`. */
 const UNKNOWN_TOKENS_MAX = 1_000;
-/** Characters of a signature that tell two tokens apart: 192 bits. */
+/** Characters of a signature that identify a token: 192 bits. */
 const SIGNATURE_CHARS = 32;
-/** Largest key set; real ones are a few KiB. */
+/** Largest key set, in bytes; real ones are a few KiB. */
 const KEYS_BYTES_MAX = 262_144;
 
-/** The headers of a request for a key set. */
+/** Headers of the request for a key set. */
 export const KEYS_HEADERS = {
   Accept: "application/jwk-set+json, application/json",
   "User-Agent": USER_AGENT,
 };
 
-/** As much of `fetch` as a key set takes. */
+/** The part of `fetch` that fetching a key set uses. */
 export type FetchKeys = (
   url: string,
   init: {
@@ -55,26 +57,32 @@ export type FetchKeys = (
   },
 ) => Promise<{ readonly status: number; readonly body: ReadableStream<Uint8Array> | null }>;
 
+/** Source of the keys and the services that fetching them needs. */
 export interface RemoteKeysOptions {
   readonly url: string;
   readonly fetch: FetchKeys;
   readonly clock: Clock;
   readonly log: Logger;
   /**
-   * Given where a fetch belongs to the request that began it (Workers): keeps it going when that
-   * request is answered. Other requests then share what it learns, never the fetch itself.
+   * Set on Workers, where a fetch belongs to the request that began it: keeps the fetch running after
+   * that request is answered (`waitUntil`). Other requests share the fetched keys, but cannot await
+   * the fetch itself. Undefined on Node.
    */
   readonly background?: (work: Promise<void>) => void;
 }
 
+/**
+ * Creates the key source. It fetches the keys when the first token arrives, when they are older than 10
+ * minutes, and when a token names an unknown key.
+ */
 export function createRemoteKeySource(options: RemoteKeysOptions): KeySource {
   const { url, fetch, clock, log, background } = options;
   let keys: JWTVerifyGetKey | undefined;
   let keyIds: ReadonlySet<unknown> = new Set();
   let fetchedAtMs = -Infinity;
-  /** When the fetch began that brought the keys: what the issuer had added by then is in them. */
+  /** When the fetch of the present keys began. They include all keys that the issuer had by then. */
   let askedAtMs = -Infinity;
-  const unknownTokens = createFirstSights(UNKNOWN_TOKENS_MAX);
+  const unknownTokens = createFirstSeen(UNKNOWN_TOKENS_MAX);
   let triedAtMs = -Infinity;
   let failing = false;
   let pending: Promise<void> | undefined;
@@ -85,10 +93,11 @@ export function createRemoteKeySource(options: RemoteKeysOptions): KeySource {
   };
   const unavailable = () => new KeysUnavailable(Math.max(Math.ceil(pauseLeftMs() / 1_000), 1));
 
-  /** One fetch at a time; those who come meanwhile wait for the same one. */
+  /** Fetches the keys unless the pause is on. One fetch at a time: concurrent requests wait for it. */
   const refresh = (): Promise<void> => {
-    const isLost = background !== undefined && clock.monotonicMs() - triedAtMs > FETCH_LOST_MS;
-    if (pending !== undefined && !isLost) {
+    const isCancelled =
+      background !== undefined && clock.monotonicMs() - triedAtMs > FETCH_CANCELLED_MS;
+    if (pending !== undefined && !isCancelled) {
       return background === undefined ? pending : pollUntil(() => pending === undefined);
     }
     if (pauseLeftMs() > 0) return Promise.resolve();
@@ -117,7 +126,7 @@ export function createRemoteKeySource(options: RemoteKeysOptions): KeySource {
     const cameAtMs = clock.monotonicMs();
     if (keys === undefined) await refresh();
     else if (clock.monotonicMs() - fetchedAtMs > KEYS_AGE_MAX_MS) {
-      // While the issuer is out, nobody waits for it: the last good keys serve.
+      // After a failed fetch, requests do not wait for the next one: the last good keys serve them.
       if (failing) void refresh();
       else await refresh();
     }
@@ -127,15 +136,17 @@ export function createRemoteKeySource(options: RemoteKeysOptions): KeySource {
     } catch (error) {
       if (!(error instanceof errors.JWKSNoMatchingKey)) throw error;
     }
-    // By its signature: another's token that only names the same key must not age this one.
+    // Identified by its signature, not by its key id: another token that names the same key must not
+    // change when this token was seen first.
     const seenAtMs = unknownTokens.note(token.signature.slice(0, SIGNATURE_CHARS), cameAtMs);
     await refresh();
     try {
       return await keys(header, token);
     } catch (error) {
       if (!(error instanceof errors.JWKSNoMatchingKey)) throw error;
-      // The issuer may have added the key after it was last asked: a new key is no wrong credential.
-      // It is one where the issuer was asked since, or has that key for another algorithm.
+      // The issuer may have added the key after the last fetch, so this may be no wrong credential. It
+      // is wrong if a fetch began after the token was seen first and did not bring the key, or if the
+      // issuer has a key of this id that does not fit the token's algorithm.
       const isKnown = header.kid !== undefined && keyIds.has(header.kid);
       if (isKnown || seenAtMs <= askedAtMs) throw error;
       throw unavailable();
@@ -152,14 +163,14 @@ export function createRemoteKeySource(options: RemoteKeysOptions): KeySource {
   };
 }
 
-/** When each token of an unknown key was seen first. */
-interface FirstSights {
-  /** @returns when it was seen first, in milliseconds; `nowMs` where that is not remembered */
+/** Remembers when each token with an unknown key was seen first. */
+interface FirstSeen {
+  /** Returns when the token was seen first, in monotonic milliseconds; `nowMs` if it is new. */
   note(name: string, nowMs: number): number;
 }
 
-/** @param sizeMax entries kept; the oldest makes room, and is new when it comes again */
-function createFirstSights(sizeMax: number): FirstSights {
+/** @param sizeMax most entries. At the limit the oldest is dropped, and counts as new if it returns. */
+function createFirstSeen(sizeMax: number): FirstSeen {
   const seen = new Map<string, number>();
   return {
     note(name, nowMs) {
@@ -175,14 +186,20 @@ function createFirstSights(sizeMax: number): FirstSights {
   };
 }
 
-/** Waits by timers of the caller's own request, as long as a fetch can take. */
+/**
+ * Waits until `isDone`, at most as long as a fetch can take. It polls with timers of the own request: on
+ * Workers a request cannot await a promise of another request.
+ */
 async function pollUntil(isDone: () => boolean): Promise<void> {
-  for (let waitedMs = 0; waitedMs < FETCH_LOST_MS && !isDone(); waitedMs += POLL_EVERY_MS) {
+  for (let waitedMs = 0; waitedMs < FETCH_CANCELLED_MS && !isDone(); waitedMs += POLL_EVERY_MS) {
     await new Promise((resolve) => setTimeout(resolve, POLL_EVERY_MS));
   }
 }
 
-/** Fetches a key set; undefined for any failure. Redirects count as one: the URL is the trust. */
+/**
+ * Fetches a key set; undefined for any failure. A redirect is a failure, because the operator trusts
+ * only the configured URL.
+ */
 async function fetchKeySet(url: string, fetch: FetchKeys): Promise<JSONWebKeySet | undefined> {
   try {
     const response = await fetch(url, {
@@ -195,7 +212,7 @@ async function fetchKeySet(url: string, fetch: FetchKeys): Promise<JSONWebKeySet
       timeoutMs: FETCH_TIMEOUT_MS,
     });
     if (response.status !== 200 || body.kind !== "read") return undefined;
-    return await readFetchedJwks(JSON.parse(new TextDecoder().decode(body.bytes)));
+    return await parseFetchedJwks(JSON.parse(new TextDecoder().decode(body.bytes)));
   } catch {
     return undefined;
   }

@@ -1,39 +1,46 @@
 /**
- * Owns the memory of verified tokens, by digest, so that a session's second message costs no
- * signature check. It holds no token, and whether a session was revoked is asked each time anyway.
+ * Cache of the sessions of verified credentials, by the digest of the credential. It saves the
+ * verification of each further request. It holds no token. Revocation is checked per request, not here.
  */
 import type { Session } from "./session.ts";
 
-interface Entry {
+interface CachedSession {
   readonly session: Session;
-  readonly goodUntilMs: number;
+  readonly validUntilMs: number;
 }
 
+/** Bounded cache with least-recently-used eviction. */
 export interface SessionCache {
-  /** The session of a token verified before, while it is good at `nowMs` (epoch milliseconds). */
-  find(tokenDigest: string, nowMs: number): Session | undefined;
-  add(tokenDigest: string, session: Session, goodUntilMs: number): void;
+  /** Returns the session if it is cached and valid at `nowMs` (milliseconds since the epoch). */
+  find(digest: string, nowMs: number): Session | undefined;
+  /** Adds a session; it is valid until `validUntilMs` (milliseconds since the epoch). */
+  add(digest: string, session: Session, validUntilMs: number): void;
 }
 
-/** @param sizeMax sessions kept; the least recently used one makes room */
+/**
+ * Creates a cache.
+ *
+ * @param sizeMax most sessions, 1 or more; at the limit the least recently used one is dropped
+ */
 export function createSessionCache(sizeMax: number): SessionCache {
-  // A Map iterates in insertion order: re-inserting on use keeps the least recently used first.
-  const entries = new Map<string, Entry>();
+  // A Map iterates in insertion order. Each use inserts the entry again, so the least recently used
+  // entry is always the first.
+  const entries = new Map<string, CachedSession>();
   return {
-    find(tokenDigest, nowMs) {
-      const entry = entries.get(tokenDigest);
+    find(digest, nowMs) {
+      const entry = entries.get(digest);
       if (entry === undefined) return undefined;
-      entries.delete(tokenDigest);
-      if (nowMs >= entry.goodUntilMs) return undefined;
-      entries.set(tokenDigest, entry);
+      entries.delete(digest);
+      if (nowMs >= entry.validUntilMs) return undefined;
+      entries.set(digest, entry);
       return entry.session;
     },
-    add(tokenDigest, session, goodUntilMs) {
+    add(digest, session, validUntilMs) {
       if (entries.size >= sizeMax) {
         const oldest = entries.keys().next();
         if (oldest.done !== true) entries.delete(oldest.value);
       }
-      entries.set(tokenDigest, { session, goodUntilMs });
+      entries.set(digest, { session, validUntilMs });
     },
   };
 }

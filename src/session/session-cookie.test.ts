@@ -306,6 +306,6 @@ describe("reading the Cookie header", () => {
     [`${name}=abc; ${name}\u00a0=evil`, { kind: "ambiguous" }],
     [`\ufeff${name}=abc`, { kind: "ambiguous" }],
   ])("%j is %j", (header, expected) => {
-    expect(create([NEW_KEY]).read(header)).toEqual(expected);
+    expect(create([NEW_KEY]).parse(header)).toEqual(expected);
   });
 });

@@ -1,6 +1,7 @@
 /**
- * The session cookie: its name, its attributes, what is sealed in it, and reading it back.
- * It holds no token and knows no route. RFC 6265bis; the `__Host-` prefix is its section 4.1.3.2.
+ * The session cookie: its name and attributes, sealing a session into it, and opening it. The value is
+ * a JWE of the session's claims and does not contain the token. RFC 6265bis; section 4.1.3.2 defines
+ * the `__Host-` prefix.
  */
 import { CompactEncrypt, compactDecrypt, errors } from "jose";
 import { z } from "zod";
@@ -9,51 +10,57 @@ import type { Clock } from "../clock.ts";
 import type { Logger } from "../logger.ts";
 import type { SessionClaims } from "./session.ts";
 
-/** What a browser sent as cookies. */
+/** Result of parsing a `Cookie` header. */
 export type CookieValue =
   | { readonly kind: "missing" }
   | { readonly kind: "value"; readonly value: string }
-  /** Two of that name, or one that only looks like it: somebody else may have set one of them. */
+  /** Two cookies of that name, or a padded name: a page of a sibling domain may have set one. */
   | { readonly kind: "ambiguous" };
 
+/** Result of opening a cookie. */
 export type OpenedCookie =
   | { readonly kind: "opened"; readonly claims: SessionClaims }
   | { readonly kind: "refused"; readonly code: "session_invalid" | "session_expired" };
 
+/** Result of sealing a session. */
 export type SealedCookie =
   | { readonly kind: "sealed"; readonly setCookie: string; readonly expiresAtMs: number }
-  /** The session's claims do not fit; browsers drop larger cookies without a word. */
+  /** The session's claims do not fit into one cookie. Browsers silently drop larger cookies. */
   | { readonly kind: "too_large" }
-  /** The token has less than a second left, or only the tolerance for clocks that differ. */
+  /** The token expires within a second, or has expired and is only within the clock tolerance. */
   | { readonly kind: "expired" };
 
+/** Seals and opens session cookies. */
 export interface SessionCookies {
-  /** Reads the one session cookie of a `Cookie` header. */
-  read(cookieHeader: string | null): CookieValue;
+  /** Parses the value of the session cookie from a `Cookie` header. It is not decrypted. */
+  parse(cookieHeader: string | null): CookieValue;
+  /** Decrypts the value of a cookie, and validates its content and its expiry. */
   open(value: string): Promise<OpenedCookie>;
-  /** Makes the `Set-Cookie` of a session; it never outlives the token it was swapped for. */
+  /** Creates the `Set-Cookie` of a session. The cookie never outlives the token of the session. */
   seal(claims: SessionClaims): Promise<SealedCookie>;
-  /** The `Set-Cookie` that ends it. */
+  /** The `Set-Cookie` that deletes the cookie. */
   readonly cleared: string;
 }
 
+/** Keys, life and mode of session cookies. */
 export interface SessionCookieOptions {
-  /** 32-byte keys: the first seals, every one opens. */
+  /** Keys of 32 bytes. The first one seals, all of them open (rotation). */
   readonly keys: readonly Uint8Array[];
+  /** Longest life of a cookie, in milliseconds. */
   readonly maxAgeMs: number;
-  /** Plain-http development on localhost: no `Secure`, and so no `__Host-`. */
+  /** True for plain-http development on localhost: no `Secure`, and therefore no `__Host-` prefix. */
   readonly insecure: boolean;
   readonly clock: Clock;
   readonly log: Logger;
 }
 
-/** The least that every browser keeps of one cookie, in bytes (RFC 6265 section 6.1). */
+/** Size that every browser supports for one cookie, in bytes (RFC 6265 section 6.1). */
 const COOKIE_BYTES_MAX = 4_096;
-/** What the other headers of an answer take at most, its status line and the server's included. */
+/** Most bytes of an answer's status line and its other headers, those of the server included. */
 const OTHER_HEADERS_BYTES = 800;
 /**
- * A `Set-Cookie` over this, in bytes, makes an answer whose headers do not fit into 4 KiB: nginx reads
- * them into one buffer of that size unless told otherwise, and answers 502.
+ * Largest `Set-Cookie` that common proxies pass on, in bytes. nginx reads the headers of an answer into
+ * one buffer of 4 KiB by default, and answers 502 if they do not fit.
  */
 export const PROXY_SAFE_COOKIE_BYTES = 4_096 - OTHER_HEADERS_BYTES;
 
@@ -66,15 +73,16 @@ const sealedClaims = z.strictObject({
   end: z.number(),
   workspace: z.string().optional(),
   chats: z.array(z.string()).optional(),
-  // By the claim's name, not the variable's: a cookie must not outlive a change of the mapping.
-  // Left out where there are none, so that an instance of the version before opens the cookie too.
+  // By the name of the claim, not of the variable: a change of the mapping then applies to cookies
+  // that exist already. Absent if empty, so that an instance of the previous version opens the cookie.
   claims: z.array(z.tuple([z.string(), z.union([z.string(), z.number(), z.boolean()])])).optional(),
 });
 
+/** Creates the session cookies of one process. @throws Error from `seal` if `keys` is empty */
 export function createSessionCookies(options: SessionCookieOptions): SessionCookies {
   const { keys, clock, log } = options;
   let hasWarned = false;
-  /** Once: it is a matter of the issuer's claims and the proxy's settings, not of this one session. */
+  /** Warns once per process: the cause is the issuer's claims or the proxy, not this one session. */
   const warnOfProxies = (bytes: number) => {
     if (hasWarned || bytes <= PROXY_SAFE_COOKIE_BYTES) return;
     hasWarned = true;
@@ -86,12 +94,12 @@ export function createSessionCookies(options: SessionCookieOptions): SessionCook
 
   return {
     cleared: `${name}=; Max-Age=0; ${attributes}`,
-    read: (cookieHeader) => readCookie(cookieHeader, name),
+    parse: (cookieHeader) => parseCookie(cookieHeader, name),
     async open(value) {
       const parsed = sealedClaims.safeParse(await decrypt(value, keys));
       if (!parsed.success) return { kind: "refused", code: "session_invalid" };
       const { sub, key, siblings, iat, exp, end, workspace, chats } = parsed.data;
-      // No tolerance: our own clock wrote it.
+      // Without clock tolerance: this service set the expiry.
       if (clock.epochMs() >= exp) return { kind: "refused", code: "session_expired" };
       const claims: SessionClaims = {
         subject: sub,
@@ -117,7 +125,8 @@ export function createSessionCookies(options: SessionCookieOptions): SessionCook
         sub: subject,
         key: sessionKey,
         siblings: claims.hasSiblings,
-        // An issuer whose clock is ahead must not put the cookie behind a cut-off of now.
+        // The clock of the issuer can be ahead. With a later `iat`, an operator's order to end all
+        // sessions issued until now would not end this cookie.
         iat: issuedAtMs === undefined ? undefined : Math.min(issuedAtMs, clock.epochMs()),
         exp,
         end: tokenExpiresAtMs,
@@ -139,7 +148,7 @@ export function createSessionCookies(options: SessionCookieOptions): SessionCook
 const LARGE_COOKIE =
   "a session cookie is so large that a proxy with 4 KiB for an answer's headers (nginx: proxy_buffer_size) can answer 502 in its place; raise that to 8k, or issue sessions with fewer claims";
 
-/** @returns the JSON under whichever key opens it; undefined under none */
+/** Decrypts with each key in turn and parses the JSON; undefined if no key fits. */
 async function decrypt(value: string, keys: readonly Uint8Array[]): Promise<unknown> {
   for (const key of keys) {
     try {
@@ -149,7 +158,7 @@ async function decrypt(value: string, keys: readonly Uint8Array[]): Promise<unkn
       });
       return JSON.parse(new TextDecoder().decode(plaintext));
     } catch (error) {
-      // Another key may have sealed it; anything else is no cookie of ours under any key.
+      // Another key may have sealed it. After any other error, no key can open the value.
       if (!(error instanceof errors.JWEDecryptionFailed)) return undefined;
     }
   }
@@ -157,10 +166,11 @@ async function decrypt(value: string, keys: readonly Uint8Array[]): Promise<unkn
 }
 
 /**
- * Browsers send exact names, separated by a semicolon and one space. A name with white space around
- * it (also such as `String.trim` takes away and browsers do not) was set to be taken for ours.
+ * Parses the cookie of the given name. Browsers send exact names, separated by a semicolon and one
+ * space. A name padded with white space (also such as only `String.trim` removes) is an attack: another
+ * parser could take it for the real cookie, which a sibling domain cannot set.
  */
-function readCookie(cookieHeader: string | null, name: string): CookieValue {
+function parseCookie(cookieHeader: string | null, name: string): CookieValue {
   if (cookieHeader === null) return { kind: "missing" };
   const found: string[] = [];
   for (const [index, pair] of cookieHeader.split(";").entries()) {

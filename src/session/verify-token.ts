@@ -1,38 +1,42 @@
-/** Owns the verdict on one session token: signature, time, issuer, audience, subject (RFC 8725). */
+/** Verifies a session token: signature, times, issuer, audience and subject (RFC 8725). */
 import { errors, type JWTPayload, jwtVerify, type JWTVerifyOptions } from "jose";
 
 import type { Clock } from "../clock.ts";
 import { type KeySource, KeysUnavailable } from "./key-source.ts";
 
-/** How far the issuer's clock and ours may differ, in seconds. */
+/** Largest difference between the issuer's clock and the own one that is tolerated, in seconds. */
 export const CLOCK_TOLERANCE_SECONDS = 30;
 
-/** The last moment that a date can hold (ECMA-262, time values), in seconds since the epoch. */
+/** Largest time that a JavaScript `Date` can hold (ECMA-262), in seconds since the epoch. */
 const LAST_SECOND = 8_640_000_000_000;
 
+/** Claims of a token that passed all checks. */
 export interface VerifiedClaims extends JWTPayload {
   readonly sub: string;
   readonly exp: number;
 }
 
+/** Result of the verification. */
 export type TokenVerdict =
   | { readonly kind: "verified"; readonly claims: VerifiedClaims }
   | { readonly kind: "refused"; readonly code: "session_invalid" | "session_expired" }
-  /** The key cannot be had now: not the session's fault. Whole seconds until it may be, at least 1. */
+  /** The keys cannot be fetched now. Whole seconds until the next attempt, at least 1. */
   | { readonly kind: "unavailable"; readonly retryAfterSeconds: number };
 
+/** What a token must satisfy. */
 export interface TokenRules {
   readonly keys: KeySource;
   /** Expected `iss`; not empty. */
   readonly issuer: string;
-  /** Expected `aud`, alone or among others; not empty. */
+  /** Expected `aud`: the only audience or one of several; not empty. */
   readonly audience: string;
   readonly clock: Clock;
 }
 
 /**
- * Verifies a compact JWS. Checks signature, algorithm by key kind, `crit`, `iss`, `aud`, `exp`,
- * `nbf`, `iat` and that `sub` is a non-empty string. Does not check revocation or the workspace.
+ * Verifies a compact JWS. It checks the signature, the algorithm (by the kind of key), `crit`, `iss`,
+ * `aud`, `exp`, `nbf`, `iat`, and that `sub` is a non-empty string. It does not check the length of the
+ * token, whether the session was revoked, or the workspace.
  */
 export async function verifyToken(token: string, rules: TokenRules): Promise<TokenVerdict> {
   const nowMs = rules.clock.epochMs();
@@ -42,23 +46,23 @@ export async function verifyToken(token: string, rules: TokenRules): Promise<Tok
     audience: rules.audience,
     clockTolerance: CLOCK_TOLERANCE_SECONDS,
     currentDate: new Date(nowMs),
-    // Without this a token that has no such claim would pass.
+    // jose accepts a token without these claims unless they are required here.
     requiredClaims: ["exp", "sub"],
   };
   try {
     const payload = await verifyWithAnyKey(token, rules.keys, options);
-    return judgeClaims(payload, nowMs / 1_000);
+    return validateClaims(payload, nowMs / 1_000);
   } catch (error) {
     if (error instanceof KeysUnavailable) {
       return { kind: "unavailable", retryAfterSeconds: error.retryAfterSeconds };
     }
     if (error instanceof errors.JWTExpired) return { kind: "refused", code: "session_expired" };
-    // A token can also be broken in ways for which the library throws no error of its own.
+    // Any other error as well: some broken tokens make jose throw errors that are not its own.
     return { kind: "refused", code: "session_invalid" };
   }
 }
 
-/** A token without a key id may fit several keys of a set, as during a rotation: each is tried. */
+/** Verifies with each key that fits. A token without a key id fits several during a key rotation. */
 async function verifyWithAnyKey(
   token: string,
   keys: KeySource,
@@ -79,12 +83,13 @@ async function verifyWithAnyKey(
   }
 }
 
-function judgeClaims(payload: JWTPayload, nowSeconds: number): TokenVerdict {
+/** Validates what jose does not: `iat`, a bounded `exp`, and the subject. */
+function validateClaims(payload: JWTPayload, nowSeconds: number): TokenVerdict {
   const { sub, exp, iat } = payload;
   const issuedInTime =
     iat === undefined || (iat >= 0 && iat <= nowSeconds + CLOCK_TOLERANCE_SECONDS);
   const expires = exp !== undefined && exp <= LAST_SECOND;
-  // Half a surrogate pair has no UTF-8: two such subjects could look alike.
+  // A lone surrogate has no UTF-8 encoding: two different subjects would get the same digest.
   const named = typeof sub === "string" && sub !== "" && sub.isWellFormed();
   if (!named || !expires || !issuedInTime) {
     return { kind: "refused", code: "session_invalid" };

@@ -9,7 +9,7 @@ import {
   type NodeFetch,
   type ProxySettings,
 } from "../../platform/node/egress.ts";
-import { readFetchedJwks } from "../../session/key-source.ts";
+import { parseFetchedJwks } from "../../session/key-source.ts";
 import { KEYS_HEADERS } from "../../session/remote-keys.ts";
 import { CLOCK_TOLERANCE_SECONDS } from "../../session/verify-token.ts";
 import type { Finding } from "./finding.ts";
@@ -98,7 +98,7 @@ const ASK = "Ask the issuer for the address of its public signing keys (a JWKS).
 
 async function parseKeys(text: string) {
   try {
-    return await readFetchedJwks(JSON.parse(text));
+    return await parseFetchedJwks(JSON.parse(text));
   } catch {
     return undefined;
   }

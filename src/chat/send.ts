@@ -1,7 +1,7 @@
 /**
  * Sends one message, at most once: admission, the call, the search for a lost answer, settling,
  * the answer. Whoever calls it has proven the session and the workspace and validated the message;
- * it asks for all three by type. `docs/exactly-once.md` has the states and the reasons.
+ * it asks for all three by type. `docs/sending.md` has the states and the reasons.
  */
 import { type Admission, LOCK_LEASE_US, type MessageRef } from "../admission/admission.ts";
 import { answerJson, type Exchange } from "../exchange.ts";

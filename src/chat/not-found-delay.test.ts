@@ -8,13 +8,13 @@ const ACME: UpstreamAccount = { id: 42 as WorkspaceId, apiTokens: ["acme"] };
 const GLOBEX: UpstreamAccount = { id: 43 as WorkspaceId, apiTokens: ["globex"] };
 
 let delay: NotFoundDelay;
+/** What the next draws are made with; 0 where it is empty. */
+let drawn: number[];
 
 beforeEach(() => {
-  delay = createNotFoundDelay();
+  drawn = [];
+  delay = createNotFoundDelay(() => drawn.shift() ?? 0);
 });
-
-const estimates = (count: number) =>
-  Array.from({ length: count }, () => delay.estimate(ACME, ["read"])).toSorted((a, b) => a - b);
 
 describe("before any request found no chat", () => {
   test("a delay is 150 ms for each call that the request would make", () => {
@@ -28,7 +28,9 @@ describe("before any request found no chat", () => {
     expect(delay.estimate(ACME, ["end"])).toBe(40);
     expect(delay.estimate(ACME, ["look", "end"])).toBe(80);
     delay.recordCall(ACME, 60);
-    expect(delay.estimate(ACME, ["look", "end"])).toBe(100);
+    // For each call: which two times, and where between them.
+    drawn = [0, 0.5, 0.5, 0.5, 0.9, 0];
+    expect(delay.estimate(ACME, ["look", "end"])).toBe(110);
   });
 });
 
@@ -42,14 +44,27 @@ describe("once requests found no chat", () => {
     expect(delay.estimate(ACME, ["read"])).toBe(7);
   });
 
-  test("delays in a row take each of the recorded times", () => {
-    for (const ms of [100, 200, 300]) delay.recordRequest(ACME, ["read"], ms);
-    expect(estimates(6)).toEqual([100, 100, 200, 200, 300, 300]);
+  test("a delay lies anywhere between two recorded times, so that no client knows them again", () => {
+    delay = createNotFoundDelay();
+    const recorded = [100, 180, 300];
+    for (const ms of recorded) delay.recordRequest(ACME, ["read"], ms);
+    const delays = Array.from({ length: 1_000 }, () => delay.estimate(ACME, ["read"]));
+    expect(Math.min(...delays)).toBeGreaterThanOrEqual(100);
+    expect(Math.max(...delays)).toBeLessThanOrEqual(300);
+    // A third of the draws choose one time twice.
+    expect(delays.filter((ms) => !recorded.includes(ms)).length).toBeGreaterThan(400);
   });
 
   test("only the last sixteen count", () => {
     for (let ms = 1; ms <= 20; ms += 1) delay.recordRequest(ACME, ["read"], ms);
-    expect(estimates(16)).toEqual(Array.from({ length: 16 }, (_, index) => index + 5));
+    const delays = Array.from({ length: 16 }, (_, index) => {
+      const which = (index + 0.5) / 16;
+      drawn = [which, which, 0];
+      return delay.estimate(ACME, ["read"]);
+    });
+    expect(delays.toSorted((one, other) => one - other)).toEqual(
+      Array.from({ length: 16 }, (_, index) => index + 5),
+    );
   });
 });
 

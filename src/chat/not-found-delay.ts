@@ -24,8 +24,9 @@ export interface NotFoundDelay {
   recordCall(account: UpstreamAccount, ms: number): void;
   /**
    * How long a request with these calls takes in a chat that does not exist, in milliseconds from
-   * admission; 0 to 2,000. One of the last sixteen such requests; before the first one, as many of the
-   * last sixteen calls as it would make; before the first call, 150 ms for each.
+   * admission; 0 to 2,000. A random time between two random ones of the last sixteen such requests;
+   * before the first one, the same of the last sixteen calls, for each call that it would make; before
+   * the first call, 150 ms for each.
    */
   estimate(account: UpstreamAccount, calls: readonly AbsentCall[]): number;
 }
@@ -45,13 +46,14 @@ interface AccountSamples {
   readonly requests: Map<string, Samples>;
 }
 
-export function createNotFoundDelay(): NotFoundDelay {
+/** @param random a number from 0 up to but not including 1 */
+export function createNotFoundDelay(random: () => number = Math.random): NotFoundDelay {
   const accounts = new WeakMap<UpstreamAccount, AccountSamples>();
 
   const samplesOf = (account: UpstreamAccount): AccountSamples => {
     const known = accounts.get(account);
     if (known !== undefined) return known;
-    const samples = { calls: createSamples(), requests: new Map() };
+    const samples = { calls: createSamples(random), requests: new Map() };
     accounts.set(account, samples);
     return samples;
   };
@@ -60,7 +62,7 @@ export function createNotFoundDelay(): NotFoundDelay {
     recordRequest(account, calls, ms) {
       const { requests } = samplesOf(account);
       const kind = calls.join();
-      const samples = requests.get(kind) ?? createSamples();
+      const samples = requests.get(kind) ?? createSamples(random);
       requests.set(kind, samples);
       samples.add(ms);
     },
@@ -69,9 +71,9 @@ export function createNotFoundDelay(): NotFoundDelay {
     },
     estimate(account, calls) {
       const samples = samplesOf(account);
-      let ms = samples.requests.get(calls.join())?.next();
+      let ms = samples.requests.get(calls.join())?.draw();
       if (ms === undefined) {
-        ms = calls.reduce((sum) => sum + (samples.calls.next() ?? FIRST_ESTIMATE_MS), 0);
+        ms = calls.reduce((sum) => sum + (samples.calls.draw() ?? FIRST_ESTIMATE_MS), 0);
       }
       return Math.min(ms, DELAY_MS_MAX);
     },
@@ -80,22 +82,26 @@ export function createNotFoundDelay(): NotFoundDelay {
 
 interface Samples {
   add(ms: number): void;
-  /** Each of the last sixteen in turn; undefined without any. */
-  next(): number | undefined;
+  /** A random time between two of the last sixteen; undefined without any. */
+  draw(): number | undefined;
 }
 
-function createSamples(): Samples {
+/**
+ * Recorded times are never given back as they are: a client that has timed its own requests for absent
+ * chats would recognise them, and their order.
+ */
+function createSamples(random: () => number): Samples {
   const times: number[] = [];
   let written = 0;
-  let read = 0;
+  const pick = () => times[Math.floor(random() * times.length)];
   return {
     add(ms) {
       times[written % SAMPLES_MAX] = ms;
       written += 1;
     },
-    next() {
-      read += 1;
-      return times[read % times.length];
+    draw() {
+      const [one, other] = [pick(), pick()];
+      return one === undefined || other === undefined ? undefined : one + (other - one) * random();
     },
   };
 }

@@ -126,7 +126,10 @@ export function createCircuits(clock: Clock, log: Logger): Circuits {
       const circuit = circuitOf(account);
       const { breaker } = circuit;
       const nowMs = clock.monotonicMs();
-      const joint = isJointOutage(nowMs);
+      // An account whose own calls did not fail is not refused: anyone with three failing workspaces
+      // could slow down every other tenant.
+      const hasFailed = nowMs - circuit.failedMs < JOINT_WINDOW_MS;
+      const joint = hasFailed && isJointOutage(nowMs);
       // All are asked before any is entered: a probe that another circuit refuses would be lost.
       const waitMs = Math.max(
         breaker.waitMs(),

@@ -7,9 +7,9 @@
  * - The connection circuit. It counts only whether UponAI could be reached, which no user's message
  *   decides. It opens by the same numbers as an account's circuit and refuses every call.
  * - The joint outage: calls of at least `JOINT_WORKSPACES_MIN` workspaces whose circuits are not
- *   closed failed in the last `JOINT_WINDOW_MS`, and no call of any account was answered in it. Each
- *   other account may then make one call every `JOINT_PAUSE_MS`. The first answer to any account
- *   ends it. So the failures of others never refuse an account's first call.
+ *   closed failed in the last `JOINT_WINDOW_MS`, and no call of any account was answered in it. An
+ *   account with a failure of its own in that time may then make one call every `JOINT_PAUSE_MS`. The
+ *   first answer to any account ends it. An account without one is never refused for others.
  */
 import type { WorkspaceId } from "../branded.ts";
 import type { Clock } from "../clock.ts";

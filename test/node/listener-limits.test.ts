@@ -152,7 +152,7 @@ describe("a request to be a tunnel", () => {
   });
 });
 
-test("a request to change the protocol is answered as if it asked for none", async () => {
+test("a request to change the protocol is answered as if it asked for none, and ends its connection", async () => {
   const bff = await startForTest();
   for (const url of [bff.url, bff.adminUrl]) {
     for (const protocol of ["websocket", "h2c", "TLS/1.0"]) {
@@ -160,12 +160,7 @@ test("a request to change the protocol is answered as if it asked for none", asy
       connection.write(
         `GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: ${protocol}\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n`,
       );
-      await connection.received('{"status":"ok"}');
-      // It stays an HTTP connection.
-      connection.write("GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n");
-      const text = await connection.received("not_found");
-      expect(readStatuses(text)).toEqual(["200", "404"]);
-      connection.destroy();
+      expect(readStatuses(await connection.ended())).toEqual(["200"]);
     }
   }
   const connection = await openRaw(bff.url);
@@ -173,6 +168,50 @@ test("a request to change the protocol is answered as if it asked for none", asy
   connection.write(send.replace("Host: x", "Host: x\r\nConnection: Upgrade\r\nUpgrade: websocket"));
   expect(await connection.received('"messages"')).toMatch(/^HTTP\/1\.1 201 /);
   connection.destroy();
+});
+
+test("what follows a request to change the protocol is not taken apart into requests of its own", async () => {
+  const bff = await startForTest();
+  const connection = await openRaw(bff.url);
+  const hidden = "GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n";
+  connection.write(
+    "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n" +
+      `POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: ${hidden.length}\r\n\r\n`,
+  );
+  await connection.received('{"status":"ok"}');
+  connection.write(hidden);
+  expect(readStatuses(await connection.ended())).toEqual(["200"]);
+});
+
+test("a request that was answered before its body gets no second answer for a broken body", async () => {
+  const bff = await startForTest();
+  const connection = await openRaw(bff.url);
+  connection.write(
+    "POST /chat/c1/send HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n",
+  );
+  await connection.received("session_missing");
+  connection.write("ZZ\r\n");
+  expect(readStatuses(await connection.ended())).toEqual(["401"]);
+});
+
+test("requests sent ahead of a slow answer wait with their sender, not in memory", async () => {
+  const bff = await startForTest(UNLIMITED);
+  const CONNECTIONS = 100;
+  const chats = Array.from({ length: CONNECTIONS }, (_, index) => `ahead-${index}`);
+  for (const chatId of chats) emulator.addChat({ chatId, workspaceId: 42 });
+  emulator.addFault({ kind: "taken-then-delay", delayMs: 3_000 }, { times: CONNECTIONS });
+  const send = await renderSend("slow");
+  const padded = HEALTH.replace("Host: x", `Host: x\r\nX-Pad: ${"p".repeat(30_000)}`);
+  const sockets = await openHeld(bff.url, CONNECTIONS);
+  const before = await readMetric(bff, "process_resident_memory_bytes");
+  for (const [index, socket] of sockets.entries()) {
+    socket.write(send.replace(`/chat/${CHAT}/`, `/chat/ahead-${index}/`) + padded.repeat(31));
+  }
+  await expect.poll(() => readMetric(bff, "bff_in_flight")).toBe(CONNECTIONS);
+  const answered = async () => (await readMetric(bff, "bff_in_flight")) === 0;
+  // 90 MB of heads were sent.
+  expect((await measurePeak(bff, answered)) - before).toBeLessThan(60 * MEBIBYTE);
+  expect(await countCut(bff, "pipelined_requests")).toBe(0);
 });
 
 describe("answers that the client does not read", () => {

@@ -88,6 +88,8 @@ interface Connection {
   ending: boolean;
   /** Ends the connection where the client goes on sending what is not read. */
   deadline: NodeJS.Timeout | undefined;
+  /** Whether the last request was answered before its body was complete. */
+  bodyIsUnfinished: boolean;
 }
 
 /** @param report told of every connection that is ended without an answer */
@@ -134,12 +136,33 @@ export function createConnections(
     socket.setTimeout(stalledMs);
     unsent.set(connection, bytes);
     unsentBytes += bytes;
-    for (const [oldest, its] of unsent) {
-      // The newest stays, however large it is: its client has had no time to read it.
-      if (unsentBytes <= unsentBytesMax || oldest === connection) return;
-      forgetUnsent(oldest, its);
-      cut(oldest, "unread_answers");
+    while (unsentBytes > unsentBytesMax) {
+      const holder = findLargestHolder(connection);
+      if (holder === undefined) return;
+      forgetUnsent(holder, unsent.get(holder) ?? 0);
+      cut(holder, "unread_answers");
     }
+  }
+
+  /**
+   * The connection that waits longest among those of the address that holds most: many small holders
+   * of one client must not push out an honest slow reader. Never the newest one, however large it is:
+   * its client has had no time to read.
+   */
+  function findLargestHolder(newest: Connection): Connection | undefined {
+    const bytesOf = new Map<string, number>();
+    for (const [{ addressKey }, bytes] of unsent) {
+      bytesOf.set(addressKey, (bytesOf.get(addressKey) ?? 0) + bytes);
+    }
+    let largest: Connection | undefined;
+    for (const connection of unsent.keys()) {
+      if (connection === newest) continue;
+      const isLarger =
+        largest === undefined ||
+        (bytesOf.get(connection.addressKey) ?? 0) > (bytesOf.get(largest.addressKey) ?? 0);
+      if (isLarger) largest = connection;
+    }
+    return largest;
   }
 
   function forgetUnsent(connection: Connection, bytes: number): void {
@@ -190,9 +213,15 @@ export function createConnections(
         owed: [],
         ending: false,
         deadline: undefined,
+        bodyIsUnfinished: false,
       };
       bySocket.set(socket, connection);
       const count = countAddress(addressKey, 1);
+      // Node resumes a paused socket whenever it begins to read the next request's body, and would
+      // go on parsing what is sent ahead.
+      socket.on("resume", () => {
+        if (connection.owed.length > 1 && !connection.ending) socket.pause();
+      });
       // Before Node's own listener, which Node takes away from sockets that it hands over.
       socket.prependListener("timeout", () => {
         if (unsent.has(connection)) cut(connection, "unread_answers");
@@ -248,7 +277,8 @@ export function createConnections(
         return;
       }
       connection.ending = true;
-      socket.write(text);
+      // What is broken may be the rest of a request that was answered: it gets no second answer.
+      if (!connection.bodyIsUnfinished) socket.write(text);
       linger(connection);
     },
     stopKeepingAlive() {
@@ -302,8 +332,10 @@ function linger(connection: Connection): void {
 /** Where a client goes on sending the body of a request that is answered, its connection ends. */
 function endIfUnread(connection: Connection, request: IncomingMessage): void {
   if (connection.socket.destroyed) return;
+  connection.bodyIsUnfinished = true;
   destroyLater(connection);
   request.once("end", () => {
+    connection.bodyIsUnfinished = false;
     if (!connection.ending) clearTimeout(connection.deadline);
   });
 }

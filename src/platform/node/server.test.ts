@@ -42,8 +42,8 @@ interface TestClient {
 }
 
 /** Asks for one answer and does not read it yet. */
-async function ask(port: number): Promise<TestClient> {
-  const socket = connect(port, "127.0.0.1");
+async function ask(port: number, localAddress = "127.0.0.1"): Promise<TestClient> {
+  const socket = connect({ port, host: "127.0.0.1", localAddress });
   socket.on("error", () => undefined);
   socket.pause();
   let size = 0;
@@ -102,6 +102,24 @@ test("past the bytes that may wait for all clients, the one that has waited long
   expect(clients.map(({ closed }) => closed())).toEqual([true, true, true, false, false]);
   const read = () => clients.slice(3).every(({ size }) => size() > LARGE.length);
   await expect.poll(read).toBe(true);
+});
+
+test("of the clients that wait, the address that holds most is cut first, not the oldest", async () => {
+  const limits = { unsentBytesMax: LARGE.length * 3.5, perAddressMax: 100 };
+  const { port, cut } = await startServer(limits);
+  const honest = await ask(port);
+  const greedy: TestClient[] = [];
+  for (let count = 0; count < 4; count += 1) greedy.push(await ask(port, "127.0.0.66"));
+  await expect.poll(() => cut.length).toBe(2);
+  for (const { socket } of [honest, ...greedy]) socket.resume();
+  await expect.poll(honest.size).toBeGreaterThan(LARGE.length);
+  expect([honest, ...greedy].map(({ closed }) => closed())).toEqual([
+    false,
+    true,
+    true,
+    false,
+    false,
+  ]);
 });
 
 test("an answer that is larger than what may wait is sent all the same", async () => {

@@ -77,6 +77,9 @@ export async function startNodeServer(
   const answer = async (incoming: IncomingMessage, outgoing: ServerResponse) => {
     // While stopping, clients are told to come back over another connection, to another instance.
     if (gate.draining) outgoing.shouldKeepAlive = false;
+    // Node's parser drops what follows such a request in the same piece of data. On a connection that
+    // goes on, the rest of a later request would then be read as a request of its own.
+    if (incoming.headers.upgrade !== undefined) outgoing.shouldKeepAlive = false;
     if (isWellFramed(incoming) && !hasDotSegments(incoming.url ?? "")) {
       await handle(incoming, outgoing);
       return;

@@ -12,6 +12,8 @@ import { problemCodes, problemStatus } from "../src/problem.ts";
 const root = new URL("../", import.meta.url);
 const pages = [
   "README.md",
+  "docs/sending.md",
+  "docs/security.md",
   "docs/request-flow.md",
   "docs/failure-modes.md",
   "docs/sessions.md",
@@ -24,6 +26,16 @@ const pages = [
 
 function read(path: string): string {
   return readFileSync(new URL(path, root), "utf8");
+}
+
+/** The anchors that GitHub makes of a page's headings. */
+function listAnchors(text: string): string[] {
+  return [...text.matchAll(/^#+ (.+)$/gm)].map(([, heading = ""]) =>
+    heading
+      .toLowerCase()
+      .replaceAll(/[^\p{L}\p{N}\s_-]/gu, "")
+      .replaceAll(" ", "-"),
+  );
 }
 
 /** Compares a file with what it should be; writes it where `UPDATE_DOCS` asks for that. */
@@ -52,7 +64,7 @@ test("what a message costs stands in one place: the last full run of the bench",
 });
 
 test("no page promises more than at most once, which Redis can lose", () => {
-  for (const page of [...pages, "docs/sending.md"]) {
+  for (const page of pages) {
     expect(read(page), page).not.toMatch(/(?:sent|sending|taken) exactly once|holds always/i);
   }
 });
@@ -90,6 +102,13 @@ describe.each(pages)("%s", (page) => {
     for (const link of links) expect(existsSync(new URL(link, base)), link).toBe(true);
     const named = [...text.matchAll(/`((?:src|docs|test|bench)\/[\w./-]*)`/g)];
     for (const [, path] of named) expect(existsSync(new URL(path ?? "", root)), path).toBe(true);
+  });
+
+  test("links only to headings that exist", () => {
+    for (const [, path = "", anchor = ""] of text.matchAll(/\]\((?!https?:)([^)#]*)#([^)]+)\)/g)) {
+      const target = path === "" ? text : readFileSync(new URL(path, new URL(page, root)), "utf8");
+      expect(listAnchors(target), `${path}#${anchor}`).toContain(anchor);
+    }
   });
 
   test("names only npm scripts that exist", () => {

@@ -321,6 +321,16 @@ describe.each([
     expect(recovering.admission.transcriptState).toBeUndefined();
   });
 
+  test("forgets the transcript state before a message that crashed and was recovered", async () => {
+    await state.settle(await send(state, { token: "t0" }), { ...ANSWERED, owner: "first-use" });
+    await send(state, keyed);
+    await it.moveMs(15_000);
+    const recovering = await admit(state, { ...keyed, token: "t2" });
+    if (recovering.kind !== "unresolved") throw new Error(recovering.kind);
+    expect(await state.settle(recovering.admission, RECOVERED)).toBe("settled");
+    expect((await send(state, { token: "t3" })).transcriptState).toBeUndefined();
+  });
+
   test("finds an answer that is not stored by the transcript state before its message", async () => {
     const large = "x".repeat(SETTINGS.answerBytesMax + 1);
     const answered = { ...ANSWERED, answer: large, stateBefore: STATE };

@@ -139,7 +139,7 @@ describe("a chat that was started", () => {
         const answer = await run(bff.url, chatId, "starter");
         expect([use, answer.ok]).toEqual([use, true]);
         expect(answer.headers.get("ratelimit")).toContain('"session";r=19');
-        expect(await admin.get(`bff:{ws:42}:o:${chatId}`)).toMatch(/^s /);
+        expect(await admin.get(`bff:{ws:42}:c2:${chatId}`)).toMatch(/^s /);
         const asked = emulator.requests().length;
         await expectDenied(bff.url, chatId, "somebody-else");
         expect(emulator.requests()).toHaveLength(asked);

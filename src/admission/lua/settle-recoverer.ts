@@ -36,6 +36,7 @@ if proven then
   resolve_message(chat, fingerprint, id)
   if chat.running and matches(chat.running, fingerprint, id) then
     if is_busy(chat) then chat.running.id = '${CONTESTED}' else chat.running = nil end
+    chat.state = '-'
   end
 end
 write_chat(KEYS[1], chat, owner_kept)

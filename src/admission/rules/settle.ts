@@ -172,6 +172,8 @@ export function settleRecoverer(
     if (running?.messageId === message.messageId && running.fingerprint === message.fingerprint) {
       // Its sender may still be there; then it has to settle, and no more to find.
       chat.running = isBusy(chat, nowUs) ? { ...running, messageId: CONTESTED } : undefined;
+      // It was the state before this message, which is in the transcript now.
+      chat.state = NO_STATE;
     }
   }
   writeChat(space, nowUs, chatKey, chat, ownerKeptUs);

@@ -30,7 +30,7 @@ const SLACK_MS = 3_000;
 /** The Cluster needs two seconds to elect; the rest is a busy machine. */
 const FAIL_OVER_MS = 20_000;
 /** The key whose slot all of workspace 42 is in. */
-const WORKSPACE_KEY = "bff:{ws:42}:w";
+const WORKSPACE_KEY = "bff:{ws:42}:w2";
 
 let emulator: RunningEmulator;
 let cluster: RedisCluster;

@@ -3,7 +3,6 @@ import { LOCK_LEASE_US } from "../admission.ts";
 
 // Whole microseconds are exact in Lua's doubles until the year 2255; %.0f writes them in full.
 export const RECORDS = `
-local function whole(number) return string.format('%.0f', number) end
 local function write(key, text, us)
   redis.call('SET', key, text, 'PX', math.max(math.ceil(us / 1000), 1))
 end
@@ -12,9 +11,7 @@ local function rewrite(key, text, us)
 end
 local function is_leased(ends) return ends > now and ends <= now + ${2 * LOCK_LEASE_US} end
 local function format_counters(counters)
-  local texts = {}
-  for at = 1, #counters do texts[at] = whole(counters[at]) end
-  return table.concat(texts, ' ')
+  return string.sub(string.format(string.rep(' %.0f', #counters), unpack(counters)), 2)
 end
 local function parse_counters(text)
   local counters = {}
@@ -22,46 +19,39 @@ local function parse_counters(text)
   return counters
 end
 local function format_chat(chat)
-  local texts = {
-    chat.kind or '-', chat.owner or '-', whole(chat.owner_end or 0), whole(chat.sends), chat.state,
-    whole(chat.doubtful), whole(chat.contested),
-  }
   local running = chat.running
-  if running then
-    texts[8], texts[9], texts[10], texts[11] = running.token, whole(running.lease_end), running.fingerprint, running.id
-  else
-    texts[8], texts[9], texts[10], texts[11] = '-', '0', '-', '-'
-  end
+  local text = string.format('%s %s %.0f %.0f %s %.0f %.0f %s %.0f %s %s',
+    chat.kind or '-', chat.owner or '-', chat.owner_end or 0, chat.sends, chat.state, chat.doubtful, chat.contested,
+    running and running.token or '-', running and running.lease_end or 0,
+    running and running.fingerprint or '-', running and running.id or '-')
   for _, entry in ipairs(chat.unresolved) do
-    texts[#texts + 1] = entry.fingerprint
-    texts[#texts + 1] = entry.id
-    texts[#texts + 1] = whole(entry.until_us)
+    text = text .. string.format(' %s %s %.0f', entry.fingerprint, entry.id, entry.until_us)
   end
-  return table.concat(texts, ' ')
+  return text
 end
 local function parse_chat(text)
-  local f = {}
-  for word in string.gmatch(text or '- - 0 0 - 0 0 - 0 - -', '%S+') do f[#f + 1] = word end
-  local chat = {
-    sends = tonumber(f[4]), state = f[5], doubtful = tonumber(f[6]), contested = tonumber(f[7]), unresolved = {},
-  }
-  if f[1] ~= '-' and tonumber(f[3]) > now then
-    chat.kind, chat.owner, chat.owner_end = f[1], f[2], tonumber(f[3])
+  local chat = {sends = 0, state = '-', doubtful = 0, contested = 0, unresolved = {}}
+  if not text then return chat end
+  local kind, owner, owner_end, sends, state, doubtful, contested, token, lease_end, fingerprint, id, rest =
+    string.match(text, '^(%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+)(.*)$')
+  owner_end = tonumber(owner_end)
+  chat.sends, chat.state, chat.doubtful, chat.contested = tonumber(sends), state, tonumber(doubtful), tonumber(contested)
+  if kind ~= '-' and owner_end > now then chat.kind, chat.owner, chat.owner_end = kind, owner, owner_end end
+  if token ~= '-' then
+    chat.running = {token = token, lease_end = tonumber(lease_end), fingerprint = fingerprint, id = id}
   end
-  if f[8] ~= '-' then
-    chat.running = {token = f[8], lease_end = tonumber(f[9]), fingerprint = f[10], id = f[11]}
-  end
-  for at = 12, #f, 3 do
-    local until_us = tonumber(f[at + 2])
+  if rest == '' then return chat end
+  for words, of, ends in string.gmatch(rest, ' (%S+) (%S+) (%S+)') do
+    local until_us = tonumber(ends)
     if until_us > now then
-      chat.unresolved[#chat.unresolved + 1] = {fingerprint = f[at], id = f[at + 1], until_us = until_us}
+      chat.unresolved[#chat.unresolved + 1] = {fingerprint = words, id = of, until_us = until_us}
     end
   end
   return chat
 end
 local function format_key(key)
-  return table.concat(
-    {key.kind, key.fingerprint, key.attempt, key.holder, whole(key.lease_end), key.state, key.code}, ' ')
+  return string.format('%s %s %s %s %.0f %s %s',
+    key.kind, key.fingerprint, key.attempt, key.holder, key.lease_end, key.state, key.code)
 end
 local function parse_key(text)
   if not text then return nil end

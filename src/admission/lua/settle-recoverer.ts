@@ -12,8 +12,6 @@ export const settleRecovererScript: RedisScript = {
   name: "bffSettleRecovering",
   lua: `${NOW}
 ${RECORDS}
-${IMPORT}
-${COUNTER_RULES}
 ${CHAT_RULES}
 ${KEY_RULES}
 local token, fingerprint, id, recovered = ARGV[1], ARGV[2], ARGV[3], ARGV[5] ~= ''
@@ -22,6 +20,9 @@ local stored = ARGV[13] ~= '' and ARGV[14] or nil
 local kib = tonumber(ARGV[15])
 local function spend_answer()
   if kib == 0 then return true end
+  -- In here, since most answers need none of it, and each function costs time to be made.
+${IMPORT}
+${COUNTER_RULES}
   if not spend_stored(3, 4, tonumber(ARGV[16]), tonumber(ARGV[17]), kib) then return false end
   save_counters()
   return true

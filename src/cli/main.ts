@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /**
- * The entry of the command `uponai-bff`. It imports nothing statically and keeps to old syntax, so
- * that a Node that is too old gets as far as being told.
+ * Starts the command `uponai-bff`. It has no static imports and only old syntax, so that a Node
+ * that is too old can still print that it is.
  */
 async function start(): Promise<void> {
   const { describeOldNode, EXIT_UNSUPPORTED_NODE } =
@@ -12,7 +12,7 @@ async function start(): Promise<void> {
     process.exitCode = EXIT_UNSUPPORTED_NODE;
     return;
   }
-  const { runCommand } = await import("./commands.ts");
+  const { runCommand } = await import("./run-command.ts");
   await runCommand(process.argv.slice(2));
 }
 

@@ -1,4 +1,4 @@
-/** Owns `uponai-bff revoke`: an operator's cut-off, written to the state that the service reads. */
+/** Implements `uponai-bff revoke`: writes a revocation to the Redis that the service reads. */
 import { parseArgs } from "node:util";
 
 import { listWorkspaceIds } from "../workspace.ts";
@@ -11,29 +11,32 @@ import { systemClock } from "../platform/clock.ts";
 import { readConfig } from "../platform/node/read-config.ts";
 import { createNodeRedis } from "../platform/node/redis.ts";
 import { createSubjectKey } from "../session/authenticate.ts";
-import { type Command, CommandError, UsageError } from "./usage.ts";
+import { CLOCK_TOLERANCE_SECONDS } from "../session/verify-token.ts";
+import { type Command, CommandError, UsageError } from "./command.ts";
 
-const help = `uponai-bff revoke: refuses all sessions issued until now, on every instance, at once.
+const DEFAULT_FOR = "30d";
+
+const help = `uponai-bff revoke: ends sessions. All instances refuse sessions that were issued until now.
 
 Usage: uponai-bff revoke --subject SUBJECT [--for DURATION]
        uponai-bff revoke --all [--for DURATION]
 
-  --subject SUBJECT   the sessions of this user
-  --all               everybody's
-  --for DURATION      how long the order stays in force (default 30d): longer than any token of
-                      yours lives, or the oldest would be served again after it
+  --subject SUBJECT   revoke the sessions of this user
+  --all               revoke the sessions of all users
+  --for DURATION      how long the revocation applies (default ${DEFAULT_FOR}). Set it longer than the
+                      lifetime of your tokens: after it the service accepts them again.
 
-Reads the same environment as the service and needs its Redis. Sessions without an issue time (iat)
-count as issued before. Tokens carry their issue time in whole seconds, so one that is issued in the
-very second of the order is refused too; one from an issuer whose clock is ahead (30 s are tolerated)
-can pass. A later order never undoes an earlier one.
+The command needs the environment of the service and its Redis. Sessions without an issue time
+(iat) count as issued before. Tokens have their issue time in whole seconds, so a token from the same
+second is refused too. The service accepts issuers whose clock is up to ${CLOCK_TOLERANCE_SECONDS} s ahead: their tokens of
+the last seconds can pass. A later revocation never removes an earlier one.
 `;
 
-/** How long the connection to Redis may take, in milliseconds. */
+/** Longest time to wait for Redis, in milliseconds. */
 const CONNECT_TIMEOUT_MS = 5_000;
 
 export const revokeCommand: Command = {
-  summary: "refuses all sessions of one subject, or of everyone, issued until now",
+  summary: "revokes the sessions of one user or of all users",
   help,
   async run(args) {
     const { values } = parseArgs({
@@ -41,26 +44,31 @@ export const revokeCommand: Command = {
       options: {
         subject: { type: "string" },
         all: { type: "boolean", default: false },
-        for: { type: "string", default: "30d" },
+        for: { type: "string", default: DEFAULT_FOR },
       },
     });
     const { subject, all } = values;
     if ((subject === undefined) !== all || subject === "") {
-      throw new UsageError("say whose sessions: --subject SUBJECT, or --all");
+      throw new UsageError("select the sessions to revoke: --subject SUBJECT, or --all");
     }
     const forMs = parseDuration(values.for);
     if (forMs === undefined) throw new UsageError("--for must be a duration such as 12h or 30d");
 
     const config = requireConfig();
     if (config.state.kind !== "redis") {
-      throw new CommandError("the service's state is in its own process: restart it instead");
+      throw new CommandError(
+        "the service has its state in its own process, which this command cannot change. To end all sessions, restart the service with new session and cookie keys.",
+      );
     }
     const { address, prefix } = config.state;
     const log = { log: () => undefined };
     const connection = createNodeRedis(address, CONNECT_TIMEOUT_MS, log);
     try {
       const failure = await connection.connected(CONNECT_TIMEOUT_MS);
-      if (failure !== undefined) throw new CommandError(`Redis cannot be reached (${failure})`);
+      if (failure !== undefined)
+        throw new CommandError(
+          `Redis cannot be reached (${failure}). Nothing was revoked. Check REDIS_URL, or run uponai-bff doctor.`,
+        );
       const state = createRedisState({
         connection,
         prefix,
@@ -76,11 +84,13 @@ export const revokeCommand: Command = {
         if (written === "unavailable") {
           const reason = connection.lastFailure();
           const why = reason === undefined ? "" : ` (${reason})`;
-          throw new CommandError(`Redis did not take the order${why}; try again`);
+          throw new CommandError(
+            `Redis did not store the revocation${why}, so that it may not apply to all workspaces. Run the command again.`,
+          );
         }
       }
-      const whose = subject === undefined ? "All sessions" : "The subject's sessions";
-      return `${whose} issued until now are refused, in ${workspaceIds.length} workspace(s).`;
+      const which = subject === undefined ? "All sessions" : "The sessions of this user";
+      return `${which} that were issued until now are refused, in ${workspaceIds.length} workspace(s).`;
     } finally {
       connection.close();
     }

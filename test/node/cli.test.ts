@@ -105,11 +105,12 @@ describe("token", () => {
     const secretFile = path.join(folder, "secret");
     writeFileSync(secretFile, `${sessionSecret}\n`);
     const { SESSION_SECRET: _inFile, ...rest } = sessionEnvironment();
-    const fromFile = await run(["token", "--sub", "a"], {
+    const fromFile = await run(["token", "--sub", "a", "--workspace", "acme"], {
       ...rest,
       SESSION_SECRET_FILE: secretFile,
     });
-    expect(decodeJwt(fromFile.stdout.trim())).toMatchObject({ sub: "a" });
+    // Where SESSION_WORKSPACE_CLAIM is unset, the claim has the documented default.
+    expect(decodeJwt(fromFile.stdout.trim())).toMatchObject({ sub: "a", workspace: "acme" });
 
     const pair = JSON.parse((await run(["keys", "pair"])).stdout) as {
       privateKey: string;
@@ -133,6 +134,11 @@ describe("token", () => {
       "SESSION_SECRET must be at least 32 bytes",
     ],
     [{ ...sessionEnvironment(), SESSION_SECRET: "" }, "SESSION_SECRET is not set"],
+    // The service would refuse to start with this value.
+    [
+      { ...sessionEnvironment(), SESSION_AUDIENCE: "two\nlines" },
+      "SESSION_AUDIENCE must be text of 1 to 1000 characters in one line",
+    ],
   ])(
     "that cannot be minted is said in one line, with exit code 1 (%#)",
     async (environment, message) => {

@@ -109,7 +109,7 @@ describe("a service that is well set up", () => {
     expect(code).toBe(0);
     expect(stderr).toBe("");
     expect(stdout).toMatch(/^ok {4}state +Redis answers in \d+\.\d ms/m);
-    expect(stdout).toMatch(/\n9 ok, 0 to look at, 0 failed\n$/);
+    expect(stdout).toMatch(/\n9 ok, 0 warnings, 0 failed\n$/);
   });
 
   test("is sent no message", () => {
@@ -122,9 +122,9 @@ describe("what it does not check", () => {
     const environment = bffEnvironment(emulator.url, { REDIS_URL: redis.url });
     const { stdout } = await runCli(["doctor"], environment);
     expect(stdout).toMatch(
-      /^ok {4}token of workspace 42 .*that it reaches the workspace is not checked/m,
+      /^ok {4}token of workspace 42 .*whether it can use the workspace is not checked/m,
     );
-    expect(stdout).toMatch(/^not checked: that each token reaches its workspaces/m);
+    expect(stdout).toMatch(/^not checked: whether each token can use its workspaces/m);
     const { notChecked } = JSON.parse((await runCli(["doctor", "--json"], environment)).stdout) as {
       notChecked: string[];
     };
@@ -133,7 +133,7 @@ describe("what it does not check", () => {
 
   test("is everything, where the configuration is wrong", async () => {
     const { stdout } = await runCli(["doctor"], bffEnvironment(emulator.url, { PORT: "x" }));
-    expect(stdout).toContain("not checked: that anything besides the configuration works");
+    expect(stdout).toContain("not checked: whether anything besides the configuration works");
   });
 });
 

@@ -1,26 +1,30 @@
-/** What a check can find, and how findings are shown. */
+/** Defines the finding of a check, and renders findings as text or JSON. */
 
 export type FindingStatus = "ok" | "warn" | "fail";
 
 export interface Finding {
-  /** What was looked at. */
+  /** Name of the check. */
   readonly check: string;
   readonly status: FindingStatus;
-  /** What was found; never a secret, nor anything that a server sent. */
+  /** What the check found. It never contains a secret or text that a server sent. */
   readonly detail: string;
-  /** What to do about it; undefined where nothing is to be done. */
+  /** What the operator can do; undefined where nothing is necessary. */
   readonly action?: string;
 }
 
 const RANKS: readonly FindingStatus[] = ["ok", "warn", "fail"];
 
-/** The status of the worst of them. */
+/** Returns the worst status of the findings; `ok` where there are none. */
 export function summarize(findings: readonly Finding[]): FindingStatus {
   const ranks = findings.map(({ status }) => RANKS.indexOf(status));
   return RANKS[Math.max(0, ...ranks)] ?? "ok";
 }
 
-/** @param notChecked what the findings do not tell; each completes "not checked: that …" */
+/**
+ * Renders the findings for a terminal.
+ *
+ * @param notChecked what was not checked; each text completes "not checked: whether …"
+ */
 export function renderText(findings: readonly Finding[], notChecked: readonly string[]): string {
   const width = Math.max(...findings.map(({ check }) => check.length));
   const lines = findings.flatMap(({ check, status, detail, action }) => {
@@ -28,17 +32,21 @@ export function renderText(findings: readonly Finding[], notChecked: readonly st
     return action === undefined ? [line] : [line, `${" ".repeat(width + 8)}→ ${action}`];
   });
   const counts = RANKS.map((rank) => findings.filter(({ status }) => status === rank).length);
-  const unchecked = notChecked.map((what) => `not checked: that ${what}`);
+  const unchecked = notChecked.map((what) => `not checked: whether ${what}`);
   return [
     ...lines,
     "",
     ...unchecked,
     "",
-    `${counts[0]} ok, ${counts[1]} to look at, ${counts[2]} failed`,
+    `${counts[0]} ok, ${counts[1]} warnings, ${counts[2]} failed`,
   ].join("\n");
 }
 
-/** @param notChecked as in `renderText` */
+/**
+ * Renders the findings for a program.
+ *
+ * @param notChecked as in `renderText`
+ */
 export function renderJson(findings: readonly Finding[], notChecked: readonly string[]): string {
   return JSON.stringify({ status: summarize(findings), checks: findings, notChecked }, null, 2);
 }

@@ -1,4 +1,4 @@
-/** Checks cookies and origins: layouts in which a browser sends no cookie, or a proxy takes none. */
+/** Checks cookies and origins: whether browsers send the cookies and proxies accept them. */
 import type { Config } from "../../config/config.ts";
 import { systemClock } from "../../platform/clock.ts";
 import { createSessionCookies, PROXY_SAFE_COOKIE_BYTES } from "../../session/session-cookie.ts";
@@ -7,6 +7,7 @@ import type { Finding } from "./finding.ts";
 const COOKIES = "cookies";
 const ORIGINS = "origins";
 
+/** Checks the cookie keys and the allowed origins. */
 export function checkLayout({ cookies, insecure, allowedOrigins }: Config): readonly Finding[] {
   const origins = [...allowedOrigins];
   const listed: Finding = {
@@ -14,28 +15,31 @@ export function checkLayout({ cookies, insecure, allowedOrigins }: Config): read
     status: "ok",
     detail:
       origins.length === 0
-        ? "only pages of the service's own origin read its answers"
-        : `${origins.length} origin(s) besides the service's own`,
+        ? "only pages of the service's own origin can use it"
+        : `pages of ${origins.length} other origin(s) can use the service`,
   };
   if (cookies === undefined) {
-    const detail = "no cookie sessions (COOKIE_KEYS is not set): bearer tokens alone";
+    const detail = "COOKIE_KEYS is not set: sessions use bearer tokens only, not cookies";
     return [{ check: COOKIES, status: "ok", detail }, listed];
   }
   const keys = cookies.keys.length;
   const sealed: Finding = {
     check: COOKIES,
     status: "ok",
-    detail: `${keys} key(s): ${keys === 1 ? "it seals and opens" : "the first seals, every one opens"}`,
+    detail: `${keys} key(s): ${keys === 1 ? "it encrypts and decrypts" : "the first encrypts, all decrypt"}`,
   };
   return [checkKeys(cookies.keys) ?? sealed, checkOrigins(origins, insecure) ?? listed];
 }
 
-/** A subject or chat id as most issuers write it: a UUID, in characters. */
+/** Length of a typical subject or chat id, a UUID, in characters. */
 const ID_CHARS = 36;
 const EXAMPLE_ID = "0".repeat(ID_CHARS);
 const HOUR_MS = 3_600_000;
 
-/** Seals a session as it may come: what a token's chats claim adds is the issuer's. */
+/**
+ * Encrypts a sample session to measure its cookie, and estimates how many chat ids of a chats claim
+ * still fit.
+ */
 export async function checkCookieSize(config: Config): Promise<readonly Finding[]> {
   if (config.cookies === undefined) return [];
   const cookies = createSessionCookies({
@@ -58,15 +62,16 @@ export async function checkCookieSize(config: Config): Promise<readonly Finding[
   });
   const check = "cookie size";
   const action =
-    "Raise the proxy's buffer (nginx: proxy_buffer_size 8k), or use shorter keys in WORKSPACES.";
+    "Increase the proxy's header buffer (nginx: proxy_buffer_size 8k), or use shorter keys in WORKSPACES.";
   if (sealed.kind !== "sealed" || sealed.setCookie.length > PROXY_SAFE_COOKIE_BYTES) {
-    const detail = "a session of the longest key of WORKSPACES is larger than common proxies take";
+    const detail =
+      "the cookie of a session with the longest key of WORKSPACES exceeds the header buffer of common proxies";
     return [{ check, status: "warn", detail, action }];
   }
-  // Quotes and a comma, in base64url.
+  // Each id has two quotes and a comma, and base64url writes 3 bytes as 4 characters.
   const bytesPerChat = ((ID_CHARS + 3) * 4) / 3;
   const chats = Math.floor((PROXY_SAFE_COOKIE_BYTES - sealed.setCookie.length) / bytesPerChat);
-  const detail = `proxies with 4 KiB for headers (nginx by default) take sessions of up to about ${chats} chat ids`;
+  const detail = `a cookie with up to about ${chats} chat ids fits a proxy's header buffer of 4 KiB (the default of nginx)`;
   return [{ check, status: "ok", detail }];
 }
 
@@ -76,13 +81,13 @@ function findLongestClaim({ workspaces }: Config): string | undefined {
 }
 
 function checkKeys(keys: readonly Uint8Array[]): Finding | undefined {
-  // 32 random bytes with 8 values or fewer do not occur.
+  // The chance that 32 random bytes have at most 8 different values is below 2^-100.
   if (!keys.some((key) => new Set(key).size <= 8)) return undefined;
   return {
     check: COOKIES,
     status: "warn",
-    detail: "a key of COOKIE_KEYS repeats itself: it may be guessed",
-    action: "Make a new one: uponai-bff keys cookie",
+    detail: "a key of COOKIE_KEYS repeats the same bytes, so that an attacker could guess it",
+    action: "Create a new key: uponai-bff keys cookie",
   };
 }
 
@@ -93,8 +98,9 @@ function checkOrigins(origins: readonly string[], insecure: boolean): Finding | 
       check: ORIGINS,
       status: "warn",
       detail:
-        "ALLOWED_ORIGINS has pages of several sites, and cookies are SameSite=Strict: pages of another site than the service's send none",
-      action: "Put the service under each page's own site, or use bearer tokens there.",
+        "ALLOWED_ORIGINS lists several sites. Session cookies are SameSite=Strict, so pages of a site other than the service's do not send them",
+      action:
+        "Give the service a host name in the site of each page, or use bearer tokens on those pages.",
     };
   }
   if (!insecure && origins.some((origin) => !origin.startsWith("https:"))) {
@@ -102,14 +108,14 @@ function checkOrigins(origins: readonly string[], insecure: boolean): Finding | 
       check: ORIGINS,
       status: "warn",
       detail:
-        "ALLOWED_ORIGINS has a page that is not https, from where a Secure cookie is not sent",
-      action: "Serve the page over https, or use bearer tokens there.",
+        "ALLOWED_ORIGINS lists an origin that is not https. Browsers do not send the Secure session cookie from its pages",
+      action: "Serve those pages over https, or use bearer tokens on them.",
     };
   }
   return undefined;
 }
 
-/** Its last two labels: pages that differ in these are never of one site, whatever the suffix. */
+/** Returns the last two labels of the host. Origins with different ones are of different sites. */
 function siteOf(origin: string): string {
   const { hostname } = new URL(origin);
   return /^[\d.]+$|^\[/.test(hostname) ? hostname : hostname.split(".").slice(-2).join(".");

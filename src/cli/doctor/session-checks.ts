@@ -1,4 +1,4 @@
-/** Owns what is checked of sessions: the strength of their key, and where an issuer's keys come from. */
+/** Checks the session key: the strength of a secret, or the keys at the issuer's JWKS URL. */
 import { deflateRawSync } from "node:zlib";
 
 import type { Config } from "../../config/config.ts";
@@ -11,18 +11,20 @@ import {
 } from "../../platform/node/egress.ts";
 import { parseFetchedJwks } from "../../session/key-source.ts";
 import { KEYS_HEADERS } from "../../session/remote-keys.ts";
-import { CLOCK_TOLERANCE_SECONDS } from "../../session/verify-token.ts";
+import { checkClock } from "./clock-check.ts";
 import type { Finding } from "./finding.ts";
 
 const CHECK = "session key";
 /**
- * In bytes. No 32 random bytes come near this when compressed, in whatever letters they are written;
- * a word written four times does. Whoever has one token can guess at such a secret without asking.
+ * Smallest compressed size of a strong secret, in bytes. 32 random bytes in any encoding stay far
+ * above it; a word repeated four times does not. With one token, an attacker can test guesses of a
+ * weak secret offline.
  */
 const COMPRESSED_SECRET_MIN = 24;
 const FETCH_TIMEOUT_MS = 5_000;
 const KEYS_BYTES_MAX = 262_144;
 
+/** Checks the configured session key. For a JWKS URL it also compares the issuer's clock. */
 export async function checkSessionKey(
   { session, upstream }: Config,
   proxies: ProxySettings,
@@ -31,7 +33,7 @@ export async function checkSessionKey(
     case "secret":
       return [checkSecret(session.key.secret)];
     case "public":
-      return [{ check: CHECK, status: "ok", detail: "the public key can verify signatures" }];
+      return [{ check: CHECK, status: "ok", detail: "SESSION_PUBLIC_KEY can verify signatures" }];
     case "jwks":
       return checkJwks(session.key.url, {
         connectTimeoutMs: upstream.connectTimeoutMs,
@@ -47,8 +49,9 @@ function checkSecret(secret: string): Finding {
   return {
     check: CHECK,
     status: "warn",
-    detail: "SESSION_SECRET is long enough but repeats itself: it may be guessed",
-    action: "Make a new one, for the issuer too: openssl rand -base64 48",
+    detail:
+      "SESSION_SECRET repeats the same text, so that an attacker could guess it and sign tokens",
+    action: "Create a new secret with openssl rand -base64 48, and set it at the issuer too.",
   };
 }
 
@@ -73,28 +76,39 @@ async function checkKeySet(url: string, fetch: NodeFetch["fetch"]): Promise<read
     response = await fetch(url, { headers: KEYS_HEADERS, redirect: "manual", signal });
     const limits = { bytesMax: KEYS_BYTES_MAX, timeoutMs: FETCH_TIMEOUT_MS };
     const body = await readStream(response.body, limits);
-    if (body.kind !== "read") return fail("SESSION_JWKS_URL answers too much or too slowly", ASK);
+    if (body.kind !== "read")
+      return fail(
+        `SESSION_JWKS_URL answers more than ${KEYS_BYTES_MAX / 1_024} KiB or takes longer than ${FETCH_TIMEOUT_MS / 1_000} s`,
+        ASK_ISSUER,
+      );
     text = new TextDecoder().decode(body.bytes);
   } catch {
-    return fail("SESSION_JWKS_URL cannot be reached", "Check the URL, name resolution and egress.");
+    return fail(
+      "SESSION_JWKS_URL cannot be reached",
+      "Check the URL, name resolution, and firewall or proxy rules for outgoing connections.",
+    );
   }
   if (response.status !== 200) {
-    const action = "Give the URL that answers 200 itself: redirects are not followed.";
+    const action = "Set the URL that answers 200. The service does not follow redirects.";
     return fail(`SESSION_JWKS_URL answers status ${response.status}`, action);
   }
   const set = await parseKeys(text);
-  if (set === undefined) return fail("SESSION_JWKS_URL holds no key that can verify", ASK);
+  if (set === undefined) return fail("SESSION_JWKS_URL returns no usable public key", ASK_ISSUER);
   const findings: Finding[] = [
-    { check: CHECK, status: "ok", detail: `${set.keys.length} usable key(s) at SESSION_JWKS_URL` },
+    {
+      check: CHECK,
+      status: "ok",
+      detail: `SESSION_JWKS_URL returns ${set.keys.length} usable key(s)`,
+    },
   ];
   const servedAtMs = Date.parse(response.headers.get("date") ?? "");
-  // Half of the way there and back; the header itself is cut to whole seconds.
+  // Compared with the middle of the round trip. The header cuts off half a second on average.
   const skewMs = servedAtMs + 500 - (startedMs + Date.now()) / 2;
-  if (!Number.isNaN(skewMs)) findings.push(describeSkew("the issuer", skewMs));
+  if (!Number.isNaN(skewMs)) findings.push(checkClock("the issuer", skewMs));
   return findings;
 }
 
-const ASK = "Ask the issuer for the address of its public signing keys (a JWKS).";
+const ASK_ISSUER = "Ask the issuer for the URL of its public signing keys (JWKS).";
 
 async function parseKeys(text: string) {
   try {
@@ -102,22 +116,4 @@ async function parseKeys(text: string) {
   } catch {
     return undefined;
   }
-}
-
-/** Clocks within a second of each other cannot be told apart by a header of whole seconds. */
-const SAME_CLOCK_MS = 2_000;
-
-/** @param skewMs how far the other clock is ahead of this machine's, in milliseconds */
-export function describeSkew(whose: string, skewMs: number): Finding {
-  const check = "clock";
-  const seconds = Math.round(Math.abs(skewMs) / 1_000);
-  if (Math.abs(skewMs) <= SAME_CLOCK_MS) {
-    return { check, status: "ok", detail: `this machine and ${whose} agree` };
-  }
-  return {
-    check,
-    status: seconds > CLOCK_TOLERANCE_SECONDS ? "fail" : "warn",
-    detail: `${whose} is ${seconds} s ${skewMs > 0 ? "ahead of" : "behind"} this machine; ${CLOCK_TOLERANCE_SECONDS} s are tolerated`,
-    action: "Set both clocks by NTP.",
-  };
 }

@@ -1,4 +1,4 @@
-/** Owns what is checked of the state: that the service can use it, how fast it is, what it may lose. */
+/** Checks the state: whether the service can use Redis, how fast it is, and what it can lose. */
 import { setTimeout } from "node:timers/promises";
 
 import { Cluster, type Redis } from "ioredis";
@@ -11,34 +11,41 @@ import { systemClock } from "../../platform/clock.ts";
 import { createNodeRedis } from "../../platform/node/redis.ts";
 import { createRedisClient } from "../../platform/node/redis-client.ts";
 import { readErrorCode } from "../../platform/redis-error-code.ts";
+import { checkClock } from "./clock-check.ts";
 import type { Finding } from "./finding.ts";
-import { describeSkew } from "./session-checks.ts";
 
 type RedisConfig = Extract<Config["state"], { kind: "redis" }>;
 
 const CHECK = "state";
 const CONNECT_TIMEOUT_MS = 3_000;
 const PROBES = 20;
-/** A message makes two trips: more than this, and the state is a good part of its wait. */
+/** A message needs two round trips. Slower ones are a noticeable part of its latency. */
 const SLOW_TRIP_MS = 20;
-const CONNECTION_PARTS = "hosts, ports, user, password, redis: or rediss:";
-/** Of a `REDIS_URL` that leads nowhere. */
+const CONNECTION_PARTS = "hosts, ports, user, password, and whether it needs rediss:// (TLS)";
+/** What to check where no connection to `REDIS_URL` is possible. */
 const WHAT_TO_CHECK: { readonly [Kind in RedisAddress["kind"]]: string } = {
   single: CONNECTION_PARTS,
-  sentinel: "the Sentinels' hosts and ports, the primary's name, both passwords",
-  cluster: `${CONNECTION_PARTS}; and that the Cluster is whole (redis-cli --cluster check)`,
+  sentinel: "hosts and ports of the Sentinels, name of the primary, both passwords",
+  cluster: `${CONNECTION_PARTS}. Check also that the Cluster is whole (redis-cli --cluster check)`,
 };
 const CLUSTER_SLOTS = 16_384;
 const GRANT =
-  "Grant the user of REDIS_URL the commands and the key pattern that docs/redis.md lists; ACL LOG names what was refused.";
-/** Past this share of its memory, a Redis that evicts nothing soon refuses writes. */
+  "Grant the user of REDIS_URL the commands and the key pattern of docs/redis.md. ACL LOG on Redis lists what it refused.";
+/** Above this share of used memory, a Redis with `noeviction` will soon refuse writes. */
 const MEMORY_SHARE_MAX = 0.8;
 
+/** Checks the state. For Redis it measures round trips and reads the settings of the server. */
 export async function checkState(config: Config): Promise<readonly Finding[]> {
   const { state } = config;
   if (state.kind !== "redis") {
-    // That it is for one instance alone is a warning of the configuration.
-    return [{ check: CHECK, status: "ok", detail: "in the process; nothing to reach" }];
+    // The warnings of the configuration say that it is for a single instance.
+    return [
+      {
+        check: CHECK,
+        status: "ok",
+        detail: "the state is in the memory of the process: no connection to check",
+      },
+    ];
   }
   const { address, timeoutMs } = state;
   const connection = createNodeRedis(address, timeoutMs, { log: () => undefined });
@@ -61,7 +68,7 @@ export async function checkState(config: Config): Promise<readonly Finding[]> {
   }
 }
 
-/** Does what the service's own readiness check does, some times over. */
+/** Runs the readiness check of the service several times, and measures the round trips. */
 async function probe(
   { prefix, timeoutMs }: RedisConfig,
   settings: StateSettings,
@@ -80,16 +87,16 @@ async function probe(
     if (!(await state.isReachable())) {
       const reason = connection.lastFailure();
       if (reason === "NOPERM") {
-        const detail = "Redis forbids its user a command or a key of the service (NOPERM)";
+        const detail = "Redis refuses a command or a key that the service needs (NOPERM)";
         return { check: CHECK, status: "fail", detail, action: GRANT };
       }
       const why = reason === undefined ? "" : ` (${reason})`;
       return {
         check: CHECK,
         status: "fail",
-        detail: `Redis is there but runs no script that writes within REDIS_TIMEOUT${why}`,
+        detail: `Redis accepts connections but does not run a script that writes within REDIS_TIMEOUT${why}`,
         action:
-          "Check that it is a primary with memory left, that its user may run scripts, and that it is near.",
+          "Check that the server is a primary with free memory, that the user may run scripts, and that the network is fast enough.",
       };
     }
     trips.push(systemClock.monotonicMs() - startedMs);
@@ -97,7 +104,7 @@ async function probe(
   const medianMs = trips.toSorted((one, other) => one - other)[PROBES / 2] ?? 0;
   const detail = `Redis answers in ${medianMs.toFixed(1)} ms (median of ${PROBES})`;
   if (medianMs <= SLOW_TRIP_MS) return { check: CHECK, status: "ok", detail };
-  const action = "Bring it nearer: a message makes two trips to it.";
+  const action = "Run Redis closer to the service: every message needs two round trips.";
   return { check: CHECK, status: "warn", detail, action };
 }
 
@@ -105,16 +112,16 @@ type Info = ReadonlyMap<string, string>;
 
 const isReady = ({ status }: Redis) => status === "ready";
 
-/** What happens to the connection shows in the commands that follow. */
+/** Connection events need no handling: a failure shows in the commands that follow. */
 const ignore = () => undefined;
 
-/** Asks the server, or one primary of a Cluster, about itself. */
+/** Reads the settings of the server, or of one primary of a Cluster. */
 async function inspect(address: RedisAddress): Promise<readonly Finding[]> {
   const { promise: up, resolve } = Promise.withResolvers<undefined>();
   const events = { up: () => resolve(undefined), down: ignore, hint: ignore, failed: ignore };
   const client = createRedisClient(address, CONNECT_TIMEOUT_MS, events);
   try {
-    // Unreferenced: once the answers are here, nobody waits for it to end.
+    // Unreferenced: this timer must not delay the end of the process.
     await Promise.race([up, setTimeout(CONNECT_TIMEOUT_MS, undefined, { ref: false })]);
     const redis = client instanceof Cluster ? client.nodes("master").find(isReady) : client;
     if (redis === undefined) throw new Error("the Cluster has no primary that answers");
@@ -122,7 +129,7 @@ async function inspect(address: RedisAddress): Promise<readonly Finding[]> {
     const [seconds = 0, micros = 0] = (await redis.time()).map(Number);
     const skewMs = seconds * 1_000 + micros / 1_000 - Date.now();
     return [
-      describeSkew("Redis", skewMs),
+      checkClock("Redis", skewMs),
       checkEviction(info),
       checkPersistence(info, await readSave(redis)),
       ...(info.get("cluster_enabled") === "1"
@@ -134,8 +141,9 @@ async function inspect(address: RedisAddress): Promise<readonly Finding[]> {
       {
         check: "state settings",
         status: "warn",
-        detail: `Redis does not tell its settings (INFO: ${readErrorCode(error)})`,
-        action: "Make sure of maxmemory-policy noeviction and of persistence yourself.",
+        detail: `the settings of Redis cannot be read (INFO: ${readErrorCode(error)})`,
+        action:
+          "Check yourself that maxmemory-policy is noeviction and that persistence is on, or grant the rights that docs/redis.md lists for doctor.",
       },
     ];
   } finally {
@@ -160,22 +168,26 @@ function checkEviction(info: Info): Finding {
       check,
       status: "warn",
       detail:
-        "Redis may drop keys when its memory is full: a limit starts anew, a logout is undone",
-      action: "Set maxmemory-policy noeviction.",
+        "Redis can delete keys when its memory is full: limits start again, and ended sessions become valid again",
+      action: "Set maxmemory-policy noeviction in Redis.",
     };
   }
   if (Number.isFinite(share) && share > MEMORY_SHARE_MAX) {
     return {
       check,
       status: "warn",
-      detail: `${Math.round(share * 100)} % of Redis's memory is used; full, it refuses writes and nobody is served`,
-      action: "Raise maxmemory.",
+      detail: `Redis uses ${Math.round(share * 100)} % of its memory. When it is full, it refuses writes and the service answers 503`,
+      action: "Increase maxmemory.",
     };
   }
-  return { check, status: "ok", detail: "Redis drops no key for want of memory" };
+  return {
+    check,
+    status: "ok",
+    detail: "Redis deletes no keys when its memory is full (noeviction)",
+  };
 }
 
-/** The save points of the configuration; undefined where that may not be read. */
+/** Reads the snapshot settings; undefined where the user may not read them. */
 async function readSave(redis: Redis): Promise<string | undefined> {
   try {
     const reply: unknown = await redis.call("CONFIG", "GET", "save");
@@ -191,21 +203,28 @@ function checkPersistence(info: Info, save: string | undefined): Finding {
     (name) => (info.get(name) ?? "ok") !== "ok",
   );
   if (broken) {
-    const action = "Look into Redis's log: its disk may be full.";
-    return { check, status: "fail", detail: "Redis could not write to its disk", action };
+    const action = "Read the log of Redis. Its disk can be full.";
+    return {
+      check,
+      status: "fail",
+      detail: "the last write of Redis to its disk failed: a restart can lose limits and logouts",
+      action,
+    };
   }
   if (info.get("aof_enabled") === "1") {
-    return { check, status: "ok", detail: "Redis keeps an append-only file" };
+    return { check, status: "ok", detail: "Redis writes an append-only file" };
   }
-  const action = "Set appendonly yes, or accept that ended sessions come back until they expire.";
+  const action =
+    "Set appendonly yes, or accept that after a restart of Redis ended sessions are valid again until they expire.";
   if (save === undefined) {
-    const detail = "Redis has no append-only file, and does not say whether it takes snapshots";
+    const detail =
+      "Redis writes no append-only file, and its user may not read whether it writes snapshots";
     return { check, status: "warn", detail, action };
   }
   const detail =
     save === ""
-      ? "Redis keeps nothing on disk: a restart forgets limits and logouts"
-      : "Redis takes snapshots only: a crash forgets the last minutes' limits and logouts";
+      ? "Redis keeps nothing on disk: a restart loses limits and logouts"
+      : "Redis writes snapshots only: a crash loses the limits and logouts of the last minutes";
   return { check, status: "warn", detail, action };
 }
 
@@ -219,6 +238,7 @@ function checkCluster(info: Info): Finding {
     check,
     status: "fail",
     detail: `${served} of ${CLUSTER_SLOTS} slots are served`,
-    action: "Repair the cluster (redis-cli --cluster check): the other slots' workspaces are out.",
+    action:
+      "Repair the Cluster (redis-cli --cluster check). The service cannot serve workspaces in the other slots.",
   };
 }

@@ -1,4 +1,4 @@
-/** Checks UponAI: that it is reached, and that it accepts every token. */
+/** Checks UponAI: whether it can be reached and accepts every API token. */
 import type { Config } from "../../config/config.ts";
 import { systemClock } from "../../platform/clock.ts";
 import type { ProxySettings } from "../../platform/node/egress.ts";
@@ -8,15 +8,16 @@ import type { UpstreamReply, UpstreamTransport } from "../../upstream/transport.
 import { USER_AGENT } from "../../version.ts";
 import type { Finding } from "./finding.ts";
 
-/** Enough for a list; whoever waits at a terminal waits for all of them. */
+/** Longest time for one call. The operator waits for the calls of all tokens, one after the other. */
 const CALL_TIMEOUT_MS = 10_000;
 
 interface Token {
   readonly token: string;
-  /** Every workspace that has it, and which of several it is there. */
+  /** Names the workspaces that use the token, and its position among their tokens. */
   readonly name: string;
 }
 
+/** Checks every API token with a call that reads the list of workspaces. */
 export async function checkUpstream(
   { upstream, workspaces }: Config,
   proxies: ProxySettings,
@@ -24,11 +25,11 @@ export async function checkUpstream(
   const connections = createNodeUpstream({ ...upstream, proxies });
   try {
     const findings: Finding[] = [];
-    // One after the other: a check must not look like an attack.
+    // One after the other: parallel calls with different tokens could look like an attack.
     for (const token of listTokens(workspaces)) {
       const finding = await checkToken(connections.transport, token);
       findings.push(finding);
-      // What is out for one token is out for all.
+      // UponAI cannot be reached: the other tokens would only repeat this finding.
       if (finding.check === UPSTREAM) break;
     }
     return findings;
@@ -37,7 +38,7 @@ export async function checkUpstream(
   }
 }
 
-/** Every token once, named by all workspaces that have it. */
+/** Lists every token once, with the workspaces that use it. */
 function listTokens(workspaces: Config["workspaces"]): readonly Token[] {
   const all =
     workspaces.kind === "single" ? [workspaces.workspace] : [...workspaces.byClaim.values()];
@@ -72,38 +73,40 @@ async function checkToken(transport: UpstreamTransport, { token, name }: Token):
   const ms = Math.round(systemClock.monotonicMs() - startedMs);
   if (reply.kind !== "answer") return describeOutage(reply);
   const { status } = reply;
-  // The list's shape is not documented: it shows that a token works, not what it reaches.
+  // The format of the list is not documented: it shows that a token is valid, not its workspaces.
   if (status === 200) {
-    const detail = `UponAI accepts it, in ${ms} ms; that it reaches the workspace is not checked`;
+    const detail = `UponAI accepts the token, in ${ms} ms; whether it can use the workspace is not checked`;
     return { check: name, status: "ok", detail };
   }
   if ((status === 401 || status === 403) && canBeUponai(reply.contentType)) {
     return {
       check: name,
       status: "fail",
-      detail: `UponAI refuses it (${status})`,
-      action: "Make a new token in UponAI's dashboard, put it first, and drop this one.",
+      detail: `UponAI refuses the token (${status})`,
+      action:
+        "Create a new token in UponAI's dashboard, put it first in the list, and remove this one.",
     };
   }
   return {
     check: name,
     status: "warn",
-    detail: `UponAI answers ${status}, which says nothing of the token`,
-    action: "Try again later; if it stays, check UPONAI_BASE_URL.",
+    detail: `UponAI answers ${status}, so the token could not be checked`,
+    action: "Run the check again later. If the answer stays the same, check UPONAI_BASE_URL.",
   };
 }
 
 function describeOutage(reply: Exclude<UpstreamReply, { kind: "answer" }>): Finding {
   const detail =
     reply.kind === "not_sent"
-      ? "cannot be reached"
+      ? "UponAI cannot be reached"
       : reply.kind === "timeout"
-        ? `does not answer within ${CALL_TIMEOUT_MS / 1_000} s`
-        : "gives no usable answer";
+        ? `UponAI does not answer within ${CALL_TIMEOUT_MS / 1_000} s`
+        : "UponAI gives no usable answer";
   return {
     check: UPSTREAM,
     status: "fail",
     detail,
-    action: "Check UPONAI_BASE_URL, name resolution, egress and TLS inspection on the way.",
+    action:
+      "Check UPONAI_BASE_URL, name resolution, firewall or proxy rules for outgoing connections, and proxies that inspect TLS.",
   };
 }

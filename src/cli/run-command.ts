@@ -1,26 +1,27 @@
 /**
- * The command `uponai-bff`: finds the command, prints what it says, and sets the exit code: 0 done,
- * 1 it could not be done, 2 the command line is wrong. `start` and `doctor` have their own.
+ * Runs a command of `uponai-bff`: selects it by name, prints its output and sets the exit code. The
+ * code is 0 for success, 1 for a failure and 2 for a wrong command line; `start` and `doctor` set
+ * their own.
  */
 import { catchStopSignals } from "../platform/node/stop-signals.ts";
-import { doctorCommand } from "./doctor-command.ts";
+import { doctorCommand } from "./doctor/doctor-command.ts";
 import { keysCommand } from "./keys-command.ts";
 import { revokeCommand } from "./revoke-command.ts";
 import { tokenCommand } from "./token-command.ts";
-import { type Command, CommandError, type CommandResult, UsageError } from "./usage.ts";
+import { type Command, CommandError, type CommandResult, UsageError } from "./command.ts";
 
 const startCommand: Command = {
   summary: "runs the service",
-  help: `uponai-bff start: runs the service, configured by environment variables only.
+  help: `uponai-bff start: runs the service. Environment variables are its only configuration.
 
 Usage: uponai-bff start
 
-Exit codes: 0 stopped by a signal with everything answered, 1 a defect or an unfinished drain,
-78 the configuration is wrong (each problem has a line) or Node is too old.
+Exit codes: 0 stopped by a signal after all requests were answered, 1 stopped by a defect or before
+all requests were answered, 78 the configuration is wrong (one line per problem) or Node is too old.
 `,
   run: async (args) => {
     if (args.length > 0) throw new UsageError("start takes no arguments");
-    // Before the service is loaded, which takes a while.
+    // The signals are caught first: loading the service takes a while, and a stop must not be lost.
     const signals = catchStopSignals();
     const { runService } = await import("../platform/node/run.ts");
     await runService(signals);
@@ -44,8 +45,8 @@ ${Object.entries(commands)
   .map(([name, { summary }]) => `  ${name.padEnd(8)} ${summary}`)
   .join("\n")}
 
-uponai-bff COMMAND --help says more. Exit codes: 0 done, 1 it could not be done, 2 the command line
-is wrong; those of start and doctor are their own.
+Run uponai-bff COMMAND --help for the options. Exit codes: 0 success, 1 failure, 2 the command line
+is wrong. The commands start and doctor have their own exit codes.
 `;
 
 const HELP_FLAGS: ReadonlySet<string> = new Set(["--help", "-h"]);
@@ -64,9 +65,9 @@ function print({ text, exitCode }: CommandResult): void {
 }
 
 /**
- * Runs what the command line asks for, and sets the exit code of the process.
+ * Runs the command that the command line names, and sets the exit code of the process.
  *
- * @param args the command line without the program
+ * @param args the command line without the program name
  */
 export async function runCommand(args: readonly string[]): Promise<void> {
   try {
@@ -74,7 +75,7 @@ export async function runCommand(args: readonly string[]): Promise<void> {
     if (output !== undefined)
       print(typeof output === "string" ? { text: output, exitCode: 0 } : output);
   } catch (error) {
-    // Node's parseArgs throws TypeErrors with codes of its own for options that do not exist.
+    // parseArgs of Node throws a TypeError with a code for an unknown option.
     const usage =
       error instanceof UsageError ||
       (error instanceof TypeError &&

@@ -1,44 +1,44 @@
 /**
- * Owns `uponai-bff doctor`: looks at everything that the service depends on, from where it would run,
- * and says what to do. It changes nothing but the state's own probe key.
+ * Implements `uponai-bff doctor`: checks the configuration and every dependency of the service from
+ * this machine, and prints what to do. It writes only the probe key of the state.
  */
 import { parseArgs } from "node:util";
 
-import type { Config, ConfigProblem } from "../config/config.ts";
-import { readConfig } from "../platform/node/read-config.ts";
-import { createPublicKeySource } from "../session/key-source.ts";
-import { variables } from "../config/variables.ts";
-import { type Finding, renderJson, renderText, summarize } from "./doctor/finding.ts";
-import { checkCookieSize, checkLayout } from "./doctor/layout-checks.ts";
-import { checkSessionKey } from "./doctor/session-checks.ts";
-import { checkState } from "./doctor/state-checks.ts";
-import { checkUpstream } from "./doctor/upstream-checks.ts";
-import type { Command } from "./usage.ts";
+import type { Config, ConfigProblem } from "../../config/config.ts";
+import { readConfig } from "../../platform/node/read-config.ts";
+import { createPublicKeySource } from "../../session/key-source.ts";
+import { variables } from "../../config/variables.ts";
+import { type Finding, renderJson, renderText, summarize } from "./finding.ts";
+import { checkCookieSize, checkLayout } from "./layout-checks.ts";
+import { checkSessionKey } from "./session-checks.ts";
+import { checkState } from "./state-checks.ts";
+import { checkUpstream } from "./upstream-checks.ts";
+import type { Command } from "../command.ts";
 
 const help = `uponai-bff doctor: checks the configuration and everything the service depends on.
 
 Usage: uponai-bff doctor [--json]
 
-  --json    findings for a program:
+  --json    print the findings as JSON:
             {"status", "checks": [{"check", "status", "detail", "action"?}], "notChecked": [text]}
 
-Run it with the service's environment, where the service runs. It sends no message and prints no
-secret. It ends with what it cannot check. Exit codes: 0 nothing failed (there may be warnings), 1 a check failed, 78 the configuration
-is wrong, so that the service would not start.
+Run it where the service runs, with the same environment. It sends no chat message and prints no
+secret. The last lines list what it cannot check. Exit codes: 0 no check failed (there can be
+warnings), 1 a check failed, 78 the configuration is wrong and the service would not start.
 `;
 
 const EXIT_FAILED = 1;
 const EXIT_CONFIG = 78;
 const CHECK = "configuration";
 
-/** What no check can tell without a message or a session; completes "not checked: that …". */
+/** What cannot be checked without a message or a session; completes "not checked: whether …". */
 const NOT_CHECKED: readonly string[] = [
-  "each token reaches its workspaces, and that the agents exist there: the first message shows it",
-  "session tokens carry this issuer, this audience and the workspace claim",
-  "TRUST_PROXY is the number of proxies in front",
+  "each token can use its workspaces, and whether their agents exist; send a first message to check it",
+  "session tokens have this issuer, this audience and the workspace claim; call GET /session with one",
+  "TRUST_PROXY is the number of proxies in front of the service",
 ];
 const NOTHING_ELSE: readonly string[] = [
-  "anything besides the configuration works: the service would not start",
+  "anything besides the configuration works, because the service would not start",
 ];
 
 export const doctorCommand: Command = {
@@ -59,7 +59,7 @@ export const doctorCommand: Command = {
       return { text: render([describeProblem(unreadable)], NOTHING_ELSE), exitCode: EXIT_CONFIG };
     }
     const findings: readonly Finding[] = [
-      { check: CHECK, status: "ok", detail: "every variable has a value that it may have" },
+      { check: CHECK, status: "ok", detail: "all variables have valid values" },
       ...warnings.map((detail): Finding => ({ check: CHECK, status: "warn", detail })),
       ...checkLayout(config),
       ...(await checkCookieSize(config)),
@@ -76,13 +76,13 @@ export const doctorCommand: Command = {
   },
 };
 
-/** A public key is only understood when it is imported, as at the service's start. */
+/** Imports a public key as the start of the service does, since `parseConfig` does not. */
 async function findUnreadableKey({ session: { key } }: Config): Promise<ConfigProblem | undefined> {
   if (key.kind !== "public" || (await createPublicKeySource(key.publicKey)) !== undefined) {
     return undefined;
   }
   const variable = "SESSION_PUBLIC_KEY";
-  const problem = "holds no public key that can be read";
+  const problem = "contains no readable public key (PEM, JWK or JWKS)";
   return { variable, problem, example: variables[variable].example };
 }
 
@@ -91,6 +91,6 @@ function describeProblem({ variable, problem, example }: ConfigProblem): Finding
     check: CHECK,
     status: "fail",
     detail: `${variable} ${problem}`,
-    action: `Example: ${example}`,
+    action: `Set it, for example: ${example}`,
   };
 }

@@ -1,6 +1,6 @@
 /**
- * Owns the proof that a target does the job before it is measured at it: a fast answer from one that
- * skips the work would be worth nothing.
+ * Checks that a target does the whole job before it is measured. A target that skips work would be
+ * fast, and its figures would mean nothing.
  */
 import assert from "node:assert/strict";
 
@@ -10,16 +10,16 @@ import { pause } from "./child.ts";
 import { createSession } from "./sessions.ts";
 import { type TargetDefinition, UPSTREAM_TOKEN } from "./targets.ts";
 
-/** Numbers of sessions that the load does not use, so that no chat of its is touched. */
+/** Numbers of sessions that the load does not use, so that the check changes none of its chats. */
 const FIRST_NUMBER = 1_000_000;
-/** Longest wait for a target whose connections are not there yet. */
+/** Longest time to wait for a target that is not connected yet. */
 const READY_MS_MAX = 10_000;
 const READY_POLL_MS = 50;
 
 const CONTENT = 'Is "this" passed on — verbatim?';
 let number = FIRST_NUMBER;
 
-/** @throws AssertionError naming what the target does not do */
+/** @throws AssertionError that names what the target does not do */
 export async function checkTarget(
   { name, guarded }: TargetDefinition,
   port: number,

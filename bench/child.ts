@@ -1,17 +1,17 @@
-/** Owns the processes of a run: where they are pinned, when they can be reached, and their end. */
+/** Starts the processes of a run, pins them to cores, waits for their ports and stops them. */
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { connect, createServer } from "node:net";
 import { availableParallelism } from "node:os";
 
-/** The measured process has a core to itself; all else shares another. */
+/** The measured process has a core to itself. All other processes share another one. */
 const CORES = { target: 1, other: 0 } as const;
-/** Longest wait for a process to listen, and for one to end by itself, in milliseconds. */
+/** Longest time for a process to listen, and to end by itself, in milliseconds. */
 const START_MS_MAX = 15_000;
 const STOP_MS_MAX = 3_000;
 const POLL_MS = 25;
 
-/** Whether processes can be held to a core here. */
+/** Whether processes can be pinned to a core on this machine. */
 export const pinned =
   availableParallelism() > 1 &&
   spawnSync("taskset", ["-c", `${CORES.other},${CORES.target}`, "true"]).status === 0;
@@ -25,24 +25,24 @@ export interface Child {
 export interface ChildOptions {
   readonly core: keyof typeof CORES;
   readonly env?: Readonly<Record<string, string>>;
-  /** Whether messages go to and fro. */
+  /** Whether the process exchanges messages with this one. */
   readonly ipc?: boolean;
 }
 
 const children: Child[] = [];
 
-/** Starts a process. Its output goes nowhere, its errors to ours. It ends with `stopChildren`. */
+/** Starts a process. Its output is discarded; its errors are printed. `stopChildren` ends it. */
 export function startChild(
   name: string,
   command: string,
   args: readonly string[],
   { core, env = {}, ipc = false }: ChildOptions,
 ): Child {
-  // taskset becomes the program that it is given: the process id is the program's.
+  // taskset replaces itself by the program, so that the process id is the program's.
   const pin = pinned ? ["taskset", "-c", String(CORES[core])] : [];
   const [file, ...rest] = [...pin, command, ...args];
   const child = spawn(file ?? command, rest, {
-    // Nothing of our own environment but the path: a stray variable would be a setting.
+    // Only PATH of our environment: any other variable could configure the program.
     env: { PATH: process.env["PATH"], NODE_ENV: "production", ...env },
     stdio: ["ignore", "ignore", "inherit", ...(ipc ? ["ipc" as const] : [])],
   });
@@ -52,7 +52,7 @@ export function startChild(
   return started;
 }
 
-/** Ends every process that was started here, by its id; one that does not end is killed. */
+/** Ends every process that was started here, by its id. Kills those that do not end in time. */
 export async function stopChildren(): Promise<void> {
   await Promise.all(
     children.map(async ({ process: child }) => {
@@ -65,7 +65,7 @@ export async function stopChildren(): Promise<void> {
   );
 }
 
-/** The same at once, for the last moment before an exit. */
+/** Kills every process that was started here, for use just before an exit. */
 export function killChildren(): void {
   for (const { process: child } of children) if (!hasEnded(child)) child.kill("SIGKILL");
 }
@@ -74,7 +74,7 @@ function hasEnded(child: ChildProcess): boolean {
   return child.exitCode !== null || child.signalCode !== null;
 }
 
-/** Resolves when a child takes connections. Throws when it ends instead, or takes too long. */
+/** Resolves when a child accepts connections. Throws when it ends first or takes too long. */
 export async function waitForPort({ name, process: child }: Child, port: number): Promise<void> {
   const deadlineMs = performance.now() + START_MS_MAX;
   while (!(await accepts(port))) {
@@ -99,7 +99,7 @@ export function pause(ms: number): Promise<void> {
   });
 }
 
-/** A port that nobody listens on just now. */
+/** Finds a port that is free at this moment. */
 export async function findFreePort(): Promise<number> {
   const server = createServer();
   server.listen(0, "127.0.0.1");

@@ -1,11 +1,11 @@
-/** Owns reading how much processor time a process has used, its threads included. */
+/** Reads how much processor time a process and its threads have used. */
 import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 
 const ticksPerSecond =
   Number(spawnSync("getconf", ["CLK_TCK"], { encoding: "utf8" }).stdout) || 100;
 
-/** Microseconds of user and system time, by the kernel's ticks; undefined where it keeps no /proc. */
+/** Reads user and system time in microseconds; undefined where the system has no /proc. */
 export function readCpuUs(pid: number): number | undefined {
   let text: string;
   try {

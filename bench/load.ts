@@ -1,7 +1,7 @@
 /**
- * Owns the load: so many connections that each send their next message once the last is answered,
- * over raw sockets, since an HTTP client would cost as much as what it measures. Its own process;
- * told what to do by messages, ends with the one that started it.
+ * Generates the load: each of several connections sends its next message when the last one is
+ * answered. It uses raw sockets, since an HTTP client would use as much processor time as the target.
+ * It is a process of its own that takes its slots as messages and ends with its parent.
  */
 import { connect, type Socket } from "node:net";
 
@@ -9,10 +9,10 @@ import { readCpuUs } from "./cpu-time.ts";
 import { ResponseReader } from "./response-reader.ts";
 import { createSession, ORIGIN, type Session } from "./sessions.ts";
 
-/** One stretch of load on one port. */
+/** A short time of load on one port. */
 export interface Slot {
   readonly port: number;
-  /** The product's route, or the upstream's own. */
+  /** The route of the product, or the route of the upstream itself. */
   readonly route: "send" | "direct";
   readonly connections: number;
   /** Time before measuring starts, in milliseconds. */
@@ -34,10 +34,10 @@ export type SlotResult =
     }
   | { readonly kind: "failed"; readonly reason: string };
 
-/** More than there are ever connections. */
+/** Larger than any number of connections. */
 const SESSIONS = 4_096;
 const CONTENT = "Hello, where is my order? I was told it would be here last week already.";
-/** An answer that takes longer than this has been lost. */
+/** An answer that takes longer counts as lost, in milliseconds. */
 const STALL_MS = 5_000;
 
 const requests: Record<Slot["route"], Buffer[]> = { send: [], direct: [] };
@@ -47,7 +47,7 @@ for (let number = 0; number < SESSIONS; number += 1) {
   requests.direct.push(renderDirect(session));
 }
 
-/** What a browser's fetch sends, behind one proxy. */
+/** Renders the request of a browser's `fetch` behind one proxy. */
 function renderSend({ chatId, token }: Session, number: number): Buffer {
   return renderRequest(
     `/chat/${chatId}/send`,
@@ -81,7 +81,7 @@ function renderRequest(path: string, headers: readonly string[], body: object): 
   return Buffer.from(`${lines.join("\r\n")}\r\n\r\n${text}`);
 }
 
-/** Runs one slot to its end, or to its first failure; either way every connection is closed. */
+/** Runs one slot to its end or to its first failure, then closes every connection. */
 async function runSlot(slot: Slot): Promise<SlotResult> {
   const tally = new Tally(slot.pid);
   const connections: Connection[] = [];
@@ -94,7 +94,7 @@ async function runSlot(slot: Slot): Promise<SlotResult> {
       }
       const end = () => {
         tally.end();
-        // What is under way is waited for: its chat is busy until then, and the next slot has it too.
+        // Waits for open requests: their chats are locked until then, and the next slot uses them too.
         void Promise.all(connections.map((connection) => connection.finish())).then(() =>
           resolve(tally.result()),
         );
@@ -113,7 +113,7 @@ async function runSlot(slot: Slot): Promise<SlotResult> {
   }
 }
 
-/** Counts what is answered between `begin` and `end`. */
+/** Counts the answers between `begin` and `end`. */
 class Tally {
   readonly #pid: number;
   readonly #latenciesMs: number[] = [];
@@ -133,10 +133,10 @@ class Tally {
     this.#ended = this.#read();
   }
 
-  /** @param sentMs when the message of this answer was sent */
+  /** @param sentMs time at which the message of this answer was sent */
   count(sentMs: number): void {
     this.#lastAnswerMs = performance.now();
-    // Late answers are timed as well: one connection may have waited longer than the whole slot.
+    // Late answers count too: a connection can wait longer than the whole slot.
     if (this.#started !== undefined) this.#latenciesMs.push(this.#lastAnswerMs - sentMs);
   }
 
@@ -144,7 +144,7 @@ class Tally {
     return performance.now() - this.#lastAnswerMs > STALL_MS;
   }
 
-  /** Only when every answer is there. */
+  /** To be called when all answers have arrived. */
   result(): SlotResult {
     const [started, ended] = [this.#started, this.#ended];
     const sorted = this.#latenciesMs.toSorted((one, other) => one - other);
@@ -171,14 +171,14 @@ class Tally {
   }
 }
 
-/** How things stood at one moment. */
+/** The counters at one moment. */
 interface Reading {
   readonly answers: number;
   readonly atMs: number;
   readonly cpuUs: number | undefined;
 }
 
-/** One connection. It takes every so-many-th session, so that no two send into one chat at a time. */
+/** One connection. Connections share no session, so that no two send into one chat at a time. */
 class Connection {
   readonly #slot: Slot;
   readonly #first: number;
@@ -204,7 +204,7 @@ class Connection {
       .on("end", () => fail("a connection was closed"));
   }
 
-  /** Sends nothing more; resolves when the last answer is there. */
+  /** Sends no more messages; resolves when the last answer has arrived. */
   finish(): Promise<undefined> {
     this.#finishing = true;
     return this.#finished.promise;

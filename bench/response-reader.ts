@@ -1,4 +1,4 @@
-/** Owns finding where one HTTP answer ends on a kept connection; it reads no more than that needs. */
+/** Finds the end of each HTTP answer on a kept connection. It parses only what that needs. */
 
 export interface AnswerSeen {
   readonly status: number;
@@ -10,7 +10,7 @@ export interface AnswerSeen {
 const HEAD_END = "\r\n\r\n";
 const CHUNKS_END = "\r\n0\r\n\r\n";
 
-/** Takes what a socket gives; gives the answer when its last byte is there. One answer at a time. */
+/** Takes chunks of a socket, and returns an answer when its last byte has arrived. */
 export class ResponseReader {
   #held: Buffer | undefined;
 
@@ -35,9 +35,9 @@ function isComplete(raw: Buffer): boolean {
   const length = /^content-length: *(\d+)/im.exec(head)?.[1];
   if (length !== undefined) return raw.length >= headEnd + HEAD_END.length + Number(length);
   if (/^transfer-encoding: *chunked/im.test(head)) {
-    // No body here holds the text of an end, and no target sends trailers.
+    // No body here contains the end marker, and no target sends trailers.
     return raw.indexOf(CHUNKS_END, headEnd + 2) === raw.length - CHUNKS_END.length;
   }
-  // Neither: an answer without a body.
+  // Neither header: the answer has no body.
   return true;
 }

@@ -1,14 +1,14 @@
 /**
- * Measures the product beside what it could be compared with, on one machine in one run:
+ * Measures the product and comparable services on one machine in one run:
  *
  *   npm run bench -- [--quick] [--only=floor-auth,uponai-bff] [--against=<other build's node.js>]
  *
- * A real Redis, a stand-in for UponAI that answers at once, and the load share one core; the target
- * has another to itself. Short slots alternate over all targets (A B C A B C …), so that whatever
- * else the machine does strikes all alike: the ratios are worth more than the figures. Compare
- * processor time per request first; requests per second also depend on who waits for whom.
+ * The target has a core to itself. A real Redis, a stand-in for UponAI that answers at once and the
+ * load share another one. Short slots alternate over all targets (A B C A B C …), so that other work
+ * of the machine affects all targets equally: the ratios are more reliable than the figures. Compare
+ * processor time per request first; requests per second also depend on the speed of the load.
  *
- * Everything listens on loopback, is bounded in time, and has ended when this ends.
+ * All processes listen on loopback only, run for a limited time, and end with this one.
  */
 import { type ChildProcess, spawnSync } from "node:child_process";
 import { once } from "node:events";
@@ -43,7 +43,7 @@ import {
 const here = fileURLToPath(new URL(".", import.meta.url));
 const peersFolder = path.join(here, "peers");
 
-/** What one run takes; times in milliseconds. */
+/** Number and length of the slots of a run; times in milliseconds. */
 interface Plan {
   readonly warmUpMs: number;
   readonly rounds: number;
@@ -51,7 +51,7 @@ interface Plan {
   readonly slotMs: number;
   readonly latencyRounds: number;
   readonly latencySlotMs: number;
-  /** Past it the run gives up, whatever it is at. */
+  /** The run is cancelled after this time. */
   readonly deadlineMs: number;
 }
 
@@ -92,7 +92,7 @@ interface Stage {
 /** The load generator. */
 interface Load {
   readonly process: ChildProcess;
-  /** Aborted when it ends: nothing more will be heard of it. */
+  /** Aborted when the process ends, after which no more messages come. */
   readonly ended: AbortSignal;
 }
 
@@ -116,9 +116,9 @@ function readArguments(): { plan: Plan; definitions: readonly TargetDefinition[]
   return { plan: values.quick ? QUICK : FULL, definitions };
 }
 
-/** The peers are installed once, exactly as their lock file says. */
+/** Installs the peers once, in the versions of their lock file. */
 function installPeers(): void {
-  // npm writes this file last: without it an installation was cut short.
+  // npm writes this file last: without it the installation is incomplete.
   if (existsSync(path.join(peersFolder, "node_modules", ".package-lock.json"))) return;
   console.log("installing the peers");
   const { status } = spawnSync("npm", ["ci", "--ignore-scripts", "--no-audit", "--no-fund"], {
@@ -134,7 +134,7 @@ async function startStage(): Promise<Stage> {
   const redis = startChild(
     "redis-server",
     "redis-server",
-    // In memory alone: nothing is written anywhere.
+    // Redis stores nothing on disk.
     ["--port", String(redisPort), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"].concat(
       ["--dir", tmpdir()],
     ),
@@ -175,10 +175,10 @@ async function startTarget(definition: TargetDefinition, stage: Stage): Promise<
   return { definition, child, port, measured };
 }
 
-/** Runs one slot of load. Any failure of it ends the whole run: half-true figures are worse. */
+/** Runs one slot of load. A failure ends the whole run, since partial figures would mislead. */
 async function runSlot({ process: child, ended }: Load, name: string, slot: Slot) {
   child.send(slot);
-  // The load generator sends nothing else.
+  // The load generator sends no other messages.
   const [result] = (await once(child, "message", { signal: ended })) as [SlotResult]; // oxlint-disable-line typescript/no-unsafe-type-assertion
   if (result.kind === "failed") throw new Error(`${name}: ${result.reason}`);
   return result;

@@ -1,15 +1,15 @@
-/** Owns the sessions of the benchmark: their secret, their claims, their tokens. */
+/** Creates the sessions of the benchmark: their secret, claims and tokens. */
 import { createHmac } from "node:crypto";
 
-/** At least 32 bytes, as HS256 asks; it guards nothing. */
+/** At least 32 bytes, as HS256 requires. It protects nothing of value. */
 export const SECRET = "benchmark-secret-that-guards-nothing-at-all";
 export const ISSUER = "https://issuer.example/";
 export const AUDIENCE = "uponai-bff";
-/** Where the page is that sends. */
+/** Origin of the page that sends the messages. */
 export const ORIGIN = "https://app.example";
-/** Workspace ids by the sessions' claim. */
+/** Workspace ids by value of the workspace claim. */
 export const WORKSPACES: Readonly<Record<string, number>> = { acme: 42, globex: 43, initech: 44 };
-/** Longer than any run. */
+/** Longer than any run, so that no token expires. */
 const LIFETIME_SECONDS = 3_600;
 
 export interface Session {
@@ -18,7 +18,7 @@ export interface Session {
   readonly workspaceId: number;
 }
 
-/** The session of one number; every number has a subject and a chat of its own. */
+/** Creates the session of a number. Every number has its own subject and chat. */
 export function createSession(number: number): Session {
   const names = Object.keys(WORKSPACES);
   const workspace = names[number % names.length] ?? "";

@@ -1,12 +1,12 @@
-/** Owns turning what was measured into one table. */
+/** Renders the measurements as one table. */
 
-/** The measured slots of one target, one of each list per round. */
+/** The measurements of one target. Each list has one entry per round. */
 export interface Measurements {
   readonly name: string;
   /** Processor time per request, in microseconds; empty where it cannot be read. */
   readonly cpuUsPerRequest: number[];
   readonly requestsPerSecond: number[];
-  /** Median time to an answer over one connection less the upstream's own, in milliseconds. */
+  /** Median time to an answer over one connection, minus the upstream's, in milliseconds. */
   readonly addedMs: number[];
 }
 
@@ -22,8 +22,8 @@ const COLUMNS = [
 ] as const;
 
 /**
- * One line per target. The ratios are of processor time, taken round by round and then their median,
- * since neighbouring slots share the noise of the moment.
+ * Renders one line per target. A ratio compares processor time: it is the median of the ratios of
+ * all rounds, since slots of the same round have the same noise.
  */
 export function renderTable(
   targets: readonly Measurements[],
@@ -75,7 +75,7 @@ function formatRange(values: readonly number[]): string {
   return `${format(Math.min(...values), 0)}-${format(Math.max(...values), 0)}`;
 }
 
-/** Well below 100 %: the load was the bottleneck, and requests/s say nothing of the target. */
+/** Far below 100 %, the load was the bottleneck and requests/s do not describe the target. */
 function formatBusy({ cpuUsPerRequest, requestsPerSecond }: Measurements): string {
   const share = median(
     cpuUsPerRequest.map((us, round) => (us * (requestsPerSecond[round] ?? 0)) / 1e6),

@@ -1,17 +1,17 @@
-/** Owns what is measured: the product, and what it is compared with. */
+/** Lists the targets: the product and the services that it is compared with. */
 import { fileURLToPath } from "node:url";
 
 import { AUDIENCE, ISSUER, ORIGIN, SECRET, WORKSPACES } from "./sessions.ts";
 
 export interface TargetDefinition {
   readonly name: string;
-  /** The program's file. */
+  /** File of the program. */
   readonly entry: string;
-  /** Whether it proves sessions and asks Redis; the bare floor does neither. */
+  /** Whether it verifies sessions and asks Redis. Only the bare floor does neither. */
   readonly guarded: boolean;
 }
 
-/** What all are compared with. */
+/** The target that all others are compared with. */
 export const BASE = "floor-auth";
 export const PRODUCT = "uponai-bff";
 
@@ -30,10 +30,10 @@ function resolve(path: string): string {
 
 export const UPSTREAM_TOKEN = "benchmark-upstream-token";
 
-/** Never reached, but counted. */
+/** A limit that the load never reaches, but that is counted. */
 const NEVER = "1000000/1s";
 
-/** One environment for all; the peers read of it what they know. */
+/** The environment of every target. The peers read the variables that they support. */
 export function targetEnvironment(
   port: number,
   upstreamPort: number,
@@ -45,7 +45,7 @@ export function targetEnvironment(
     UPONAI_BASE_URL: `http://127.0.0.1:${upstreamPort}`,
     UPONAI_API_TOKEN: UPSTREAM_TOKEN,
     REDIS_URL: `redis://127.0.0.1:${redisPort}`,
-    // The peers wait for Redis as long as it takes; a busy machine must not end the run.
+    // A slow Redis on a busy machine must not end the run. The peers have no such limit.
     REDIS_TIMEOUT: "5s",
     SESSION_SECRET: SECRET,
     SESSION_ISSUER: ISSUER,

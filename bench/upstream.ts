@@ -1,6 +1,6 @@
 /**
- * Owns the stand-in for UponAI: it answers at once and always the same, so that what is measured is
- * the way there. Its own process; ends with the one that started it.
+ * Serves as a stand-in for UponAI that always sends the same answer at once, so that only the target
+ * is measured. It is a process of its own and ends with its parent.
  */
 import { createServer } from "node:http";
 
@@ -17,10 +17,10 @@ const HEADERS = {
   "Content-Type": "application/json",
   "Content-Length": String(Buffer.byteLength(ANSWER)),
 };
-/** Longer than a run: no connection is ever found closed, which no proxy could make good. */
+/** Longer than a run, so that no request meets a connection that was just closed. */
 const KEEP_ALIVE_MS = 600_000;
 
-/** What came last, so that the run can check that a target sent what it should. */
+/** The last request, for the check that a target sends the right one. */
 let last = { authorization: "", body: "" };
 
 const server = createServer({ keepAliveTimeout: KEEP_ALIVE_MS }, (request, response) => {

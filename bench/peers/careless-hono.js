@@ -1,5 +1,5 @@
-// Hono put together from what is at hand: its own jwt middleware, the limiter that most use with it,
-// and the global fetch.
+// Hono with common parts: its own jwt middleware, the most used rate limiter for it, and the global
+// fetch.
 import { serve } from "@hono/node-server";
 import { Hono } from "hono";
 import { jwt } from "hono/jwt";
@@ -21,7 +21,7 @@ import {
 } from "./settings.js";
 
 const redis = new Redis(redisUrl);
-// The client that the store asks for.
+// The client that the store requires.
 const client = {
   scriptLoad: (script) => redis.script("LOAD", script),
   evalsha: (sha, keys, args) => redis.evalsha(sha, keys.length, ...keys, ...args),

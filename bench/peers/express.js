@@ -1,4 +1,4 @@
-// Express with the middleware that its users reach for, each as its documentation shows.
+// Express with widely used middleware, each set up as its documentation shows.
 import { Agent } from "node:http";
 
 import express from "express";
@@ -51,7 +51,7 @@ app.post(
   },
   createProxyMiddleware({
     target: upstreamOrigin,
-    // Without one, every message would open a connection of its own.
+    // Without an agent, every message would open its own connection.
     agent: new Agent({ keepAlive: true }),
     pathRewrite: (_path, request) => `/api/chats/${request.params.chatId}/completions`,
     headers: { authorization: `Bearer ${upstreamToken}` },
@@ -59,7 +59,7 @@ app.post(
   }),
 );
 
-// Takes four parameters, by which Express knows an error handler.
+// Express recognizes an error handler by its four parameters.
 app.use((error, _request, response, _next) => {
   response.sendStatus(error.status ?? 500);
 });

@@ -1,4 +1,4 @@
-// Fastify with its own plugins, each as its documentation shows.
+// Fastify with its own plugins, each set up as its documentation shows.
 import fastifyJwt from "@fastify/jwt";
 import fastifyRateLimit from "@fastify/rate-limit";
 import fastifyReplyFrom from "@fastify/reply-from";
@@ -19,7 +19,7 @@ import {
   workspaces,
 } from "./settings.js";
 
-// One line a request, as the others write, instead of the two that it writes by itself.
+// One log line per request, as the other targets write, instead of Fastify's two.
 const app = Fastify({
   logger: true,
   logController: new LogController({ disableRequestLogging: true }),
@@ -35,7 +35,7 @@ await app.register(fastifyJwt, {
     algorithms: ["HS256"],
     allowedIss: issuer,
     allowedAud: audience,
-    // Verified tokens are remembered, as the floor and the product do.
+    // Caches verified tokens, as the floor and the product do.
     cache: 20_000,
   },
 });
@@ -43,7 +43,7 @@ await app.register(fastifyRateLimit, {
   global: false,
   max: QUOTA,
   timeWindow: WINDOW_MS,
-  // After the session is proven.
+  // Runs after the session is verified.
   hook: "preHandler",
   redis: new Redis(redisUrl, { connectTimeout: 500, maxRetriesPerRequest: 1 }),
   keyGenerator: (request) => `${request.user.workspace}:${request.user.sub}`,

@@ -1,5 +1,5 @@
-// The floor plus what cannot be left out of this job: an HMAC check of the session token, with a
-// memory of verified ones, and one admission by a hand-written script in Redis.
+// The floor plus the least work that this job needs: an HMAC check of the session token, with a cache
+// of verified tokens, and one admission by a hand-written script in Redis.
 import { createHmac, timingSafeEqual } from "node:crypto";
 
 import { Redis } from "ioredis";
@@ -34,7 +34,8 @@ function check(token) {
   return claims.iss === issuer && claims.aud === audience ? claims : undefined;
 }
 
-// Three limits (subject, workspace, address) in one step, each by one number: when it is full again.
+// Checks three limits (subject, workspace, address) in one step. Each is one number: the time at which
+// it has its full quota again.
 const ADMIT = `
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]

@@ -1,4 +1,4 @@
-// The parts of the two floors: what a request costs on bare Node, with nothing that can be left out.
+// The parts of the two floors: the least work of a request on bare Node.
 import { createServer } from "node:http";
 
 import { Pool } from "undici";
@@ -7,7 +7,7 @@ import { host, port, upstreamOrigin, upstreamToken } from "./settings.js";
 
 const pool = new Pool(upstreamOrigin);
 
-/** One call through undici's lowest interface, its cheapest: `pool.request` adds a readable stream. */
+/** Sends one request through undici's cheapest interface: `pool.request` would add a stream. */
 class Call {
   #resolve;
   #reject;
@@ -54,7 +54,7 @@ export function complete(chatId, workspaceId, content) {
 
 const PATH = /^\/chat\/([A-Za-z0-9_-]{1,128})\/send$/;
 
-/** @param handle gets the request, the chat's id and the content; gives `{status, text}` */
+/** @param handle takes the request, the chat's id and the content; returns `{status, text}` */
 export function serve(handle) {
   const server = createServer((request, response) => {
     const chatId = PATH.exec(request.url)?.[1];
@@ -82,7 +82,7 @@ export function serve(handle) {
   server.listen(port, host);
 }
 
-/** What the client gets of the upstream's answer. */
+/** Converts the upstream's answer to the client's. */
 export function present({ status, text }) {
   if (status !== 201) return { status: 502, text: "{}" };
   return { status, text: JSON.stringify({ messages: JSON.parse(text).messages }) };

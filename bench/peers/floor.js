@@ -1,4 +1,4 @@
-// The floor: node:http and an undici pool. It asks for no session and no limit.
+// The floor: node:http and an undici pool. It checks no session and no limit.
 import { complete, present, serve } from "./floor-parts.js";
 import { workspaces } from "./settings.js";
 

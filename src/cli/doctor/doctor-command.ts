@@ -33,8 +33,8 @@ const CHECK = "configuration";
 
 /** What cannot be checked without a message or a session; completes "not checked: whether …". */
 const NOT_CHECKED: readonly string[] = [
-  "each token can use its workspaces, and whether their agents exist; send a first message to check it",
-  "session tokens have this issuer, this audience and the workspace claim; call GET /session with one",
+  "each token can use its workspaces and their agents exist (send a first message to check it)",
+  "session tokens have this issuer, this audience and the workspace claim (call GET /session with a token)",
   "TRUST_PROXY is the number of proxies in front of the service",
 ];
 const NOTHING_ELSE: readonly string[] = [
@@ -91,6 +91,6 @@ function describeProblem({ variable, problem, example }: ConfigProblem): Finding
     check: CHECK,
     status: "fail",
     detail: `${variable} ${problem}`,
-    action: `Set it, for example: ${example}`,
+    action: `Example: ${example}`,
   };
 }

@@ -1,4 +1,4 @@
-/** Clients that hang up, a thousand of them: nothing of theirs stays, and their messages go on. */
+/** A thousand clients that hang up: the service leaks nothing, and completed messages are still sent. */
 import { connect } from "node:net";
 
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -10,13 +10,13 @@ import { mintToken } from "../support/session-tokens.ts";
 import { readGauge } from "../soak/memory.ts";
 
 const ABORTS = 1_000;
-/** At once; so many connections a machine opens without being asked for more. */
+/** Connections at a time; within the default limits of a machine. */
 const BATCH = 50;
-/** Timers and sockets that come and go by themselves, such as the scrape's own. */
+/** Timers and sockets that vary without a leak, such as those of the scrape itself. */
 const RESOURCES_SLACK = 10;
-/** Connections to UponAI, kept for the next message: as many as were needed at once, far from all. */
+/** Connections to UponAI in the keep-alive pool: as many as were in use at a time, far fewer than all. */
 const FILES_SLACK = 200;
-/** Sooner than the ten seconds that a slow body is waited for: who has left takes nobody's place. */
+/** Less than the ten seconds that a slow body may take: a client that left must not hold a place. */
 const SETTLED_WITHIN_MS = 6_000;
 
 let emulator: RunningEmulator;
@@ -50,7 +50,7 @@ async function readOpen(): Promise<{ inFlight: number; files: number; resources:
   };
 }
 
-/** Sends `text` and hangs up as soon as it is out, without a word of goodbye where `reset`. */
+/** Sends `text` and closes the connection at once: with a TCP reset if `reset`, else with an end. */
 function sendAndLeave(text: string, reset: boolean): Promise<void> {
   return new Promise((resolve) => {
     const socket = connect(port, "127.0.0.1", () => {
@@ -81,13 +81,13 @@ test("a thousand clients that hang up leave no socket, timer or listener, and th
     const batch = Array.from({ length: BATCH }, (_, index) => {
       const number = from + index;
       emulator.addChat({ chatId: `gone-${number}`, workspaceId: 42 });
-      // Half of them in the middle of their message, half while it is being answered.
+      // Half of them hang up in the middle of their message, half while it is being answered.
       return sendAndLeave(render(number, number % 2 === 0), number % 4 < 2);
     });
     await Promise.all(batch);
   };
 
-  // What is opened once, and kept, is no leak.
+  // Resources that are opened once and kept are no leak.
   await sendMessage(bff.url, "before");
   const before = await readOpen();
   for (let from = 0; from < ABORTS; from += BATCH) await open(from);
@@ -101,13 +101,13 @@ test("a thousand clients that hang up leave no socket, timer or listener, and th
   };
   await expect.poll(settled, { timeout: SETTLED_WITHIN_MS, interval: 200 }).toBe(true);
 
-  // Node says when a listener is added for each of many and never taken away.
+  // Node warns when listeners are added to one emitter and never removed.
   expect(bff.log().filter(({ level }) => level === "warn" || level === "error")).toEqual(
     bff.log().filter(({ msg }) => String(msg).startsWith("State is kept in this process")),
   );
   const taken = emulator.messages().filter(({ content }) => content.startsWith("aborted"));
   for (const { arrived } of taken) expect(arrived).toBe(1);
-  // Those that were there as a whole before their client left have gone on.
+  // Messages that arrived in full before their client left were sent.
   expect(taken.length).toBeGreaterThan(0);
   expect((await sendMessage(bff.url, "after", { chatId: CHAT })).status).toBe(201);
   process.kill(bff.pid, 0);

@@ -1,4 +1,4 @@
-/** The second listener: what operators and scrapers get, and what nobody gets. */
+/** The admin listener on ADMIN_PORT: metrics and probes, and no other route. */
 import { createServer } from "node:net";
 
 import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test } from "vitest";
@@ -41,7 +41,7 @@ async function startWatched(more: Record<string, string> = {}): Promise<Watched>
   return { ...bff, adminUrl: `http://127.0.0.1:${String(adminPort)}` };
 }
 
-/** Ends with the test, also where that fails. */
+/** Stopped after the test, also if the test fails. */
 async function startForTest(more: Record<string, string>): Promise<Watched> {
   const bff = await startWatched(more);
   onTestFinished(async () => {
@@ -194,7 +194,7 @@ test("the number of series does not depend on who sends what where", async () =>
     return lines.filter((line) => line.startsWith("bff_")).length;
   };
   await requestAll("first");
-  // The first scrape is a request too.
+  // The first scrape counts as a request.
   await count();
   const before = await count();
   for (let index = 0; index < 50; index += 1) await requestAll(`other-${index}`);

@@ -1,4 +1,4 @@
-/** Secrets and personal data go in everywhere; none may come out in an answer or a log line. */
+/** Requests with secrets and personal data in all places: no answer and no log line may contain them. */
 import { afterAll, beforeAll, expect, test } from "vitest";
 
 import type { RunningEmulator } from "../../src/emulator/listen.ts";
@@ -78,7 +78,7 @@ test("no secret, token, cookie, content, subject or chat id is in any answer or 
           },
           body,
         });
-        // The agent's words are the one thing that is meant to come back.
+        // Only the agent's words may appear in the answer.
         const text = (await answer.text()).replaceAll('"You said: canary message"', '""');
         expectNoCanary(`${answer.status} ${JSON.stringify([...answer.headers])} ${text}`);
         asked += 1;
@@ -98,7 +98,7 @@ test("no secret, token, cookie, content, subject or chat id is in any answer or 
   const lines = bff.lines.join("\n");
   expect(bff.log().filter(({ msg }) => msg === "request").length).toBeGreaterThanOrEqual(asked);
   expectNoCanary(lines);
-  // Nor in another guise: the token's parts, and the message in base64.
+  // Nor in another encoding: the parts of the token, and the message in base64.
   for (const part of [...token.split("."), Buffer.from("canary").toString("base64url")]) {
     expect(lines).not.toContain(part);
   }

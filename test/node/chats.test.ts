@@ -1,6 +1,6 @@
 /**
- * Whose a chat is, over real processes, a real Redis and the emulator: started, used first, lost by
- * the state, and denied to everybody else in a way that tells nothing.
+ * Ownership of chats over real processes, a real Redis and the emulator: by starting a chat, by first
+ * use, and after the state was lost. Other subjects get the same 404 as for a chat that does not exist.
  */
 import { Redis } from "ioredis";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
@@ -47,7 +47,7 @@ async function startChat(url: string, subject: string, body?: unknown): Promise<
   return chat;
 }
 
-/** Everything that one can ask of a chat. */
+/** All operations on a chat. */
 const uses = {
   "a read": (url: string, chatId: string, subject: string) =>
     ask(url, `GET /chat/${chatId}`, { subject }),
@@ -154,7 +154,8 @@ describe("a chat that was started", () => {
     try {
       const { chatId } = await startChat(bff.url, "starter");
       await admin.flushall();
-      // The first of them claims the chat until its stamp was read; the others must wait for that too.
+      // The first request is the provisional owner until the stamp of the chat was read. The others must
+      // wait for that as well.
       emulator.addFault({ delayMs: 100 }, { operation: "get", times: 100 });
       const answers = Object.values(uses).flatMap((run) =>
         [1, 2, 3].map(() => tell(run(bff.url, chatId, "somebody-else"))),
@@ -182,7 +183,7 @@ describe("a chat that was started", () => {
         emulator.addFault({ kind: "status", status: 500 }, { operation: "get" });
         const failed = await tell(run(bff.url, chatId, "somebody-else"));
         expect(failed).toMatchObject({ status: 502, code: "upstream_error" });
-        // What is left of it is no claim that counts, neither for the one nor against the other.
+        // The provisional owner that is left counts neither for this subject nor against the other one.
         const read = ask(bff.url, `GET /chat/${chatId}`, { subject: "starter" });
         expect((await read).status).toBe(200);
         await expectDenied(bff.url, chatId, "somebody-else");
@@ -280,13 +281,13 @@ describe("somebody else's chat and one that does not exist", () => {
       const absentMs: number[] = [];
       const foreignMs: number[] = [];
       for (let pair = 0; pair < PAIRS; pair += 1) {
-        // Two subjects, so that what is left of their limits can be compared as well.
+        // Two subjects, so that their remaining limits can be compared as well.
         const absent = await observe(absentMs, () => guess(`absent-${pair}`, "guesser-1"));
         const foreign = await observe(foreignMs, () => guess(foreignId, "guesser-2"));
         expect(foreign).toEqual(absent);
         expect(foreign).toMatchObject({ status: 404 });
       }
-      // A refusal that asked nobody takes as long as one that did: never at once.
+      // A refusal without a call to UponAI takes as long as one with a call: never at once.
       expect(median(foreignMs)).toBeGreaterThan(UPSTREAM_MS * 0.8);
       expect(emulator.messages({ chatId: foreignId })).toHaveLength(1);
     } finally {
@@ -307,7 +308,7 @@ async function prepareForeign(url: string, startable: boolean): Promise<string> 
   return chatId;
 }
 
-/** All that an answer tells but its id, and how long it took. */
+/** All of an answer but the request id, and its duration. */
 async function observe(timesMs: number[], answering: () => Promise<Response>) {
   const startedMs = performance.now();
   const answer = await answering();
@@ -321,7 +322,7 @@ async function observe(timesMs: number[], answering: () => Promise<Response>) {
     status: answer.status,
     text: text.replaceAll(requestId, "<id>"),
     headers: same,
-    // A second may pass between the two.
+    // The clock may move on by a second between the two.
     limits: ratelimit?.replaceAll(/t=\d+/g, "t"),
   };
 }

@@ -1,4 +1,4 @@
-/** What senders and operators see while UponAI is out and when it is back, over real sockets. */
+/** The circuit breaker over real sockets: answers, log and metrics while UponAI is out and afterwards. */
 import { afterAll, beforeAll, expect, test } from "vitest";
 
 import type { RunningEmulator } from "../../src/emulator/listen.ts";
@@ -29,7 +29,7 @@ async function readCircuit(): Promise<number> {
   return readGauge(await (await fetch(`${adminUrl}/metrics`)).text(), "bff_circuit_state");
 }
 
-/** What the log says of UponAI as a whole, in order. */
+/** Log lines about the connection circuit, in order. */
 function circuitLines(): unknown[] {
   return bff
     .log()
@@ -56,7 +56,7 @@ test("ten resets open the circuit; five seconds later one probe closes it; gauge
   expect(refused.headers.get("retry-after")).toBe("5");
   expect(await readCode(refused)).toBe("upstream_unavailable");
 
-  // UponAI has long been well again, but nobody has asked it.
+  // UponAI works again, but no call has been made since.
   await expect
     .poll(async () => (await sendMessage(bff.url, "hi")).status, {
       timeout: 10_000,
@@ -76,7 +76,7 @@ test("the gauge is half open while a probe is out, and one that fails is no furt
   for (let count = 0; count < 10; count += 1) await sendMessage(bff.url, "hi");
   emulator.addFault({ kind: "status", status: 500, delayMs: 1_000 });
   const arrived = emulator.requests().length;
-  // Who is refused says nothing; the one that gets through is the probe.
+  // Refused requests prove nothing. The one that passes is the probe.
   const probes: Promise<Response>[] = [];
   const probed = async () => {
     const chatId = `probe-${probes.length}`;

@@ -1,4 +1,4 @@
-/** The command `uponai-bff`, as a process: what it prints, where, and with which exit code. */
+/** The command `uponai-bff` as a process: its output on each stream and its exit codes. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -196,7 +196,7 @@ describe("revoke", () => {
   });
 });
 
-// npx and npm's links run the file itself, which the compiler writes without the permission to do so.
+// npx and npm's links execute the file itself. The compiler writes it without execute permission.
 test("the build makes the command executable", async () => {
   const child = spawn(CLI, ["--help"], {
     env: { PATH: `${path.dirname(process.execPath)}${path.delimiter}${process.env["PATH"]}` },

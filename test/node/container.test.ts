@@ -1,4 +1,4 @@
-/** What the container files promise, as far as it shows without a container engine. */
+/** The container files, as far as they can be tested without a container engine. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, readFileSync } from "node:fs";
@@ -13,7 +13,7 @@ import { findFreePort } from "../support/ports.ts";
 const root = new URL("../../", import.meta.url);
 const dockerfile = readFileSync(new URL("Dockerfile", root), "utf8");
 const compose = readFileSync(new URL("docker-compose.yml", root), "utf8");
-/** The last stage: what is built when no other is asked for. */
+/** The last stage of the Dockerfile: the one that is built by default. */
 const service = dockerfile.slice(dockerfile.lastIndexOf("\nFROM "));
 
 const [, healthcheck = ""] = /HEALTHCHECK [\s\S]*?"(dist\/[^"]+)"/.exec(service) ?? [];

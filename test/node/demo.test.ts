@@ -1,4 +1,4 @@
-/** What `npm run demo` promises: a curl to paste, a page, the next port where one is taken, an end. */
+/** `npm run demo`: a curl command to paste, a page, the next free port, and a clean exit. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { createServer } from "node:net";
@@ -20,7 +20,7 @@ async function startDemo(): Promise<{ child: ChildProcess; output: () => string 
   return { child, output: () => output };
 }
 
-/** The parts of the curl command that was printed. */
+/** The parts of the printed curl command. */
 function readCurl(output: string): { url: string; token: string; body: string } {
   const url = /^curl -i (\S+) /m.exec(output)?.[1];
   const token = /'Authorization: Bearer ([^']+)'/.exec(output)?.[1];
@@ -30,7 +30,7 @@ function readCurl(output: string): { url: string; token: string; body: string } 
 }
 
 test("the printed command is answered 201, the page is served, and a taken port gives way to the next", async () => {
-  // Whatever else holds the ports already will do as well.
+  // If another program holds the ports already, the test works as well.
   const holder = createServer();
   holder.on("error", () => undefined);
   holder.listen(8_787, "127.0.0.1");
@@ -63,7 +63,7 @@ test("the printed command is answered 201, the page is served, and a taken port 
       headers: { Authorization: `Bearer ${session.token}` },
     });
     expect(started.status).toBe(201);
-    // The page's files are all that the demo adds: the rest is the service's own.
+    // The demo adds only the files of the page. All other routes are those of the service.
     expect((await fetch(`${origin}/demo/main.ts`)).status).toBe(404);
   } finally {
     child.kill("SIGINT");

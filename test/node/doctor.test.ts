@@ -1,4 +1,4 @@
-/** `uponai-bff doctor`, against a real Redis and the emulator: what it finds, and what it never shows. */
+/** `uponai-bff doctor` against a real Redis and the emulator: its findings, and the secrets it never shows. */
 import { mkdtempSync, rmSync } from "node:fs";
 import { createServer, type RequestListener, type Server } from "node:http";
 import { tmpdir } from "node:os";
@@ -24,10 +24,10 @@ interface Finding {
   readonly action?: string;
 }
 
-/** For what a Redis writes. */
+/** Directory for the files of Redis. */
 const folder = mkdtempSync(path.join(tmpdir(), "uponai-bff-doctor-"));
 let emulator: RunningEmulator;
-/** As an operator should run it: with a file on disk, and nothing evicted. */
+/** The recommended settings: an append-only file, and no eviction. */
 let redis: RedisServer;
 const others: RedisServer[] = [];
 const servers: Server[] = [];
@@ -67,7 +67,7 @@ async function diagnose(more: Record<string, string> = {}) {
   expectNoCanary(stdout + stderr);
   const { status, checks } = JSON.parse(stdout) as { status: string; checks: Finding[] };
   for (const { status: found, action } of checks) {
-    // Whatever is to be looked at comes with what to do, but a warning of the configuration says so itself.
+    // Each finding that is not ok has an action. Configuration warnings state the action in their text.
     if (found === "fail") expect(action).toMatch(/\w/);
   }
   return { code, status, checks, of: (check: string) => checks.filter((f) => f.check === check) };
@@ -75,7 +75,7 @@ async function diagnose(more: Record<string, string> = {}) {
 
 const withIssuer = (url: string) => diagnose({ SESSION_SECRET: "", SESSION_JWKS_URL: url });
 
-/** An issuer's keys, served as if at that time. */
+/** Serves an issuer's keys with a `Date` header of the given time. */
 async function publishKeys(date: Date): Promise<string> {
   const { publicKey } = await generateKeyPair("ES256", { extractable: true });
   const body = JSON.stringify({ keys: [await exportJWK(publicKey)] });
@@ -297,7 +297,7 @@ describe("a state behind Sentinels", () => {
     admin.disconnect();
     expect(code).toBe(0);
     expect(of("state")).toMatchObject([{ status: "ok" }]);
-    // The replica has the right policy: it is the primary's that was read.
+    // The replica has the right policy, so the finding shows that the primary's policy was read.
     expect(of("eviction")).toMatchObject([{ status: "warn" }]);
     expect(of("persistence")[0]?.detail).toContain("keeps nothing on disk");
     expect(of("clock").some(({ detail }) => detail.includes("Redis"))).toBe(true);
@@ -356,7 +356,7 @@ describe("a state that is a Cluster of several nodes", () => {
     await expect.poll(noticed, { timeout: 20_000 }).toBe(true);
     const { code, of } = await diagnose({ REDIS_URL: url() });
     expect(code).toBe(1);
-    // As the service sees it: while slots are missing, such a Cluster serves none.
+    // As for the service: this Cluster serves no slot while some slots are missing.
     expect(of("state")).toMatchObject([
       { status: "fail", action: expect.stringContaining("the Cluster is whole") },
     ]);

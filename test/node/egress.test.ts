@@ -1,4 +1,4 @@
-/** The way out to UponAI, the issuer and Redis: slow addresses, proxies, authorities of one's own. */
+/** Connections to UponAI, the issuer and Redis: slow addresses, proxies and private CAs. */
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -61,7 +61,7 @@ async function listen(server: Server): Promise<number> {
   return address !== null && typeof address === "object" ? address.port : 0;
 }
 
-/** A key set without keys, counted. */
+/** Serves a key set without keys and counts the requests. */
 async function startIssuer(): Promise<{ readonly port: number; fetched: () => string[] }> {
   const agents: string[] = [];
   const server = createServer(({ headers }, response) => {
@@ -71,7 +71,7 @@ async function startIssuer(): Promise<{ readonly port: number; fetched: () => st
   return { port: await listen(server), fetched: () => agents };
 }
 
-/** A public key on P-256 (its generator), which no token of these tests is signed with. */
+/** A public key on P-256 (its generator point). No token of these tests is signed with it. */
 const KEY = {
   kty: "EC",
   crv: "P-256",
@@ -157,7 +157,7 @@ describe("a proxy", () => {
       expect((await sendMessage(bff.url, "two")).status).toBe(201);
       const authorization = `Basic ${btoa("user:proxy-canary-password")}`;
       expect(proxy.connects[0]).toEqual({ target: new URL(emulator.url).host, authorization });
-      // Neither UponAI nor the log is told of them.
+      // Neither UponAI nor the log gets the credentials.
       const headers = JSON.stringify(emulator.requests().map((request) => request.headers));
       expect(headers).not.toContain("proxy");
       expect(bff.lines.join("\n")).not.toContain("proxy-canary-password");
@@ -186,7 +186,7 @@ describe("a proxy", () => {
       expect([answer.status, await readCode(answer)]).toEqual([502, "upstream_unreachable"]);
       const line = await bff.waitForLine(({ reqId }) => reqId === "refused");
       expect(line).toMatchObject({ retries: 1 });
-      // It was not sent, so its key may try again.
+      // The message was not sent, so its key may be used again.
       expect(emulator.messages()).toHaveLength(0);
       proxy.mode = "tunnel";
       expect((await sendMessage(bff.url, "hi", { headers })).status).toBe(201);

@@ -1,6 +1,6 @@
 /**
- * A message with an idempotency key, over real processes: whatever happens on the way, it is taken
- * once at most, and its key tells what became of it. Each test has a chat and a subject of its own.
+ * Messages with an idempotency key over real processes and faults: each is taken at most once, and a
+ * repeat with its key tells its disposition. Each test has its own chat and subject.
  */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
@@ -14,9 +14,9 @@ import { type RedisServer, startRedis } from "../support/redis-server.ts";
 
 const UPSTREAM_TIMEOUT_MS = 1_500;
 const RECOVERY_WINDOW_MS = 2_000;
-/** How long a chat and a key stay taken after their holder has died, by contract. */
+/** How long a chat and a key stay locked after their instance has died, by contract. */
 const LEASE_MS = 15_000;
-/** What a poll and a busy machine may add to a bound. */
+/** Tolerance for polling and a busy machine, in milliseconds. */
 const SLACK_MS = 3_000;
 
 let emulator: RunningEmulator;
@@ -38,7 +38,7 @@ afterAll(async () => {
   await emulator.close();
 });
 
-/** An instance on the shared Redis. */
+/** Starts an instance on the shared Redis. */
 function startInstance(more: Record<string, string> = {}): Promise<BffProcess> {
   return startTestBff(emulator.url, {
     REDIS_URL: redis.url,
@@ -55,7 +55,7 @@ function answerTo(content: string): string {
 
 const once = { arrived: 1, taken: 1 };
 
-// The longest first, so that the others run beside them.
+// The longest tests first, so that the others run at the same time.
 describe.concurrent("a lease", { timeout: 60_000 }, () => {
   test("of an instance that is killed in mid-message frees chat and key, and another tells the truth", async () => {
     const chat = createTestChat(emulator);
@@ -86,7 +86,7 @@ describe.concurrent("a lease", { timeout: 60_000 }, () => {
     expect(found).toMatchObject(recovered);
     expect(await sendOrphan(chat, one.url)).toMatchObject({ status: 201, replayed: true });
     expect(await sendNext(chat, one.url)).toMatchObject(sent);
-    // Nor does it matter whether somebody has written in between.
+    // Other messages in between change nothing.
     expect(other).toMatchObject(sent);
     expect(await sendOrphan(overtaken, one.url)).toMatchObject(recovered);
     for (const each of [chat, overtaken]) {
@@ -148,7 +148,7 @@ describe.concurrent("an answer that was lost", () => {
     expect(replayLine).toMatchObject({ status: 201, replayed: true });
     expect(replayLine).not.toHaveProperty("upstreamMs");
     expect(chat.counts(content)).toEqual(once);
-    // The chat goes on.
+    // The chat accepts the next message.
     expect(await tell(chat.send(two.url, "next"))).toMatchObject({ status: 201, code: undefined });
   });
 
@@ -207,7 +207,7 @@ describe.concurrent("an answer that was lost", () => {
         expect(failed).toMatchObject({ status, code });
         await chat.endReadFaults();
         const again = await tell(chat.send(two.url, content, { key: "k" }));
-        // Only where it was known where the answer would be.
+        // Only if the position of the answer in the transcript was known.
         if (known) expect(again).toMatchObject({ status: 201, recovered: true });
         else expect(again).toMatchObject({ status: 504, code: "outcome_unknown" });
         expect(chat.counts(content)).toEqual(once);
@@ -224,7 +224,7 @@ describe.concurrent("a message that UponAI did not take", () => {
       const readsBefore = chat.reads();
       const answer = await tell(chat.send(url, "gone", { key: "k" }));
       expect(answer).toMatchObject({ status: 504, code: "outcome_unknown", replayed: false });
-      // It looked, each time anew.
+      // Each repeat read the transcript again.
       expect(chat.reads()).toBeGreaterThan(readsBefore);
       expect(chat.counts("gone")).toEqual({ arrived: 1, taken: 0 });
     }
@@ -361,9 +361,9 @@ describe.concurrent("a key", () => {
 });
 
 describe.concurrent("a search for a lost answer", () => {
-  /** Longer than any bound of these tests. */
+  /** Longer than all bounds of these tests. */
   const patient = { UPSTREAM_TIMEOUT: "500ms", RECOVERY_WINDOW: "60s" };
-  /** The longest pause between two looks is 4 s. */
+  /** The longest delay between two reads of the transcript is 4 s. */
   const END_MS = 4_000 + SLACK_MS;
 
   test("ends when its client hangs up, and the key looks again", async () => {
@@ -374,7 +374,7 @@ describe.concurrent("a search for a lost answer", () => {
       const leaving = new AbortController();
       const { signal } = leaving;
       const sending = chat.send(instance.url, "bye", { key: "k", requestId: "left", signal });
-      // One before the message, and the first looks after it.
+      // One read before the message, and the first reads after it.
       await expect.poll(() => chat.reads()).toBeGreaterThanOrEqual(3);
       const leftAtMs = performance.now();
       leaving.abort();
@@ -420,7 +420,7 @@ function sendNext(chat: TestChat, url: string): Promise<Told> {
   return tell(chat.send(url, "next", { key: "n" }));
 }
 
-/** The first answer that is not "come back later". */
+/** The first answer that does not ask to repeat the request later. */
 async function untilFree(ask: () => Promise<Told>): Promise<Told> {
   let answer: Told | undefined;
   await expect

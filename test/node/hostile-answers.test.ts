@@ -1,4 +1,4 @@
-/** Answers that are made to exhaust their reader, fifty at once: what they cost in memory. */
+/** Memory use with fifty concurrent UponAI answers that are made to exhaust the reader. */
 import { setTimeout } from "node:timers/promises";
 
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
@@ -10,9 +10,9 @@ import { readCode, sendMessage, startTestBff, startTestEmulator } from "../suppo
 import type { BffProcess } from "../support/bff-process.ts";
 
 const PARALLEL = 50;
-/** All of them together are a gigabyte: whoever keeps what comes is found out. */
+/** Concurrent answers: a gigabyte together, so that unbounded buffering shows. */
 const BOMB_BYTES = 20 * 2 ** 20;
-/** Each may hold MAX_UPSTREAM_BYTES as it came and as much decoded, and a collector is in no hurry. */
+/** Allowed memory: for each answer MAX_UPSTREAM_BYTES encoded and as much decoded, and uncollected garbage. */
 const GROWTH_MAX = 250 * 2 ** 20;
 const SAMPLE_EVERY_MS = 20;
 
@@ -57,7 +57,7 @@ function sendParallel(content: string): Promise<Response[]> {
   );
 }
 
-/** The most that the service had resident while `work` went on, in bytes. */
+/** The highest resident memory of the service during `work`, in bytes. */
 async function measurePeak(work: Promise<unknown>): Promise<number> {
   const over = new AbortController();
   const end = () => over.abort();
@@ -107,11 +107,11 @@ test.each(cases)(
     expect(peak - before).toBeLessThan(GROWTH_MAX);
     const codes = await Promise.all((await attack).map(readCode));
     expect(new Set(codes)).toEqual(new Set([code]));
-    // None was sent twice.
+    // No message was sent twice.
     const attacks = emulator.messages().filter(({ content }) => content === "attack");
     expect(attacks.map(({ arrived }) => arrived)).toEqual(codes.map(() => 1));
     expect(readGauge(await scrape(), "bff_in_flight")).toBe(0);
-    // So many time-outs open the circuit, which lets somebody through after five seconds.
+    // So many time-outs open the circuit. It lets one call pass after five seconds.
     await expect.poll(isServed, { timeout: 10_000, interval: 200 }).toBe(true);
   },
 );

@@ -1,4 +1,4 @@
-/** What senders see of an upstream that closes idle connections when it pleases: nothing. */
+/** An upstream that closes idle connections at any time: senders get their answers all the same. */
 import { setTimeout } from "node:timers/promises";
 
 import { expect, test } from "vitest";
@@ -6,11 +6,11 @@ import { expect, test } from "vitest";
 import { startEmulator } from "../../src/emulator/listen.ts";
 import { sendMessage, startTestBff, UPSTREAM_TOKEN } from "../support/bff-fixture.ts";
 
-/** Longer than the service keeps an idle connection, and shorter than common servers do. */
+/** Longer than the service keeps an idle connection, and shorter than common servers keep one. */
 const IDLE_MS = 1_500;
 const ROUNDS = 8;
 const SENDERS = 50;
-/** Messages are spread over so long before the connections end, so that some meet the close. */
+/** Span over which messages are sent before the connections close, so that some meet the close. */
 const SPREAD_MS = 40;
 
 test("connections that UponAI closes just as they are needed cost no message, and double none", async () => {
@@ -31,7 +31,7 @@ test("connections that UponAI closes just as they are needed cost no message, an
   });
   try {
     const send = async (round: number, index: number) => {
-      // The time itself is what is tested: each side measures it by a clock of its own.
+      // Real time is needed here: each side measures the idle time by its own clock.
       if (round > 0) await setTimeout(IDLE_MS - (SPREAD_MS * index) / SENDERS);
       const chatId = `kept-${index}`;
       return sendMessage(bff.url, `${round} in ${chatId}`, { chatId });
@@ -39,7 +39,7 @@ test("connections that UponAI closes just as they are needed cost no message, an
     for (let round = 0; round < ROUNDS; round += 1) {
       const answers = await Promise.all(chats.map((_chat, index) => send(round, index)));
       expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([201]));
-      // Found in the transcript is not good enough: it would be luck.
+      // No recovery is accepted here: an answer found in the transcript would hide a lost message.
       expect(answers.filter(({ headers }) => headers.has("message-recovered"))).toEqual([]);
     }
     const messages = emulator.messages();

@@ -1,6 +1,6 @@
 /**
- * Thousands of connections with broken, cut, mixed and abandoned requests: the same process serves
- * afterwards, holds nothing of them, and saw no defect. `FUZZ_SEED` repeats a run.
+ * Fuzzes the listener: thousands of connections with broken, truncated, mixed and abandoned requests.
+ * The process still serves afterwards, leaks nothing and logs no defect. `FUZZ_SEED` repeats a run.
  */
 import { connect } from "node:net";
 
@@ -15,12 +15,12 @@ import { mintToken } from "../support/session-tokens.ts";
 
 const PUBLIC_CONNECTIONS = 4_000;
 const ADMIN_CONNECTIONS = 1_500;
-/** At once; fewer than an address may have. */
+/** Connections at a time; fewer than one address may have. */
 const CONCURRENT = 40;
-/** A connection that the service keeps open is left after this time, in milliseconds. */
+/** Time after which the client leaves a connection that the service keeps open, in milliseconds. */
 const PATIENCE_MS = 40;
 const MEBIBYTE = 1_048_576;
-/** Compiled code and a heap that grew are no leak; what the connections were sent is far more. */
+/** Tolerated growth, in bytes: compiled code and a larger heap are no leak. The traffic is far larger. */
 const GROWTH_MAX = 150 * MEBIBYTE;
 const FILES_SLACK = 20;
 
@@ -49,13 +49,13 @@ afterAll(async () => {
   await emulator.close();
 });
 
-/** How a client leaves. */
+/** How a client ends its connection. */
 type Leave = "reset" | "close" | "half-close" | "wait";
 
 interface Program {
-  /** Written one after the other. */
+  /** The pieces, written in order. */
   readonly pieces: readonly Uint8Array[];
-  /** Whether each piece is written only once the one before is out. */
+  /** True if each piece is written only after the piece before has been flushed. */
   readonly slowly: boolean;
   readonly reads: boolean;
   readonly leave: Leave;
@@ -138,7 +138,7 @@ const stream = fc
   .chain((requests) =>
     fc.record({
       text: fc.constant(requests.join("")),
-      /** Whole, or cut at a share of its length. */
+      /** Complete, or cut at a fraction of its length. */
       cut: fc.oneof(fc.constant(1), fc.double({ min: 0, max: 1, noNaN: true })),
       repeat: fc.oneof({ arbitrary: fc.constant(1), weight: 8 }, fc.constantFrom(10, 100)),
       flips: fc.array(fc.tuple(fc.nat(), fc.integer({ min: 0, max: 255 })), { maxLength: 2 }),
@@ -178,12 +178,12 @@ function compile({ stream, cuts, ...rest }: Plan): Program {
   return { ...rest, pieces };
 }
 
-/** Resolves once the connection is gone on this side. */
+/** Resolves when the connection is closed on this side. */
 function run(url: string, { pieces, slowly, reads, leave }: Program): Promise<void> {
   return new Promise((resolve) => {
     const { hostname, port } = new URL(url);
     const socket = connect(Number(port), hostname);
-    // The other side may reset at any time.
+    // The service may reset the connection at any time.
     socket.on("error", () => undefined);
     const patience = setTimeout(() => socket.destroy(), PATIENCE_MS * (leave === "wait" ? 2 : 1));
     socket.once("close", () => {
@@ -232,7 +232,7 @@ test("thousands of hostile connections leave the process, its memory and its soc
     .sample(program, { seed, numRuns: PUBLIC_CONNECTIONS + ADMIN_CONNECTIONS })
     .map(compile);
   expect((await sendMessage(bff.url, "before")).status).toBe(201);
-  // What is opened once, and kept, is no leak.
+  // Resources that are opened once and kept are no leak.
   await readState();
   const before = await readState();
   try {
@@ -248,7 +248,7 @@ test("thousands of hostile connections leave the process, its memory and its soc
     const { resident } = await readState();
     expect(resident - before.resident).toBeLessThan(GROWTH_MAX);
     expect((await fetch(`${adminUrl}/healthz`)).status).toBe(200);
-    // In another chat: the last of the fuzzed messages may still be under way.
+    // In another chat: the last fuzzed message may still be in progress.
     emulator.addChat({ chatId: "after", workspaceId: 42 });
     const after = await sendMessage(bff.url, "after", { chatId: "after" });
     expect(after.status).toBe(201);

@@ -1,4 +1,4 @@
-/** What one client can take of the Node listener: memory, connections, time, and the process itself. */
+/** Bounds on what one client can use of the Node listener: memory, connections and time. */
 import { once } from "node:events";
 import { request as httpRequest } from "node:http";
 import { connect, type Socket } from "node:net";
@@ -28,7 +28,7 @@ interface Watched extends BffProcess {
   readonly adminUrl: string;
 }
 
-/** Ends with the test, also where that fails. */
+/** Stopped after the test, also if the test fails. */
 async function startForTest(more: Record<string, string> = {}): Promise<Watched> {
   const bff = await startTestBff(emulator.url, { ADMIN_PORT: "0", ...more });
   onTestFinished(async () => {
@@ -46,7 +46,7 @@ function countCut(bff: Watched, reason: string): Promise<number> {
   return readMetric(bff, `bff_connections_cut_total{reason="${reason}"}`);
 }
 
-/** Opens a connection that never reads what it is answered. */
+/** Opens a connection that never reads its answers. */
 async function openUnreading(url: string): Promise<Socket> {
   const { hostname, port } = new URL(url);
   const socket = connect(Number(port), hostname);
@@ -57,12 +57,12 @@ async function openUnreading(url: string): Promise<Socket> {
   return socket;
 }
 
-/** The status of each answer on a connection. No body ends in a line break, so that none begins a line. */
+/** The status of each answer on a connection. Bodies have no final line break, so a status line may follow one directly. */
 function readStatuses(text: string): string[] {
   return [...text.matchAll(/HTTP\/1\.1 (\d{3}) /g)].map(([, status]) => status ?? "");
 }
 
-/** The highest resident memory of the service while it works on what was sent, in bytes. */
+/** The highest resident memory of the service while it handles the requests, in bytes. */
 async function measurePeak(bff: Watched, settled: () => Promise<boolean>): Promise<number> {
   let highest = 0;
   await expect
@@ -78,7 +78,7 @@ function openHeld(url: string, count: number): Promise<Socket[]> {
   return Promise.all(Array.from({ length: count }, () => openUnreading(url)));
 }
 
-/** What a new connection is answered; undefined where it is closed. */
+/** The answer on a new connection; undefined if the connection is closed. */
 async function tryHealth(url: string): Promise<string | undefined> {
   const connection = await openRaw(url);
   connection.write(HEALTH.replace("Host: x", "Host: x\r\nConnection: close"));
@@ -115,7 +115,7 @@ describe("a request to be a tunnel", () => {
     for (const url of [bff.url, bff.adminUrl]) {
       for (let count = 0; count < 50; count += 1) {
         const socket = await openUnreading(url);
-        // Before the answer is written, and after it.
+        // Checked before and after the answer is written.
         socket.write(CONNECT);
         if (count % 2 === 0) await once(socket.resume(), "data");
         leave(socket);
@@ -246,7 +246,8 @@ describe("answers that the client does not read", () => {
     const before = await readMetric(bff, "process_resident_memory_bytes");
     const sockets = await Promise.all(Array.from({ length: 100 }, () => openUnreading(bff.url)));
     for (const socket of sockets) socket.write(request.repeat(16));
-    // Each takes several into the buffers of the system; then one waits for each, 32 in all.
+    // Each connection moves several answers into the system's buffers. Then one answer per connection
+    // waits, 32 in all.
     const settled = async () => (await countCut(bff, "unread_answers")) >= 60;
     const peak = await measurePeak(bff, settled);
     expect(peak - before).toBeLessThan(250 * MEBIBYTE);
@@ -262,7 +263,7 @@ describe("requests sent ahead", () => {
     connection.write(
       `${await renderSend("one")}${await renderSend("two")}${HEALTH}GET /nowhere HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`,
     );
-    // The second would be `chat_busy` beside the first.
+    // In one chat, the second message would be `chat_busy` while the first is in progress.
     const text = await connection.ended();
     expect(readStatuses(text)).toEqual(["201", "201", "200", "404"]);
     expect(emulator.messages().map(({ content }) => content)).toEqual(["one", "two"]);
@@ -357,7 +358,7 @@ describe("connections", () => {
       request.write("a".repeat(1_000));
       const [response] = (await once(request, "response")) as [{ statusCode: number }];
       expect(response.statusCode).toBe(404);
-      // It sends a little now and then, and never the rest.
+      // It sends a few bytes now and then, and never the rest.
       const dribble = setInterval(() => request.write("a"), 50);
       await once(request, "close");
       clearInterval(dribble);

@@ -1,4 +1,4 @@
-/** The life of the process: configuration, listening, stopping, and what its output holds. */
+/** The process: configuration errors, listening, stopping, exit codes and output. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -23,7 +23,7 @@ import { CLI } from "../support/cli.ts";
 import { openRaw } from "../support/raw-http.ts";
 import { mintToken } from "../support/session-tokens.ts";
 
-/** Messages under way, and connections that are kept without one, when the signal comes. */
+/** Messages in flight, and idle connections, when the signal arrives. */
 const SLOW = 200;
 const IDLE = 50;
 const UNLIMITED = { LIMIT_SESSION: "off", LIMIT_IP: "off", LIMIT_WORKSPACE: "off" };
@@ -157,7 +157,7 @@ describe("listening", () => {
 });
 
 describe("a Node that is too old", () => {
-  /** Loaded before the entry, it makes this Node say that it is another. */
+  /** Loaded before the entry file: makes Node report another version. */
   const folder = mkdtempSync(join(tmpdir(), "uponai-bff-node-"));
   afterAll(() => rmSync(folder, { recursive: true }));
 
@@ -196,7 +196,7 @@ describe("a Node that is too old", () => {
   test.each([ENTRY, CLI])("is told before %s loads anything that it may not understand", (file) => {
     const source = readFileSync(file, "utf8");
     expect(source).not.toMatch(/^\s*(?:import|export)\b(?!\s*\{\s*\})/m);
-    // Old parsers know none of these; a syntax error would come instead of the line.
+    // Old Node versions cannot parse this syntax and would print a syntax error instead of the line.
     expect(source).not.toMatch(/\?\.|\?\?|^await|#[a-z]|\bstatic\b/m);
   });
 
@@ -276,7 +276,7 @@ describe("SHUTDOWN_DELAY", () => {
     expect(during.status).toBe(201);
     expect(during.headers.get("connection")).not.toBe("close");
 
-    // Under way when the delay ends: the drain waits for it, and refuses those that come after.
+    // In progress when the delay ends: the drain waits for it and refuses later requests.
     emulator.addFault({ delayMs: 9_000 });
     const slow = sendMessage(bff.url, "slow");
     await bff.waitForLine(({ msg }) => msg === "draining");
@@ -415,7 +415,7 @@ describe("stopping", () => {
     await expect.poll(() => emulator.messages().length).toBe(1);
     bff.signal("SIGINT");
     await bff.waitForLine(({ msg }) => msg === "stopping");
-    // Two within a few milliseconds count as one (npm passes on what the terminal sent already).
+    // Two signals within a few milliseconds count as one: npm repeats the signal of the terminal.
     let code: number | null | undefined;
     void bff.exited().then((exited) => {
       code = exited;
@@ -447,7 +447,7 @@ describe("stopping", () => {
   });
 });
 
-/** The head of a message with a session, whose body follows as `framing` says. */
+/** Head of a message with a session; `framing` is the header that announces the body. */
 async function startSend(framing: string): Promise<string> {
   const authorization = `Authorization: Bearer ${await mintToken()}`;
   const type = "Content-Type: application/json";

@@ -1,4 +1,4 @@
-/** The path as the client wrote it decides, and nothing else in the request's head does. */
+/** Routing uses only the path as the client sent it, and nothing else of the request's head. */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 
 import type { RunningEmulator } from "../../src/emulator/listen.ts";
@@ -63,8 +63,8 @@ describe("the raw path", () => {
 
   test("decides alone: what Host holds, and a second slash, lead nowhere", async () => {
     const send = await renderSend("elsewhere");
-    // Three letters become six more each in the URL's host, as many as the path has: a check of the
-    // host by its length alone lets the path through.
+    // Three letters grow by six characters each in the URL's host, as many as the path has. A check of
+    // the host by its length alone would accept the path.
     const widened = `\u00c3.\u00c3.\u00c3/chat/${CHAT}/send?`;
     expect(new URL(`http://${widened}`).hostname).toHaveLength(widened.length);
     for (const host of [widened, "x/y", "x?y", "x#y", "u@x", "x\\y", "\u00c3"]) {

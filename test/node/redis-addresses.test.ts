@@ -1,4 +1,4 @@
-/** A Redis under a name with several addresses, of which one is slow and the last refuses. */
+/** A Redis host name with several addresses, of which one is slow and the last refuses connections. */
 import dns from "node:dns";
 import { syncBuiltinESMExports } from "node:module";
 
@@ -9,7 +9,7 @@ import { createRedisClient, type RedisClient } from "../../src/platform/node/red
 import { type RedisServer, startRedis } from "../support/redis-server.ts";
 import { SLOW_ADDRESS, type SlowPort, startSlowPort } from "../support/slow-port.ts";
 
-/** What a resolver would find. */
+/** Addresses that the name resolves to. */
 const lookup = ((
   _name: string,
   _options: object,

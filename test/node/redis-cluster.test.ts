@@ -1,4 +1,4 @@
-/** What users and operators see of a Redis Cluster: of its moves, its fail-overs and its outages. */
+/** Moved slots, fail-overs and outages of a Redis Cluster, as users and operators see them. */
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 
 import { probeScript } from "../../src/admission/lua/scripts.ts";
@@ -25,9 +25,9 @@ import {
 } from "../support/steady-sender.ts";
 
 const REDIS_TIMEOUT_MS = 500;
-/** What an answer may take beyond the bound on a busy machine; a hang would take seconds. */
+/** Tolerance for a busy machine, in milliseconds, on top of the bound. A hang would take seconds. */
 const SLACK_MS = 3_000;
-/** The Cluster needs two seconds to elect; the rest is a busy machine. */
+/** Time for an election in milliseconds: the Cluster needs two seconds, a busy machine more. */
 const FAIL_OVER_MS = 20_000;
 /** The key whose slot all of workspace 42 is in. */
 const WORKSPACE_KEY = "bff:{ws:42}:w2";
@@ -65,7 +65,7 @@ async function readyStatus(bff: BffProcess): Promise<number> {
   return (await fetch(`${bff.url}/readyz`)).status;
 }
 
-/** What the log says of the state, in order; the probe of `/readyz` is traffic too. */
+/** Log lines about the state, in order. Probes of `/readyz` cause them as well. */
 function stateLines(bff: BffProcess): unknown[] {
   return bff
     .log()
@@ -77,7 +77,7 @@ function home(): Promise<ClusterNode> {
   return cluster.ownerOf(WORKSPACE_KEY);
 }
 
-/** Nobody was told anything but the truth, in time, and no message was written twice or for nothing. */
+/** All answers were correct and in time, and no message was sent twice or without need. */
 function expectHonest(outcomes: readonly SendOutcome[]): void {
   expect([201, "state_unavailable"]).toEqual(expect.arrayContaining(answersOf(outcomes)));
   expect(Math.max(...outcomes.map(({ ms }) => ms))).toBeLessThan(REDIS_TIMEOUT_MS + SLACK_MS);
@@ -134,7 +134,7 @@ test("messages repeated with their keys over a fail-over are written once each",
     emulator.addChat({ chatId, workspaceId: 42 });
     emulator.addFault({ kind: "taken-then-delay", delayMs: 300 }, { times: 1 });
     sending.push(sendUntilServed(services[index % 2]?.url ?? "", chatId));
-    // Some are being answered when the primary dies, the others come while it is dead.
+    // Some messages are being answered when the primary dies, the others arrive while it is dead.
     if (index === 20) {
       await expect.poll(() => emulator.messages().length).toBeGreaterThan(5);
       await (await home()).kill();
@@ -161,7 +161,7 @@ test("a primary that is restarted is served from again, with nothing done here",
   const bff = await start(UNLIMITED);
   const other = cluster.primaries[1];
   expect((await sendMessage(bff.url, "before")).status).toBe(201);
-  // Without a replica nobody takes over: a Cluster that wants all its slots serves none of them.
+  // No replica can take over. A Cluster that requires full coverage then serves no slot.
   await other?.kill();
   await expect
     .poll(async () => (await sendMessage(bff.url, "during")).status, { timeout: FAIL_OVER_MS })
@@ -183,7 +183,7 @@ test("a Cluster that goes on without a part of its slots serves the workspaces o
   const from = await home();
   await cluster.primaries.find(({ id }) => id !== from.id)?.kill();
   const count = sender.outcomes.length;
-  // Beyond the time after which the others take it for dead.
+  // Longer than the time after which the other nodes count it as dead.
   await expect
     .poll(async () => String(await from.admin.cluster("NODES")).includes("master,fail "), {
       timeout: FAIL_OVER_MS,
@@ -212,7 +212,7 @@ test("a slot that moves while messages flow is followed; while it moves it is 50
   expectHonest(outcomes);
   const after = outcomes.filter(({ atMs, ms }) => atMs - ms > movedAtMs);
   expect(after.filter(({ status }) => status !== 201)).toEqual([]);
-  // The limit went along: what was counted before the move still counts.
+  // The limit's counter moved with the slot: earlier requests still count.
   const last = await sendMessage(bff.url, "last");
   const served = outcomes.filter(({ status }) => status === 201).length;
   expect(last.headers.get("ratelimit")).toContain(`"session";r=${1_000 - served - 1};`);

@@ -1,4 +1,4 @@
-/** What users and operators see while Redis is down, hanging, restarted or refusing us. */
+/** Redis that is down, hangs, restarts or refuses the service, as users and operators see it. */
 import { Redis } from "ioredis";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 
@@ -9,7 +9,7 @@ import { createTestChat, tell, type Told } from "../support/chat-fixture.ts";
 import { type RedisServer, startRedis } from "../support/redis-server.ts";
 
 const REDIS_TIMEOUT_MS = 1_000;
-/** What an answer may take beyond the bound on a busy machine; a hang would take seconds. */
+/** Tolerance for a busy machine, in milliseconds, on top of the bound. A hang would take seconds. */
 const SLACK_MS = 3_000;
 
 let emulator: RunningEmulator;
@@ -44,7 +44,7 @@ async function readyStatus(): Promise<number> {
   return (await fetch(`${bff.url}/readyz`)).status;
 }
 
-/** The times of all sends so far that were answered 503. */
+/** Durations of all sends so far that were answered 503. */
 function refusedMs(): number[] {
   return bff
     .log()
@@ -63,7 +63,7 @@ async function expectUnavailable(response: Response): Promise<void> {
   expect(await readCode(response)).toBe("state_unavailable");
 }
 
-/** The readiness that is told may be a second old. */
+/** `/readyz` may report a readiness that is one second old. */
 async function expectUnready(): Promise<void> {
   await expect.poll(() => readyStatus()).toBe(503);
 }
@@ -108,7 +108,7 @@ test("a hanging Redis is 503 within the bound, and what it runs late leaves noth
 
   redis.resume();
   await expect.poll(() => readyStatus(), { timeout: 10_000 }).toBe(200);
-  // No lock of the twenty holds the chat, and none of them has spent the limit of five.
+  // None of the twenty requests holds the lock of the chat or has spent the limit of five.
   const served = await sendMessage(bff.url, "hi");
   expect(served.status).toBe(201);
   expect(served.headers.get("ratelimit")).toContain('"session";r=4');
@@ -125,7 +125,7 @@ test("a command that a hanging Redis runs after its instance has died leaves not
     bff.signal("SIGKILL");
     await bff.exited();
     redis.resume();
-    // The command did run, late, with nobody left to take it back.
+    // The command ran late, after the process that could withdraw its admission was gone.
     await expect.poll(() => admin.info("commandstats")).toContain("cmdstat_evalsha:calls=1");
     expect(await admin.keys("*")).toEqual([]);
   } finally {
@@ -155,7 +155,7 @@ describe("a message with a key", () => {
     expect(refused).toMatchObject({ status: 503, code: "state_unavailable" });
     await expectBounded(1);
     redis.resume();
-    // Nothing of it is left, or not for longer than a lease.
+    // The lock is gone, or it ends within a lease.
     let answer: Told | undefined;
     const send = async () => {
       answer = await tell(chat.send(bff.url, "hi", { key: "k" }));
@@ -256,14 +256,14 @@ test.each([
 );
 
 test("what a library writes to the console becomes a JSON line that quotes nothing of it", async () => {
-  // A password that Redis does not ask for: the client says so on the console, in plain text.
+  // A password that Redis does not require: ioredis warns about it on the console, in plain text.
   const limited = await start(`redis://:needless-canary@127.0.0.1:${redis.port}`);
   try {
     expect((await sendMessage(limited.url, "hi")).status).toBe(201);
   } finally {
     await limited.stop();
   }
-  // Each line was parsed as JSON on the way here.
+  // Reading the lines parsed each of them as JSON.
   const written = limited.log().filter(({ msg }) => msg === "a library wrote to the console");
   expect(written).not.toEqual([]);
   expect(limited.lines.join()).not.toContain("password was supplied");

@@ -1,6 +1,6 @@
 /**
- * A Redis that grants its user only what `docs/redis.md` lists, one that forbids a part of it, and one
- * that hides commands or closes idle connections as hosted ones and proxies do.
+ * Restricted Redis servers: one that grants its user only the rights in `docs/redis.md`, one that denies
+ * some of them, and some that hide commands or close idle connections, as hosted ones and proxies do.
  */
 import { connect, createServer, type Socket } from "node:net";
 
@@ -63,7 +63,7 @@ async function startOther(args: readonly string[]): Promise<RedisServer> {
 }
 
 let users = 0;
-/** A user with these rules; gives the URL that names it. */
+/** Creates a user with these rules and returns the URL with its name. */
 async function grant(rules: readonly string[]): Promise<string> {
   users += 1;
   await admin.call("ACL", "SETUSER", `user-${users}`, "on", ">user-canary", ...rules);
@@ -72,12 +72,12 @@ async function grant(rules: readonly string[]): Promise<string> {
 
 interface Proxy {
   readonly port: number;
-  /** Ends the open connection; resolves once the next one has come, which passes only when released. */
+  /** Closes the open connection. Resolves when the next one arrives, which passes only when released. */
   closeAndHold(reset: boolean): Promise<() => void>;
   close(): void;
 }
 
-/** What lies before Redis and closes idle connections. */
+/** A proxy in front of Redis that closes idle connections. */
 async function startProxy(redisPort: number): Promise<Proxy> {
   const open = new Set<Socket>();
   let hold: ((release: () => void) => void) | undefined;
@@ -126,7 +126,7 @@ function stateLines(bff: BffProcess) {
   return bff.log().filter(({ msg }) => String(msg).startsWith("state is"));
 }
 
-/** One of everything that the service does with its state. */
+/** Runs each operation of the service on its state once. */
 async function expectLife(bff: BffProcess, redisUrlOfUser: string): Promise<void> {
   await expect.poll(async () => (await fetch(`${bff.url}/readyz`)).status).toBe(200);
   const chat = createTestChat(emulator);
@@ -134,7 +134,7 @@ async function expectLife(bff: BffProcess, redisUrlOfUser: string): Promise<void
   const send = (words: string) => tell(chat.send(bff.url, words, { subject, key: words }));
   expect(await send("first")).toMatchObject({ status: 201, replayed: false });
   expect(await send("first")).toMatchObject({ status: 201, replayed: true });
-  // Not remembered for its key, an unknown outcome, and one that is looked for again.
+  // A key that is not remembered, an unknown outcome, and one whose answer is recovered.
   chat.addFault({ kind: "status", status: 429 });
   expect(await send("busy")).toMatchObject({ status: 503 });
   chat.addFault({ kind: "reset-before" });
@@ -188,7 +188,7 @@ describe("a user with exactly the rights that the page lists", () => {
     const bff = await start(`${url}/3`);
     expect(await readCode(await sendMessage(bff.url, "hi"))).toBe("state_unavailable");
     await bff.waitForLine(({ reason }) => reason === "NOPERM");
-    // It goes on as soon as the right is granted, on the same connection.
+    // The service works as soon as the right is granted, on the same connection.
     await admin.call("ACL", "SETUSER", `user-${users}`, "+select");
     await expect.poll(async () => (await fetch(`${bff.url}/readyz`)).status).toBe(200);
     expect((await sendMessage(bff.url, "hi")).status).toBe(201);
@@ -229,7 +229,7 @@ describe.each([...COMMANDS, "~bff:*"])("without %s", (right) => {
     expect(doctor.code).toBe(1);
     expect(doctor.stdout).toContain("NOPERM");
     expect(doctor.stdout).toContain("docs/redis.md");
-    // Where EVALSHA is forbidden, only the second run of a script on a connection fails.
+    // If EVALSHA is denied, only the second run of a script on a connection fails.
     await expect.poll(async () => (await fetch(`${bff.url}/readyz`)).status).toBe(503);
     await bff.waitForLine(({ reason }) => reason === "NOPERM");
     const { status } = await tell(createTestChat(emulator).send(bff.url, "hi"));
@@ -265,7 +265,7 @@ describe("a Redis that closes idle connections", () => {
     try {
       expect((await sendMessage(bff.url, "before")).status).toBe(201);
       const before = await count();
-      // Redis looks for idle ones about once a second; each was closed and made anew.
+      // Redis checks for idle connections about once a second. Each was closed and opened again.
       await expect.poll(count, { timeout: 20_000, interval: 200 }).toBeGreaterThan(before + 2);
       expect((await sendMessage(bff.url, "after")).status).toBe(201);
       expect(stateLines(bff)).toEqual([]);
@@ -282,12 +282,12 @@ describe("a Redis that closes idle connections", () => {
       const who = async () => (await fetch(`${bff.url}/session`, { headers })).status;
       expect(await who()).toBe(200);
       for (const reset of [false, true, false]) {
-        // A connection that did not last is made anew after a pause.
+        // A connection that was closed early is opened again after a pause.
         await new Promise((resolve) => setTimeout(resolve, 600));
         const next = proxy.closeAndHold(reset);
         const release = await next;
         const answers = Promise.all([who(), who(), who()]);
-        // Where they did not wait, they would be refused by now.
+        // If the commands did not wait, they would be refused by now.
         const early = await Promise.race([
           answers,
           new Promise((resolve) => setTimeout(resolve, 100, "waiting")),
@@ -330,7 +330,7 @@ describe("a Redis that closes idle connections", () => {
           () => "failed",
         );
       expect(await probe()).toBe("done");
-      // Closes the connection, and answers nothing from then on.
+      // Closes the connection, and answers nothing afterwards.
       await Promise.all([
         watcher.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"),
         watcher.client("PAUSE", 60_000),
@@ -365,7 +365,7 @@ describe("in a Cluster", () => {
     await expectLife(await start(URL_OF("full"), QUICK), URL_OF("full"));
     for (const { admin: node } of cluster.primaries) {
       const refused = JSON.stringify(await node.call("ACL", "LOG"));
-      // ioredis names the connection that it asks about the slots, and does not need to.
+      // ioredis sets a name on the connection that reads the slots. It works without that right.
       expect(refused.replaceAll("client|setname", "").match(/"object","[^"]/g)).toBeNull();
     }
   });

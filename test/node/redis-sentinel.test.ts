@@ -1,4 +1,4 @@
-/** What users and operators see of a Redis behind Sentinels: of its fail-overs and its outages. */
+/** Fail-overs and outages of a Redis behind Sentinels, as users and operators see them. */
 import { Redis } from "ioredis";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 
@@ -22,7 +22,7 @@ import {
 } from "../support/steady-sender.ts";
 
 const REDIS_TIMEOUT_MS = 500;
-/** What an answer may take beyond the bound on a busy machine; a hang would take seconds. */
+/** Tolerance for a busy machine, in milliseconds, on top of the bound. A hang would take seconds. */
 const SLACK_MS = 3_000;
 const UNLIMITED = { LIMIT_SESSION: "off", LIMIT_IP: "off", LIMIT_WORKSPACE: "off" };
 
@@ -92,7 +92,7 @@ test("messages repeated with their keys over a fail-over are written once each",
     emulator.addChat({ chatId, workspaceId: 42 });
     emulator.addFault({ kind: "taken-then-delay", delayMs: 300 }, { times: 1 });
     sending.push(sendUntilServed(bff.url, chatId));
-    // Some are being answered when the primary dies, the others come while it is dead.
+    // Some messages are being answered when the primary dies, the others arrive while it is dead.
     if (index === 20) {
       await expect.poll(() => emulator.messages().length).toBeGreaterThan(5);
       await group.primary.kill();

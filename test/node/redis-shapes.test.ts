@@ -1,4 +1,4 @@
-/** What holds of the connection to Redis in every shape: one server, a Cluster, behind Sentinels. */
+/** The connection to Redis in each deployment: one server, a Cluster, and behind Sentinels. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 
@@ -23,9 +23,9 @@ import { type RedisServer, startRedis } from "../support/redis-server.ts";
 
 interface Shape {
   readonly url: string;
-  /** What serves `KEY`. */
+  /** The server that serves `KEY`. */
   readonly primary: RedisServer;
-  /** Every server that could run a command. */
+  /** All servers that can run a command. */
   readonly servers: readonly RedisServer[];
   stop(): Promise<void>;
 }
@@ -86,7 +86,7 @@ describe.each(shapes)("%s", (_name, startShape) => {
         const redis = new Redis(port);
         const stats = await redis.info("commandstats");
         redis.disconnect();
-        // Each of our scripts asks the time once; what a new connection is tried with does not.
+        // Each script of the service calls TIME once; the commands that set up a connection do not.
         const calls = [...stats.matchAll(/cmdstat_time:calls=(\d+)/g)];
         return calls.reduce((sum, [, count]) => sum + Number(count), 0);
       }),
@@ -98,14 +98,14 @@ describe.each(shapes)("%s", (_name, startShape) => {
     await connection.run(probeScript, [KEY], []);
     const before = await countRuns();
     shape.primary.pause();
-    // The server has them in its buffer, hangs, is hung up on, and runs them all the same. It is
-    // back right after, so that whatever were sent again would run, too.
+    // The server has the commands in its buffer and hangs. The client closes the connection, but the
+    // server still runs them. It is back right after, so that repeated commands would run as well.
     setTimeout(() => shape.primary.resume(), TIMEOUT_MS * 4 + 20);
     const orders = Array.from({ length: 5 }, () => connection.run(cutOffScript, [KEY], [60_000]));
     const results = await Promise.allSettled(orders);
     expect(results.map(({ status }) => status)).not.toContain("fulfilled");
     await expect.poll(countRuns).toBe(before + 5);
-    // Were they sent again, it would be on the new connection, which has come up when this answers.
+    // Repeated commands would use the new connection, which is open when this command is answered.
     await expect
       .poll(() => connection.run(probeScript, [KEY], []).catch(() => "failed"), { timeout: 10_000 })
       .toBeTypeOf("number");

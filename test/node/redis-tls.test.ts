@@ -1,4 +1,4 @@
-/** What an operator gets from `rediss://`: encryption, a checked certificate, an authority of their own. */
+/** `rediss://` on Node: encryption, a verified certificate, and a private CA. */
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -22,7 +22,7 @@ function openssl(...args: string[]): void {
   execFileSync("openssl", args, { cwd: folder, stdio: "ignore" });
 }
 
-/** For 127.0.0.1, and not for the name localhost. */
+/** A certificate for 127.0.0.1, not for the name localhost. */
 const CERTIFICATE = {
   "tls-cert-file": file("server.crt"),
   "tls-key-file": file("server.key"),
@@ -81,7 +81,7 @@ async function start(url: string, more: Record<string, string> = {}): Promise<Bf
   return bff;
 }
 
-/** A server that speaks TLS on the port returned, and plainly on another for the test. */
+/** Starts a Redis that speaks TLS on the returned port, and plain TCP on another port for the test. */
 async function startTlsRedis(settings: Record<string, string | number> = {}): Promise<number> {
   const port = await findFreePort();
   servers.push(await startRedis(toArguments({ ...CERTIFICATE, "tls-port": port, ...settings })));

@@ -22,7 +22,7 @@ let bff: BffProcess;
 beforeAll(async () => {
   emulator = await startTestEmulator();
   redis = await startRedis();
-  // Many subjects of these tests share one chat; whose it is, is not what they are about.
+  // Many subjects share one chat in these tests; ownership is tested elsewhere.
   bff = await startTestBff(emulator.url, { REDIS_URL: redis.url, CHAT_ACCESS: "workspace" });
 });
 beforeEach(() => {
@@ -90,7 +90,7 @@ describe("a message", () => {
     const line = await bff.waitForLine(({ reqId }) => reqId === "left");
     expect(line["status"]).toBe(201);
     expect(emulator.messages()[0]).toMatchObject({ arrived: 1, taken: 1 });
-    // Counted for the address it came from, though the connection is gone.
+    // Counted for the client's address, although the connection is closed.
     const client = new Redis(redis.url);
     const counted = await client.keys("bff:{ws:42}:a:*");
     client.disconnect();
@@ -106,7 +106,7 @@ describe("a message", () => {
     expect(second.status).toBe(409);
     expect(second.headers.get("retry-after")).toBe("1");
     expect(await readCode(second)).toBe("chat_busy");
-    // What was refused so has spent nothing: 19 of 20 are left after the one that is running.
+    // Refused requests spent nothing: 19 of 20 requests remain while one is running.
     expect(second.headers.get("ratelimit")).toContain('"session";r=19');
     expect((await first).status).toBe(201);
     expect(emulator.messages()).toHaveLength(1);

@@ -1,4 +1,4 @@
-/** Sessions signed by somebody else's keys, over real sockets. */
+/** Sessions signed with public keys and with keys of an issuer's JWKS, over real sockets. */
 import { createServer, type Server } from "node:http";
 
 import { exportJWK, exportSPKI, generateKeyPair, SignJWT } from "jose";
@@ -92,7 +92,7 @@ test("with the issuer out from the start sessions are 503, not 401; once it is u
 
 test("a flood of unknown keys asks the issuer once and spends no failure; known keys are served all along", async () => {
   const { publicKey, privateKey } = await generateKeyPair("ES256");
-  // As some issuers write them: members without a value.
+  // Some issuers write members without a value.
   const empty = { use: null, alg: "", key_ops: [] };
   const jwks = JSON.stringify({
     keys: [{ ...(await exportJWK(publicKey)), kid: "one", ...empty }],
@@ -118,7 +118,7 @@ test("a flood of unknown keys asks the issuer once and spends no failure; known 
       expect(seconds).toBeLessThanOrEqual(30);
       expect(await readCode(unknown)).toBe("auth_unavailable");
     }
-    // None of them was counted: this is the first wrong credential of the one that is allowed.
+    // None of them counted as a wrong credential: this is the first one, and one is allowed.
     expect((await send(bff.url, "a.b.c")).status).toBe(401);
     expect((await send(bff.url, token)).status).toBe(201);
     expect(fetched).toBe(1);

@@ -1,4 +1,4 @@
-/** Sessions over real processes: ended on every instance, keys rotated over a restart, operators' orders. */
+/** Sessions over real processes: log-out on every instance, key rotation, and revocation by operators. */
 import { execFile } from "node:child_process";
 import { promisify } from "node:util";
 
@@ -97,7 +97,7 @@ test("a logout on one instance is known to the other on the next request", async
 
 test("rotating the cookie keys over a restart loses nobody, and dropping the old one ends its cookies", async () => {
   const [oldKey, newKey] = [makeKey(), makeKey()];
-  // The chat is the one who was the first to use it in this file.
+  // The chat belongs to the first subject in this file that used it.
   const token = await mintToken({ sub: "leaver" });
 
   const first = await restart(oldKey);
@@ -132,10 +132,10 @@ test("an operator's order ends one subject's sessions, then everybody's, and non
     expect(await statusOf("ann", nowSeconds - 5)).toBe(401);
     expect(await statusOf("ann", undefined)).toBe(401);
     expect(await statusOf("bob", nowSeconds - 5)).toBe(201);
-    // Within the tolerance for clocks that run ahead: it may have been issued before.
+    // Within the clock tolerance: the token may have been issued before the revocation.
     expect(await statusOf("ann", nowSeconds + 20)).toBe(401);
     const client = new Redis(redis.url);
-    /** Lets an order be given 40 seconds earlier. @returns how long it has left */
+    /** Dates a revocation back by 40 seconds. @returns its remaining life */
     const age = async (pattern: string): Promise<number> => {
       for (const key of await client.keys(pattern)) {
         const [untilMs = "", ...rest] = ((await client.get(key)) ?? "").split(" ");
@@ -148,7 +148,7 @@ test("an operator's order ends one subject's sessions, then everybody's, and non
     await age("bff:{ws:42}:u:*");
     expect(await statusOf("ann", nowSeconds + 20)).toBe(201);
 
-    // A shorter order on top undoes nothing of the first: in Redis it keeps the longer life.
+    // A second, shorter revocation does not shorten the first: Redis keeps the longer life.
     await revoke("--subject", "ann", "--for", "1s");
     expect(await age("bff:{ws:42}:u:*")).toBeGreaterThan(86_400_000);
 

@@ -1,4 +1,4 @@
-/** Slow request bodies, with a session and without: they take nothing from anybody else. */
+/** Slow request bodies, with a session and without: other clients are served as usual. */
 import { afterAll, beforeAll, expect, test } from "vitest";
 
 import type { RunningEmulator } from "../../src/emulator/listen.ts";
@@ -8,7 +8,7 @@ import { openRaw, type RawConnection } from "../support/raw-http.ts";
 import { mintToken } from "../support/session-tokens.ts";
 
 const SOCKETS = 2_000;
-/** Far fewer places than slow sockets: had they one each, nothing would be served. */
+/** MAX_IN_FLIGHT, far below the number of slow sockets: if each held a place, nothing would be served. */
 const PLACES = "50";
 
 let emulator: RunningEmulator;
@@ -21,7 +21,7 @@ beforeAll(async () => {
     LIMIT_SESSION: "off",
     LIMIT_IP: "off",
     LIMIT_WORKSPACE: "off",
-    // The client's address is its X-Forwarded-For entry: slow and other clients differ by it.
+    // The client address is the X-Forwarded-For entry, so that slow and other clients have different ones.
     TRUST_PROXY: "1",
   });
 });
@@ -68,7 +68,7 @@ test(`${SOCKETS} slow bodies with one session: few are waited for, and others ar
   const slow: RawConnection[] = [];
   for (let index = 0; index < SOCKETS; index += 1) slow.push(await beginSlowly([authorization]));
   await expectOthersServed();
-  // Those over the bound are told within a second; the others are waited for, and then are too late.
+  // Bodies over the bound are refused within a second. The others get 408 after their time limit.
   const texts = await Promise.all(slow.map((connection) => connection.received("\r\n\r\n")));
   const late = texts.filter((text) => text.includes(" 408 "));
   const refused = texts.filter((text) => text.includes(" 503 "));

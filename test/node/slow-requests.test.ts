@@ -1,10 +1,10 @@
-/** Clients that take their time with a request's head hold their connection for half a minute at most. */
+/** Clients that send a request's head slowly keep their connection for half a minute at most. */
 import { expect, onTestFinished, test } from "vitest";
 
 import { startTestBff, startTestEmulator } from "../support/bff-fixture.ts";
 import { openRaw } from "../support/raw-http.ts";
 
-/** 20 s for the head, looked at every 5 s; a busy machine looks late. */
+/** In milliseconds: 20 s for the head, checked every 5 s, and a tolerance for a busy machine. */
 const CUT_WITHIN_MS = 40_000;
 
 test(

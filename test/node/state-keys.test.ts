@@ -1,4 +1,4 @@
-/** What a life of messages leaves in Redis: only what `docs/state-keys.md` names, and no secret. */
+/** Keys and values in Redis after many kinds of requests: only those of `docs/state-keys.md`, no secret. */
 import { readFile } from "node:fs/promises";
 
 import { Redis } from "ioredis";
@@ -8,7 +8,7 @@ import { ask, startTestBff, startTestEmulator } from "../support/bff-fixture.ts"
 import { createTestChat, tell } from "../support/chat-fixture.ts";
 import { startRedis } from "../support/redis-server.ts";
 
-/** In every content, idempotency key and subject here; the agent's answers, which are kept, lack it. */
+/** Part of all contents, idempotency keys and subjects here, but not of the answers, which are stored. */
 const PRIVATE = "pineapple";
 
 const ANSWER = JSON.stringify({ messages: [{ role: "assistant", content: "Of course." }] });
@@ -21,7 +21,7 @@ const PLACEHOLDERS: Readonly<Record<string, string>> = {
   "chat id": "[\\w-]{1,128}",
 };
 
-/** The first column of the page's table, as patterns. */
+/** The first column of the table in the docs, as patterns. */
 async function readDocumentedKeys(): Promise<RegExp[]> {
   const page = await readFile(new URL("../../docs/state-keys.md", import.meta.url), "utf8");
   return [...page.matchAll(/^\| `(bff:[^`]+)`/gm)].map(([, name = ""]) => {
@@ -50,7 +50,7 @@ test("every key is documented and expires, and none holds content, a client's ke
     UPSTREAM_TIMEOUT: "2s",
     RECOVERY_WINDOW: "1s",
     UPONAI_AGENT_ID: "agent",
-    // Long windows, so that their keys are still there to be looked at.
+    // Long windows, so that the keys still exist when they are checked.
     LIMIT_SESSION: "100/1h",
     LIMIT_SESSION_DAILY: "100/1d",
     LIMIT_WORKSPACE: "100/1h",
@@ -63,7 +63,7 @@ test("every key is documented and expires, and none holds content, a client's ke
       const kind = documented.findIndex((pattern) => pattern.test(key));
       expect(kind, `${key} is documented`).not.toBe(-1);
       seen.add(/^bff:\{(?:ws:\d+\}:)?(\w+)/.exec(key)?.[1] ?? key);
-      // 0 or -2: it is gone by now.
+      // 0 or -2: the key has expired by now.
       expect(await admin.pttl(key), `${key} expires`).not.toBe(-1);
       expect(`${key} ${await admin.get(key)}`).not.toContain(PRIVATE);
     }
@@ -97,7 +97,7 @@ test("every key is documented and expires, and none holds content, a client's ke
     expect((await fetch(`${bff.url}/readyz`)).status).toBe(200);
     await inspect();
 
-    // One of each kind that a session can cause was there.
+    // There was at least one key of each kind.
     expect([...seen].toSorted()).toEqual(
       ["a", "af", "c2", "k", "probe", "r", "u", "w2"].toSorted(),
     );

@@ -1,4 +1,4 @@
-/** Traces, as a collector and UponAI see them. */
+/** Traces, as a collector and UponAI receive them. */
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 
@@ -64,7 +64,7 @@ afterAll(async () => {
   await emulator.close();
 });
 
-/** Everything that the collector got once the service has ended. */
+/** All spans that the collector received until the service ended. */
 function listSpans(): Span[] {
   return received.flatMap(({ path, body }) => {
     expect(path).toBe("/v1/traces");

@@ -1,4 +1,4 @@
-/** Everything that UponAI and the way there can do to a message, and what the sender is told. */
+/** Faults of UponAI and of the network on the way: the answer to the sender, and how often it is sent. */
 import { createServer } from "node:net";
 
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
@@ -123,11 +123,11 @@ describe("UponAI answers", () => {
     expect(answer.headers.get("content-type")).toBe("application/problem+json");
     expect(answer.headers.get("retry-after")).toBe(retryAfter ?? null);
     expect(answer.headers.get("ratelimit")).toContain('"workspace";r=');
-    // Nothing of the upstream comes through, and the message went there once.
+    // The answer holds nothing of the upstream's, and the message was sent once.
     expect(text).not.toContain("fault");
     expect(answer.headers.get("location")).toBeNull();
     expect(emulator.requests()).toHaveLength(1);
-    // The chat is free again.
+    // The lock of the chat is free again.
     emulator.reset();
     expect((await sendMessage(bff.url, "again")).status).toBe(201);
   });

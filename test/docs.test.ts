@@ -1,4 +1,4 @@
-/** What the documentation says is so: generated parts are current, named files and codes exist. */
+/** Checks the documentation: generated parts are current, and the files and codes it names exist. */
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 
 import { describe, expect, test } from "vitest";

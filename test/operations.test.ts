@@ -1,4 +1,4 @@
-/** What operators are told is so: metrics, codes, labels and log fields that exist, and no others. */
+/** Checks docs/operations.md and the dashboard: all metrics, codes, labels and log lines that they name exist. */
 import { readdirSync, readFileSync } from "node:fs";
 
 import { describe, expect, test } from "vitest";
@@ -24,14 +24,14 @@ const queries: [string, string][] = dashboard.panels.flatMap(({ title, targets }
   targets.map(({ expr }): [string, string] => [title, expr]),
 );
 
-/** Every metric by name, with its type, as a scrape shows them. */
+/** Type of each metric by name, as a scrape shows them. */
 const metrics = createPrometheusMetrics(createLoadGate(1));
 const text = await metrics.render();
 const types = new Map(
   [...text.matchAll(/^# TYPE (\S+) (\S+)$/gm)].map(([, name = "", type = ""]) => [name, type]),
 );
 
-/** The series that a query asks for: those of a histogram end in what they count. */
+/** Metrics of a query that do not exist. Series of a histogram end in `_bucket`, `_sum` or `_count`. */
 function findUnknown(query: string): string[] {
   const named = [...query.matchAll(/\b(?:bff|process|nodejs)_[a-z0-9_]+/g)].map(([name]) => name);
   return named.filter((name) => {
@@ -81,7 +81,7 @@ test("every metric of the service has a row, and every row a metric", () => {
   );
 });
 
-/** The files of the service itself, from the top of the repository. */
+/** Source files of the service, as paths from the root of the repository. */
 function listSources(): string[] {
   const others = /\.test\.ts$|^(?:emulator|demo)\//;
   return readdirSync(new URL("../src", import.meta.url), { recursive: true, encoding: "utf8" })
@@ -116,7 +116,7 @@ describe("the log", () => {
       const [, messages = [], levels = []] = row
         .split("|")
         .map((cell) => [...cell.matchAll(/`([^`]+)`/g)].map(([, code = ""]) => code));
-      // One level for all messages of a row, one message at all its levels, or one each.
+      // A row has one level for all messages, one message with all its levels, or one level per message.
       return messages.length === levels.length
         ? messages.map((message, index) => `${message}: ${levels[index] ?? ""}`)
         : messages.flatMap((message) => levels.map((level) => `${message}: ${level}`));

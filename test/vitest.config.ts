@@ -8,7 +8,7 @@ export default defineConfig({
     // Real servers and a real Redis start inside the tests; a cold machine needs a while for that.
     testTimeout: 30_000,
     hookTimeout: 60_000,
-    // A poll ends when it is content; how long it may take is a busy machine's choice.
+    // A poll ends as soon as it succeeds. The limit is high because machines can be busy.
     expect: { poll: { timeout: 10_000 } },
     restoreMocks: true,
   },

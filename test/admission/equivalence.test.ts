@@ -1,4 +1,4 @@
-/** The rules in TypeScript and in Lua are the same rules: same histories, same decisions. */
+/** The TypeScript and Lua rules are equivalent: the same histories give the same decisions and records. */
 import * as fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
@@ -36,7 +36,7 @@ afterAll(async () => {
   await server.kill();
 });
 
-/** Every record that the histories can write, but those of sessions and wrong credentials. */
+/** All records that the histories can write, except those of sessions and wrong credentials. */
 const RECORDS = ["{ws:42}:w2"];
 for (const one of [0, 1, 2]) {
   RECORDS.push(`{ws:42}:u:s${one}`, `{ws:42}:a:a${one}`, `{ws:42}:c2:c${one}`);
@@ -45,7 +45,7 @@ for (const one of [0, 1, 2]) {
   }
 }
 
-/** Times of counters that have passed are left over in Redis, where keys expire by its own clock. */
+/** Removes counters whose time has passed. Redis keeps them longer, as it expires keys by real time. */
 function withoutPast(key: string, text: string | undefined, nowUs: number): string | undefined {
   if (text === undefined || !/:(?:u|a|w2)\b/.test(key)) return text;
   const cutOffSlot = key.includes(":a:") ? undefined : 0;
@@ -65,7 +65,7 @@ test("random histories are decided alike by the in-process state and by Redis", 
       fc.array(step, { minLength: 1, maxLength: 60, size: "max" }),
       async (limits, steps) => {
         runs += 1;
-        // Every other history with byte budgets that a few answers fill.
+        // Every other history has byte budgets that a few answers exhaust.
         const settings = runs % 2 === 0 ? SETTINGS : TIGHT_SETTINGS;
         shifted = createShiftedRedis(server.url, `run${runs}:`, settings);
         const clock = createMovableClock();
@@ -76,18 +76,18 @@ test("random histories are decided alike by the in-process state and by Redis", 
         const admissions: Admission[] = [];
         const startedMs = Date.now();
 
-        /** Redis first: its clock goes on by itself, and the other then stands at the same moment. */
+        /** Runs a step on Redis first, whose clock goes on by itself, and then at the same time on the other. */
         const both = async <Outcome>(ask: (state: AdmissionState) => Promise<Outcome>) => {
           const fromRedis = await ask(shifted.state);
           clock.setEpochUs(shifted.lastNowUs());
           return { fromRedis, fromMemory: await ask(memory) };
         };
-        /** Every record that the one has, the other has too, to the letter. */
+        /** Checks that both states have exactly the same records. */
         const compareRecords = async () => {
           const texts = RECORDS.map((key) => withoutPast(key, space.read(key)?.text, nowUs()));
           const inRedis = await shifted.redis.mget(RECORDS.map((key) => `run${runs}:${key}`));
           const live = inRedis.map((text, index) =>
-            // What has expired by the shifted clock is still there by Redis's own.
+            // Records that have expired by the shifted clock still exist by Redis's own clock.
             texts[index] === undefined
               ? undefined
               : withoutPast(RECORDS[index] ?? "", text ?? undefined, nowUs()),
@@ -121,7 +121,7 @@ test("random histories are decided alike by the in-process state and by Redis", 
                 await compareRecords();
                 continue;
               }
-              // The newest first: those are the ones that still hold something.
+              // The newest admissions first: they still hold locks.
               if ("admission" in fromRedis) admissions.unshift(fromRedis.admission);
             } else if (taken.do === "wrong_credentials") {
               const { fromRedis, fromMemory } = await both((state) =>
@@ -168,11 +168,11 @@ test("random histories are decided alike by the in-process state and by Redis", 
     { numRuns: 1_000 },
   );
   expect(runs).toBeGreaterThanOrEqual(1_000);
-  // None of the rules was left out by chance.
+  // All verdicts occurred, so no rule was left out by chance.
   expect([...verdicts.keys()].toSorted()).toEqual(ALL_VERDICTS);
 }, 120_000);
 
-/** Everything but how long it took. */
+/** The result without its duration. */
 function withoutTimes(outcome: AdmitOutcome) {
   return "admission" in outcome
     ? { ...outcome, admission: { ...outcome.admission, waitedMs: 0 } }

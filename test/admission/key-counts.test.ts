@@ -1,4 +1,4 @@
-/** How many keys one message reads and writes, on Redis and in a Durable Object; the docs quote it. */
+/** Number of keys that one message reads and writes, on Redis and in a Durable Object, as documented. */
 import { readFileSync, writeFileSync } from "node:fs";
 
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -59,7 +59,7 @@ const answered = (bytes: number): Settlement => ({
 
 const ANSWER_BYTES = 700;
 
-/** What the scripts say to Redis, by distinct key. */
+/** Commands of the scripts to Redis, by distinct key. */
 async function countCommands(act: () => Promise<unknown>) {
   const watching = redis.redis.duplicate();
   const monitor = await watching.monitor();
@@ -87,7 +87,7 @@ async function countCommands(act: () => Promise<unknown>) {
   return { read: new Set(read).size, written: written.length };
 }
 
-/** Cells of a table, however it is laid out. */
+/** Collapses white space and dashes, so that the layout of a Markdown table does not matter. */
 const cells = (lines: string) => lines.replaceAll(/[\s-]+/g, " ");
 
 async function send(nth: number, bytes: number) {

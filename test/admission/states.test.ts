@@ -1,6 +1,6 @@
 /**
- * What both states do when something went wrong under them: they lost what they knew, their clock was
- * set back, they were told twice, or nobody heard them.
+ * Faults of the in-process state and of Redis: lost records, a clock that is set back, repeated calls,
+ * and lost replies.
  */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 
@@ -50,19 +50,19 @@ const UNKNOWN = {
 } as const;
 const NOT_TAKEN = { disposition: "not_taken", stateAfter: undefined } as const;
 
-/** A state that can be looked into, and whose time and values the test has in its hand. */
+/** A state whose clock and records the test can read and change. */
 interface OpenState {
   readonly state: AdmissionState;
-  /** Negative: the clock is set back. */
+  /** Moves the clock; a negative value sets it back. */
   moveMs(ms: number): Promise<void>;
   read(key: string): Promise<string | undefined>;
   lose(key: string): Promise<void>;
-  /** The chat's record, as it is now. */
+  /** Returns the present record of the chat. */
   chat(): Promise<ChatRecord>;
   withdraw(request: AdmitRequest, heard: boolean): Promise<void>;
-  /** How long a value has left, in milliseconds. */
+  /** Returns the remaining life of a record, in milliseconds. */
   leftMs(key: string): Promise<number>;
-  /** Lets a value age until it has so long left. */
+  /** Ages a record until its remaining life is the given time. */
   age(key: string, leftMs: number): Promise<void>;
 }
 
@@ -108,7 +108,7 @@ function openRedis(): OpenState {
     read: async (key) => (await redis.redis.get(key)) ?? undefined,
     lose: async (key) => void (await redis.redis.del(key)),
     chat: async () => {
-      // Asks for the time that the scripts see.
+      // Reads the time that the scripts see.
       await redis.state.checkSession(SESSION);
       return parseChat((await redis.redis.get(CHAT)) ?? undefined, redis.lastNowUs());
     },
@@ -289,7 +289,7 @@ describe.each([
       await it.moveMs(24 * HOUR_MS);
       await state.settle(await send(state, { token: "t2" }), UNKNOWN);
       await it.moveMs(HOUR_MS);
-      // It may arrive for as long as the first one might have.
+      // The repeat may arrive for as long as the first message might have.
       const third = await send(state, { token: "t3" });
       expect(third.contested).toBe(true);
       await state.settle(third, ANSWERED);
@@ -481,7 +481,7 @@ describe.each([
       const admission = await send(state, keyed);
       const ownership = { workspaceId, subjectKey: "bob", chatId, transcriptState: undefined };
       expect(await state.own({ ...ownership, stamped: true })).toBe("owned");
-      // Confirmed too late, it is none.
+      // A confirmation that comes too late makes no owner.
       await state.settle(admission, { ...ANSWERED, owner: "first-use" });
       expect((await it.chat()).owner).toMatchObject({ kind: "s", subjectKey: "bob" });
       expect((await admit(state, { ...keyed, token: "t2" })).kind).toBe("denied");
@@ -552,7 +552,7 @@ const LIMITED = compilePolicies({
   ip: "off",
 });
 
-/** The state hears that its connection broke, and then that there is another. */
+/** Reports a broken connection and then a new one to the state. */
 async function reconnect(): Promise<void> {
   redis.loseReplies(undefined);
   await new Promise(setImmediate);
@@ -575,7 +575,7 @@ describe("Redis, where a reply was lost with its connection", () => {
     await redis.advanceUs(15_000_000);
     const other = await send(redis.state, { token: "t2", words: "others" });
     await reconnect();
-    // The other's lock is left alone.
+    // The lock of the other message stays.
     expect((await admit(redis.state, keyed)).kind).toBe("chat_busy");
     expect(await redis.state.settle(other, ANSWERED)).toBe("settled");
     expect(await send(redis.state, keyed)).toMatchObject({ contested: false });
@@ -586,7 +586,7 @@ describe("Redis, where a reply was lost with its connection", () => {
     redis.loseReplies("bffSettle");
     expect(await redis.state.settle(admission, ANSWERED)).toBe("unavailable");
     await reconnect();
-    // Whatever the state does next comes after it, on the same connection.
+    // Later commands of the state run after it, on the same connection.
     expect(await openRedis().chat()).toMatchObject({ sends: 1, state: "-", doubtfulUntilUs: 0 });
   });
 });

@@ -1,4 +1,4 @@
-/** One tenant's stored answers leave room for every other tenant, on a Redis of 64 MB. */
+/** Stored answers of one tenant leave room for all other tenants, on a Redis of 64 MB. */
 import { afterEach, beforeEach, expect, test } from "vitest";
 
 import type { AdmitRequest } from "../../src/admission/admission.ts";
@@ -12,7 +12,7 @@ import { createShiftedRedis, type ShiftedRedis } from "../support/state-fixtures
 const config = createTestConfig();
 if (config.workspaces.kind !== "single") throw new Error("one workspace is configured");
 const { limits } = config.workspaces.workspace;
-/** As large as an answer may be. */
+/** The largest answer that is stored. */
 const ANSWER = "x".repeat(config.storedAnswers.answerBytesMax);
 
 let server: RedisServer;
@@ -54,7 +54,7 @@ function requestOf({ workspace, subject }: Sender, nth: number): AdmitRequest {
   };
 }
 
-/** Sends one message whose answer is as large as may be. @returns what admission said */
+/** Sends one message with an answer of the largest size. @returns the verdict of admission */
 async function send(sender: Sender, nth: number): Promise<string> {
   const outcome = await redis.state.admit(requestOf(sender, nth));
   if (outcome.kind !== "admitted") return outcome.kind;
@@ -71,7 +71,7 @@ async function send(sender: Sender, nth: number): Promise<string> {
 const OTHER: Sender = { workspace: 43, subject: "neighbour" };
 let sentByOther = 0;
 
-/** Another tenant sends, repeats, logs out, and the service is ready: nothing of it fails. */
+/** Checks that another tenant can send, repeat and log out, and that the service is ready. */
 async function expectOthersServed(): Promise<void> {
   sentByOther += 1;
   expect(await send(OTHER, sentByOther)).toBe("settled");
@@ -104,11 +104,11 @@ test("one subject at full speed for a whole day fails nobody else", async () => 
     await redis.advanceUs(60_000_000);
     if (minute % 240 === 0) await expectOthersServed();
   }
-  // All were admitted: at full speed, and none refused for its answer.
+  // All messages were admitted; none was refused because of its answer.
   expect([...verdicts]).toEqual([["settled", perMinute * minutes]]);
   await expectOthersServed();
   expect(await usedBytes()).toBeLessThan(40_000_000);
-  // It is told of each of them that it was answered, and none is sent again.
+  // Each repeat is told that its message was answered, and none is sent again.
   const repeated = await redis.state.admit(requestOf(sender, perMinute * minutes - 1));
   expect(repeated).toMatchObject({ kind: "unresolved", code: undefined });
 }, 300_000);

@@ -1,4 +1,4 @@
-/** What a real browser does with the session cookie, on our pages and on others'. */
+/** The session cookie in a real browser, on pages of the own origin and of other origins. */
 import type { Browser, BrowserContext, Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 
@@ -14,7 +14,7 @@ let emulator: RunningEmulator;
 let listed: PageServer;
 let unlisted: PageServer;
 let bff: BffProcess;
-/** The service as browsers name it: the host decides what is the same site. */
+/** URL of the service under a host name: browsers decide by the host what is the same site. */
 let service: string;
 
 beforeAll(async () => {
@@ -22,7 +22,7 @@ beforeAll(async () => {
   emulator = await startTestEmulator();
   [listed, unlisted] = await Promise.all([startPageServer(), startPageServer()]);
   bff = await startTestBff(emulator.url, {
-    // With Secure and the __Host- prefix: browsers trust localhost as they trust https.
+    // With Secure and the __Host- prefix: browsers treat localhost as secure, like https.
     COOKIE_KEYS: Buffer.from(crypto.getRandomValues(new Uint8Array(32))).toString("base64url"),
     ALLOWED_ORIGINS: `http://localhost:${listed.port}`,
   });
@@ -73,7 +73,7 @@ function fetchFrom(page: Page, url: string, init: object): Promise<Outcome> {
   );
 }
 
-/** A call of one of the page's own functions. */
+/** Calls one of the page's own functions. */
 function callOf(name: string, ...args: readonly string[]): string {
   return `${name}(${args.map((argument) => JSON.stringify(argument)).join(", ")})`;
 }
@@ -125,7 +125,7 @@ test("a listed page logs in, sends, reads limits, cannot read the cookie, logs o
     status: 401,
     body: { code: "session_missing" },
   });
-  // Whoever kept a copy has nothing either.
+  // A copy of the cookie is useless as well.
   const replayed = await fetch(`${bff.url}/session`, { headers: { Cookie: stolen } });
   expect(replayed.status).toBe(401);
   expect(await replayed.json()).toMatchObject({ code: "session_revoked" });
@@ -139,11 +139,11 @@ test.each([
   await logIn(await openPage(`http://localhost:${listed.port}/`));
   const page = await openPage(`${host}:${unlisted.port}/`);
 
-  // A script's request with credentials: stopped by the preflight.
+  // A script's request with credentials: the preflight stops it.
   expect(await fetchFrom(page, `${service}/chat/${CHAT}/send`, message)).toEqual({
     status: "blocked",
   });
-  // One that needs no preflight, and reads nothing.
+  // A request that needs no preflight, and whose answer the script cannot read.
   expect(
     await fetchFrom(page, `${service}/chat/${CHAT}/send`, { method: "POST", body: message.body }),
   ).toEqual({ status: "blocked" });
@@ -152,17 +152,17 @@ test.each([
     mode: "no-cors",
     body: message.body,
   });
-  // Reading is stopped as well.
+  // Reads are refused as well.
   expect(await fetchFrom(page, `${service}/session`, {})).toEqual({ status: "blocked" });
 
-  // A form, which may go anywhere: with a name that makes its text JSON.
+  // A form, which a page may submit to any origin. The name of its field makes the body valid JSON.
   const target = `${service}/chat/${CHAT}/send`;
   const answer = page.waitForResponse(target);
   await page.evaluate(callOf("submitForm", target, '{"content":"from a form","x":"', '"}'));
   const submitted = await answer;
   expect([401, 403]).toContain(submitted.status());
 
-  // An image, which is a GET with cookies wherever it stands.
+  // An image, which is a GET with cookies on any page.
   const other = await openPage(`${host}:${unlisted.port}/`);
   const loaded = await other.evaluate(callOf("showImage", `${service}/session`));
   expect(loaded).toBe("failed");

@@ -1,4 +1,4 @@
-/** Whose a chat is, and what can be done with it besides sending. */
+/** Contract suite: ownership of chats; starting, reading and ending a chat. */
 import { describe, expect, test } from "vitest";
 
 import { bearer, type Fixture, readCode } from "./runtime.ts";

@@ -1,4 +1,4 @@
-/** The contract over HTTP: one suite for every runtime and every place where the state can be. */
+/** The contract over HTTP: one suite for all runtimes and all kinds of state. */
 import { afterAll, beforeAll } from "vitest";
 
 import { describeChats } from "./chats.ts";
@@ -10,7 +10,7 @@ import { describeSending } from "./sending.ts";
 import { describeSessions } from "./sessions.ts";
 import { describeUpstream } from "./upstream.ts";
 
-/** @param prepare starts what the service needs beside it; gives its variables, and how to end it */
+/** @param prepare starts the dependencies of the service; returns its variables and a stop function */
 export function describeContract(
   runtime: Runtime,
   prepare: () => Promise<Preparation> = () => Promise.resolve({ environment: {} }),

@@ -1,4 +1,4 @@
-/** A message with an idempotency key is sent once, whatever happens to it. */
+/** Contract suite: a message with an idempotency key is sent at most once, and lost answers are recovered. */
 import { describe, expect, test } from "vitest";
 
 import { type Fixture, readCode } from "./runtime.ts";
@@ -72,7 +72,7 @@ export function describeExactlyOnce(use: () => Fixture): void {
     test("whose answer is too large to be stored is found in the transcript again", async () => {
       const chatId = use().createChat();
       const content = "x".repeat(5_000);
-      // Known before the second message: the state of the transcript at which it was sent.
+      // The state of the transcript is known before the second message.
       expect((await sendWith("key-8-before", chatId, "before")).status).toBe(201);
       const first = await sendWith("key-8", chatId, content);
       expect(first.status).toBe(201);

@@ -1,4 +1,4 @@
-/** How often one may send. */
+/** Contract suite: rate limits. */
 import { describe, expect, test } from "vitest";
 
 import { type Fixture, readCode, TIGHT } from "./runtime.ts";

@@ -1,4 +1,4 @@
-/** What holds for every route: methods, headers, request ids, problems, CORS. */
+/** Contract suite: rules for all routes (methods, headers, request ids, problems, CORS). */
 import { describe, expect, test } from "vitest";
 
 import { mintToken } from "../support/session-tokens.ts";

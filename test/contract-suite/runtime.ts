@@ -1,6 +1,6 @@
 /**
- * What the contract suite needs of a runtime: a service that answers over HTTP, with the emulator
- * behind it. The suite looks at nothing else of it.
+ * The runtime interface of the contract suite: a service that answers over HTTP, with the emulator
+ * behind it. The suite uses nothing else of the service.
  */
 import { type RunningEmulator, startEmulator } from "../../src/emulator/listen.ts";
 import { expectNoCanary } from "../support/canary.ts";
@@ -8,25 +8,25 @@ import { mintToken, sessionEnvironment } from "../support/session-tokens.ts";
 
 export interface RunningService {
   readonly url: string;
-  /** Every line of its log so far, as it was written. */
+  /** All lines of its log so far, unparsed. */
   lines(): readonly string[];
   stop(): Promise<unknown>;
 }
 
 export interface Runtime {
   start(environment: Record<string, string>): Promise<RunningService>;
-  /** Headers by which this runtime is told the client's address, as what stands before it would. */
+  /** Headers that tell this runtime the client's address, as a proxy or Cloudflare in front would. */
   addressHeaders(address: string): Record<string, string>;
-  /** Whether it can tell that a request to UponAI never left; see docs/workers.md. */
+  /** True if the runtime can tell that a request to UponAI was not sent; see docs/workers.md. */
   readonly tellsUnsent: boolean;
-  /** Whether it skips an interim answer 100 that nobody asked for. */
+  /** True if the runtime skips an unrequested interim answer 100. */
   readonly skipsContinue: boolean;
 }
 
 export const UPSTREAM_TOKEN = "upstream-canary-token";
 export const ALLOWED_ORIGIN = "https://www.example.com";
 export const COOKIE_NAME = "__Host-uponai_session";
-/** Workspaces by claim: `acme` at the defaults, `tight` with few messages, `staffed` with an agent. */
+/** Workspaces by claim: `acme` with the defaults, `tight` with low limits, `staffed` with an agent. */
 export const ACME = 42;
 export const TIGHT = 43;
 export const STAFFED = 44;
@@ -34,11 +34,11 @@ export const STAFFED = 44;
 export interface Fixture {
   readonly emulator: RunningEmulator;
   readonly service: RunningService;
-  /** One request, as a client of its own with an address of its own. */
+  /** Sends one request, as a new client with its own address. */
   readonly ask: (path: string, options?: Ask) => Promise<Response>;
-  /** Sends a message; a token of `sub` goes along unless the headers name another credential. */
+  /** Sends a message with a token of `sub`, unless the headers have another credential. */
   readonly send: (options?: Send) => Promise<Response>;
-  /** A fresh chat of a workspace, known to the emulator. */
+  /** Creates a new chat of a workspace in the emulator. */
   readonly createChat: (workspaceId?: number) => string;
   stop(): Promise<void>;
 }
@@ -92,7 +92,7 @@ export async function startFixture(
     const from = address ?? `10.${clients >> 16}.${(clients >> 8) & 0xff}.${clients & 0xff}`;
     const answer = await fetch(`${service.url}${path}`, {
       redirect: "manual",
-      // Asked for by the platform's fetch where a body comes in pieces.
+      // The platform's fetch requires this for a streamed body.
       duplex: "half",
       ...init,
       headers: { ...runtime.addressHeaders(from), ...headers },
@@ -139,7 +139,7 @@ export async function startFixture(
   };
 }
 
-/** A token in a header, for what is not sent by `send`. */
+/** A header with a token, for requests that `send` does not make. */
 export async function bearer(claims: Record<string, unknown>): Promise<{ Authorization: string }> {
   return { Authorization: `Bearer ${await mintToken({ workspace: "acme", ...claims })}` };
 }

@@ -1,4 +1,4 @@
-/** What may be sent, and where it goes. */
+/** Contract suite: which messages are accepted, and to which workspace and chat they are sent. */
 import { describe, expect, test } from "vitest";
 
 import bodies from "../data/bodies.json" with { type: "json" };
@@ -94,7 +94,7 @@ export function describeSending(use: () => Fixture): void {
       const chatId = use().createChat();
       const { Authorization } = await bearer({ sub: "dotted" });
       const before = use().emulator.requests().length;
-      // Byte by byte: a client library would resolve the segments itself.
+      // Raw bytes: a client library would resolve the segments itself.
       const connection = await openRaw(use().service.url);
       const body = '{"content":"hi"}';
       const head = [

@@ -1,4 +1,4 @@
-/** Who is served: tokens, cookies, logging out, foreign sites. */
+/** Contract suite: sessions by token and cookie, log-out, and cross-site requests. */
 import { describe, expect, test } from "vitest";
 
 import { openRaw } from "../support/raw-http.ts";
@@ -7,7 +7,7 @@ import { ALLOWED_ORIGIN, bearer, COOKIE_NAME, type Fixture, readCode } from "./r
 const SAME_ORIGIN = { "Sec-Fetch-Site": "same-origin" };
 
 export function describeSessions(use: () => Fixture): void {
-  /** Swaps a token for a cookie, and gives the `Cookie` header that a browser would send. */
+  /** Exchanges a token for a cookie, and returns the `Cookie` header that a browser would send. */
   const logIn = async (claims: Record<string, unknown>) => {
     const answer = await use().ask("/session", { method: "POST", headers: await bearer(claims) });
     expect(answer.status).toBe(201);

@@ -1,4 +1,4 @@
-/** What UponAI and the way there can do to a message, and what its sender is told. */
+/** Contract suite: faults of UponAI and of the network on the way, and the answer to the sender. */
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
@@ -97,11 +97,11 @@ export function describeUpstream(use: () => Fixture, runtime: Runtime): void {
       expect(answer.status).toBe(expected);
       expect(answer.headers.get("retry-after")).toBe(retryAfter ?? null);
       expect(answer.headers.get("ratelimit")).toContain('"workspace";r=');
-      // Nothing of the upstream comes through, and the message went there once.
+      // The answer holds nothing of the upstream's, and the message was sent once.
       expect(text).not.toContain("fault\\");
       expect(answer.headers.get("location")).toBeNull();
       expect(emulator.requests()).toHaveLength(before + 1);
-      // The chat is free again.
+      // The lock of the chat is free again.
       expect((await send({ sub: `faulted by ${name}`, chatId })).status).toBe(201);
     });
 
@@ -168,7 +168,7 @@ export function describeUpstream(use: () => Fixture, runtime: Runtime): void {
     ])("%s before the answer: the answer counts", async (_name, pieces) => {
       const whole = pieces.some((piece) => piece.endsWith(ANSWER)) ? pieces : [...pieces, ANSWER];
       expect(await sendOnce(...whole)).toEqual(answered);
-      // The connection is as good as before.
+      // The connection still works.
       expect(await sendOnce(ANSWER)).toEqual(answered);
     });
 
@@ -182,7 +182,7 @@ export function describeUpstream(use: () => Fixture, runtime: Runtime): void {
 
     test("100, which nobody asked for: answered, or of unknown outcome, and not sent again", async () => {
       const [status] = await sendOnce(interim(100), ANSWER);
-      // undici breaks the connection. That the message was not taken must not be said then.
+      // undici breaks the connection. The answer must then not say that the message was not taken.
       expect(status).toBe(runtime.skipsContinue ? 201 : 502);
       expect(await sendOnce(ANSWER)).toEqual(answered);
     });

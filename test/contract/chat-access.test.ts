@@ -1,4 +1,4 @@
-/** Whose chat it is: who may use it, what a stranger is told, and what the owner's stamp is for. */
+/** Contract of chat access: owners and claims, refusals that reveal nothing, and the owner's stamp. */
 import { createHash } from "node:crypto";
 
 import { beforeEach, describe, expect, test } from "vitest";
@@ -24,7 +24,7 @@ beforeEach(async () => {
   it = await open();
 });
 
-/** A service in front of the chats; its state is empty unless it stands beside another one. */
+/** Starts a service in front of the chats. Its state is empty unless it shares that of another one. */
 function open(environment: Record<string, string> = {}, beside?: TestApp): Promise<TestApp> {
   return createTestApp({
     environment: { ...AGENT, ...environment },
@@ -75,14 +75,14 @@ async function expectNotFound(answer: Response): Promise<void> {
   expect((await readProblem(answer))["code"]).toBe("chat_not_found");
 }
 
-/** How long a refusal takes, in milliseconds. */
+/** Measures how long a refusal takes, in milliseconds. */
 async function timed(route: RouteName, chatId: string): Promise<number> {
   const startedMs = it.clock.monotonicMs();
   await expectNotFound(await use(it, route, { chatId }));
   return it.clock.monotonicMs() - startedMs;
 }
 
-/** Calls that do something to a chat. */
+/** Number of UponAI calls that change a chat. */
 const effects = () => upstream.count("complete") + upstream.count("end");
 
 describe("a session may use a chat by the operator's rule, its token's claim, and whose it is", () => {
@@ -99,7 +99,7 @@ describe("a session may use a chat by the operator's rule, its token's claim, an
   } as const;
   const OWNERS = ["nobody", "me, first", "me, started", "other, first", "other, started"] as const;
 
-  /** The contract's rule, told once more in other words. */
+  /** The rule of the contract, implemented a second time. */
   function isAllowed(
     mode: (typeof MODES)[number],
     claim: keyof typeof CLAIMS,
@@ -168,10 +168,10 @@ describe("a chat of somebody else's and one that does not exist are told alike",
     ),
   );
 
-  /** All that a client sees of a refusal. */
+  /** All of a refusal that a client can see. */
   async function look(chatId: string, { mode, chats, route }: (typeof combinations)[number]) {
     upstream = createScriptedChats("chat-1");
-    // UponAI takes its time to say that there is no such chat.
+    // UponAI takes some time to answer that the chat does not exist.
     for (const operation of ["get", "complete", "end"] as const) {
       upstream.always(operation, async (usual) => {
         const reply = usual();
@@ -217,7 +217,7 @@ describe("a chat of somebody else's and one that does not exist are told alike",
     const isTimed = (operation: string): operation is keyof typeof CALL_MS =>
       Object.hasOwn(CALL_MS, operation);
 
-    /** An instance that has measured nothing yet, an UponAI that takes its time, a chat of bob's. */
+    /** A new instance without measured delays, a slow UponAI, and a chat of bob. */
     async function openSlow(environment: Record<string, string>): Promise<void> {
       upstream = createScriptedChats();
       const before = await open();
@@ -231,7 +231,7 @@ describe("a chat of somebody else's and one that does not exist are told alike",
       }
     }
 
-    /** The calls that something makes. */
+    /** Returns the UponAI calls that an action makes. */
     async function callsOf(run: () => Promise<unknown>): Promise<number[]> {
       const first = upstream.calls.length;
       await run();
@@ -247,7 +247,7 @@ describe("a chat of somebody else's and one that does not exist are told alike",
         absentMs = await timed(route, "chat-of-nobody");
       });
       expect(absentMs).toBe(made.reduce((sum, ms) => sum + ms, 0));
-      // Other requests, such as those with a key, take another time; it is not this one's.
+      // Requests of other kinds, such as those with a key, have a delay of their own.
       for (const [index, other] of ROUTES.entries()) await timed(other, `absent-${index}`);
       const calls = await callsOf(async () => {
         expect(await timed(route, "started-1")).toBe(absentMs);
@@ -468,7 +468,7 @@ describe("the first use", () => {
 });
 
 describe("an owner", () => {
-  /** Outlives every wait. */
+  /** Claims of sessions that do not expire during a test. */
   const lasting = { exp: 4_000_000_000 };
   const send = (sub: string) => it.send({ sub, claims: lasting });
 
@@ -520,10 +520,10 @@ describe("after the state was lost", () => {
       expect(effects()).toBe(0);
       const answer = await use(it, route, options);
       expect(answer.status).toBe(STATUS[route]);
-      // Looking it up was part of the one request.
+      // The look-up was part of the request.
       expect(answer.headers.get("ratelimit")).toContain('"session";r=8;');
       await expectNotFound(await use(it, route, { ...options, sub: "bob" }));
-      // It is known again: nobody looks twice.
+      // The owner is known again: there is no second look-up.
       const looks = upstream.count("get");
       expect((await use(it, "read", options)).status).toBe(200);
       expect(upstream.count("get")).toBe(looks + 1);
@@ -545,7 +545,7 @@ describe("after the state was lost", () => {
       const chatId = await start(it);
       it = await open();
       expect((await use(it, route, { chatId })).status).toBe(STATUS[route]);
-      // As started, not as first used: a confined token may use it too, and nobody looks again.
+      // The chat counts as started, not as first used: a confined token may use it too, without a look-up.
       const looks = upstream.count("get");
       expect((await use(it, "read", { chatId, chats: [] })).status).toBe(200);
       expect(upstream.count("get")).toBe(looks + 1);
@@ -600,7 +600,7 @@ describe("after the state was lost", () => {
       const chatId = await start(it);
       upstream.chats.get(chatId)?.messages.push({ role: "user", content: "my secret" });
       it = await open();
-      // Both are admitted before either is answered.
+      // Both are admitted before one of them is answered.
       const looked = Promise.withResolvers<undefined>();
       upstream.always("get", async (usual) => {
         await looked.promise;
@@ -713,7 +713,7 @@ describe("the stamp", () => {
     expect((await use(rotating, "read", { chatId })).status).toBe(200);
     const rotated = await open({ CHAT_ACCESS: "claim", UPONAI_API_TOKEN: "new-canary" });
     await expectNotFound(await use(rotated, "read", { chatId }));
-    // With the old token gone it is a stranger's, which is not up for grabs either.
+    // Without the old token the stamp cannot be verified, so the chat is not given to a first user either.
     const open2 = await open({ UPONAI_API_TOKEN: "new-canary" });
     for (const sub of ["alice", "bob"])
       await expectNotFound(await use(open2, "send", { chatId, sub }));

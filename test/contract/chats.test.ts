@@ -1,4 +1,4 @@
-/** The contract of starting, reading and ending a chat, and of what all chat routes share. */
+/** Contract of starting, reading and ending a chat, and of the rules that all chat routes share. */
 import { beforeEach, describe, expect, test } from "vitest";
 
 import chatIds from "../data/chat-ids.json" with { type: "json" };
@@ -15,7 +15,7 @@ import {
 } from "../support/scripted-chats.ts";
 
 const AGENT = { UPONAI_AGENT_ID: "agent-1" };
-/** What clients may choose in these tests. */
+/** Settings: names that clients may send in these tests. */
 const NAMES = { CHAT_METADATA: "page,a", CHAT_VARIABLES: "name,a,c" };
 const JSON_TYPE = { "Content-Type": "application/json" };
 
@@ -51,7 +51,7 @@ async function code(answer: Response): Promise<unknown> {
   return (await readProblem(answer))["code"];
 }
 
-/** Each route, what it calls, and what it answers when all is well. */
+/** Each route with its UponAI operation and its answer in case of success. */
 const ROUTES = {
   start: { target: "POST /chat", path: "/chat", operation: "create", status: 201 },
   read: { target: "GET /chat/chat-1", path: "/chat/{chatId}", operation: "get", status: 200 },
@@ -264,7 +264,7 @@ describe("POST /chat", () => {
   });
 });
 
-/** Starts a chat with a token of these claims, or with the cookie that it was swapped for. */
+/** Starts a chat with a token of these claims, or with the cookie that the token was exchanged for. */
 async function startAs(via: "bearer" | "cookie", claims: object, body: unknown = {}) {
   const options = { claims: { ...claims }, headers: JSON_TYPE, body: JSON.stringify(body) };
   if (via === "bearer") return it.ask("POST /chat", options);
@@ -349,7 +349,7 @@ describe("the variables and metadata of POST /chat", () => {
         seats: 7,
         vip: false,
       });
-      // Not in CHAT_VARIABLES: no client may send it, whatever would become of it.
+      // Not in CHAT_VARIABLES: a client may not send it, even if the session's value would replace it.
       const refused = await startAs(via, claims, { variables: { customer: "Bob" } });
       expect(await readProblem(refused)).toMatchObject({
         errors: [{ pointer: "/variables/customer" }],
@@ -434,7 +434,7 @@ describe("the variables and metadata of POST /chat", () => {
   );
 });
 
-/** A member with a tool call that nests so deep. */
+/** A message with a tool call that nests `levels` levels deep. */
 function messagesNesting(levels: number): string {
   const list = `${"[".repeat(levels)}${"]".repeat(levels)}`;
   return `"messages":[{"role":"assistant","content":"x","tool_calls":[{"a":${list}}]}]`;
@@ -675,7 +675,7 @@ describe("what fails upstream", () => {
       expect(answer.headers.get("retry-after")).toBe(retryAfter ?? null);
       expect(answer.headers.get("ratelimit")).toContain('"session";r=19');
       expect(answer.headers.get("location")).toBeNull();
-      // Only what never left is sent anew.
+      // Only a call that was not sent is repeated.
       expect(upstream.count(operation)).toBe(reply.kind === "not_sent" ? 2 : 1);
 
       const description = (await (await it.app.request("/openapi.json")).json()) as {
@@ -690,7 +690,7 @@ describe("what fails upstream", () => {
     },
   );
 
-  // Such a look comes before the call itself: nothing was sent, whatever became of the look.
+  // This read comes before the call itself: if it fails, nothing was sent.
   test.each(["send", "end"] as const)(
     "a look at the chat before %s that is lost is a failure, and nothing more is done",
     async (name) => {
@@ -727,7 +727,7 @@ describe("what fails upstream", () => {
 
     test.each(failures)("a read, an end and a start talk of no message (%j)", async (reply) => {
       for (const name of ["read", "end", "start"] as const) {
-        // UponAI says nothing of an end but its status.
+        // For an end, UponAI's answer is its status alone.
         if (name === "end" && "body" in reply && reply.status === 200) continue;
         await restart();
         upstream.always(ROUTES[name].operation, reply);
@@ -858,7 +858,7 @@ describe("sessions", () => {
     const asCookie = (headers: Record<string, string>) =>
       use(name, { Authorization: undefined, Cookie, ...headers });
     const foreign: Record<string, string>[] = [
-      // Only a read may come from a browser that says nothing, or from no browser.
+      // Only a read is accepted without Sec-Fetch-Site and Origin.
       ...(name === "read" ? [] : [{}]),
       { "Sec-Fetch-Site": "cross-site" },
       { "Sec-Fetch-Site": "same-site" },

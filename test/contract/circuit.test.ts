@@ -1,4 +1,4 @@
-/** The contract of the circuit before UponAI, on the application alone. */
+/** Contract of the circuit breaker, on the application in this process. */
 import { beforeEach, describe, expect, test } from "vitest";
 
 import type { UpstreamReply } from "../../src/upstream/transport.ts";
@@ -119,7 +119,7 @@ describe("of one workspace", () => {
     expect(await sendAs("a", "chat-a")).toBe("upstream_unavailable");
     reply = HEALTHY;
     expect(await sendAs("b", "chat-b")).toBeUndefined();
-    // The same workspace by another token is another account.
+    // The same workspace with another token is another account.
     expect(await sendAs("c", "chat-c")).toBeUndefined();
     expect(await sendAs("a", "chat-a")).toBe("upstream_unavailable");
   });

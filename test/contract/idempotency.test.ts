@@ -1,4 +1,4 @@
-/** A message is sent exactly once: what an idempotency key promises, and what is promised without. */
+/** Contract of sending at most once with answer recovery: messages with an idempotency key and without. */
 import { beforeEach, describe, expect, test, vi } from "vitest";
 
 import type { UpstreamReply } from "../../src/upstream/transport.ts";
@@ -16,7 +16,7 @@ import {
 
 const DAY_MS = 86_400_000;
 const HOUR_MS = 3_600_000;
-/** For sessions that outlive every wait. */
+/** Claims of sessions that do not expire during a test. */
 const LASTING = { exp: 4_000_000_000 };
 
 let upstream: ScriptedChats;
@@ -45,7 +45,7 @@ function send(
   });
 }
 
-/** Sends a message without one. */
+/** Sends a message without a key. */
 function sendKeyless(content = "hi"): Promise<Response> {
   return it.send({ claims: LASTING, body: JSON.stringify({ content }) });
 }
@@ -56,7 +56,7 @@ function chat(chatId = "chat-1"): ScriptedChat {
   return found;
 }
 
-/** What a client saw. */
+/** The parts of an answer that a client acts on. */
 async function tell(answer: Response) {
   const body = (await answer.json()) as { code?: string; messages?: { content: string }[] };
   return {
@@ -86,7 +86,7 @@ const problem = (status: number, code: string) => ({
 });
 const UNKNOWN = problem(504, "outcome_unknown");
 
-/** Makes the next message hang until it is let go. */
+/** Makes the next message hang until it is released. */
 function hold(): { readonly letGo: () => void; readonly begun: () => Promise<void> } {
   const held = Promise.withResolvers<undefined>();
   const before = upstream.count("complete");
@@ -315,7 +315,7 @@ describe("an attempt that certainly was not taken is not remembered", () => {
       415,
     );
     expect(await tell(await send("key-1"))).toEqual(answered("answer 1"));
-    // Nor is a stored answer given for what is no message.
+    // A stored answer is not given for a body that is not valid.
     expect((await it.send({ headers, body: '{"content":"hi","x":1}' })).status).toBe(400);
     expect((await it.send({ headers: { ...headers, "Content-Type": "text/plain" } })).status).toBe(
       415,
@@ -358,7 +358,7 @@ describe.each(UNKNOWN_OUTCOMES)("after %s", (_what, reply, told) => {
   });
 
   test("the call's own failure is told when the transcript cannot be read", async () => {
-    // So that the state of the transcript is known.
+    // A first message, so that the state of the transcript is known.
     await send("key-0", "before");
     upstream.next("complete", taken(reply));
     upstream.always("get", replyWith(500));
@@ -379,7 +379,7 @@ describe.each(UNKNOWN_OUTCOMES)("after %s", (_what, reply, told) => {
   });
 });
 
-/** The message arrives, and its answer so much later. */
+/** The message arrives at once, and its answer `afterMs` milliseconds later. */
 function answerLate(afterMs: number): void {
   let fromMs = Infinity;
   upstream.next("complete", () => {
@@ -399,7 +399,7 @@ function answerLate(afterMs: number): void {
 
 describe("the search", () => {
   test.each([0, 1_000, 10_000, 19_000])("finds an answer that comes after %i ms", async (ms) => {
-    // The leases are renewed on the way, as they are while time really passes.
+    // Leases are renewed as the clock moves, as in real time.
     vi.useFakeTimers({ toFake: ["setInterval", "clearInterval"] });
     try {
       it = await createTestApp({
@@ -422,7 +422,7 @@ describe("the search", () => {
   });
 
   test("that outlived its leases counts, when nobody was let in meanwhile", async () => {
-    // Nobody renews them here: the clock moves, the timers do not.
+    // The leases are not renewed here: the clock moves, the timers do not run.
     answerLate(19_000);
     expect(await tell(await send("key-1"))).toEqual(recovered("late answer"));
     expect(await tell(await send("key-1"))).toEqual(replayed("late answer"));
@@ -431,7 +431,8 @@ describe("the search", () => {
 
   test("that outlived its leases gives no answer that is another's", async () => {
     upstream.next("complete", LOST);
-    // Once the lock has fallen free, somebody sends the same words: right where these would be.
+    // After the lock has expired, another message with the same content is sent. It takes the position
+    // in the transcript where the first one is expected.
     upstream.always("get", async (usual) => {
       if (it.clock.monotonicMs() < 15_000 || upstream.count("complete") > 1) return usual();
       expect(await tell(await send("key-2"))).toEqual(answered("answer 1"));
@@ -610,7 +611,7 @@ describe("the search", () => {
     await send("key-2", "more");
     upstream.next("complete", replyWith(422));
     await send("key-3", "rejected");
-    // Once, before the first, since nobody knew how the transcript stood.
+    // Read once, before the first message, since the state of the transcript was unknown.
     expect(upstream.count("get")).toBe(1);
   });
 });
@@ -660,7 +661,7 @@ describe("how the transcript stands", () => {
     const looks = upstream.count("get");
     expect(await tell(await send("key-2", "more"))).toEqual(UNKNOWN);
     expect(upstream.count("get")).toBe(looks + 1);
-    // Where it stood is not to be learnt afterwards.
+    // The state of the transcript before the message cannot be learnt afterwards.
     upstream.always("get", undefined);
     expect(await tell(await send("key-2", "more"))).toEqual(UNKNOWN);
     expect(upstream.count("complete")).toBe(2);
@@ -675,7 +676,7 @@ describe("how the transcript stands", () => {
       return LOST;
     });
     const second = await tell(await send("key-2"));
-    // Whatever is told, it is no other message's answer.
+    // The answer, if any, is not that of another message.
     expect([UNKNOWN, recovered("to hi")]).toContainEqual(second);
     expect(await tell(await send("key-1", "slow"))).toEqual(recovered("to slow"));
     expect(upstream.count("complete")).toBe(2);
@@ -728,7 +729,7 @@ describe("the same words again", () => {
       const looks = upstream.count("get");
       expect(await tell(await send("key-1", "yes"))).toEqual(UNKNOWN);
       expect(await tell(await send("key-2", "yes"))).toEqual(UNKNOWN);
-      // There is nothing to be seen that would tell them apart.
+      // The transcript shows no difference between them.
       expect(upstream.count("get")).toBe(looks);
       expect(upstream.count("complete")).toBe(3);
     },
@@ -755,7 +756,7 @@ describe("the same words again", () => {
       }
       upstream.next("complete", taken(LOST));
       expect(await tell(await send("key-2", "yes"))).toEqual(UNKNOWN);
-      // What is unknown since is in doubt for as long again; what was said in between is not.
+      // A message that is unknown since then is unresolved for as long again. Answered ones are not.
       it.clock.advanceMs(25 * HOUR_MS);
       expect((await sendKeyless("yes")).status).toBe(201);
       upstream.next("complete", taken(LOST));
@@ -926,7 +927,7 @@ describe("when the state fails after UponAI answered", () => {
       expect.objectContaining({ level: "warn", message: "message was not settled" }),
     );
     out = false;
-    // What was leased falls free by itself.
+    // Leases expire by themselves.
     expect(await tell(await send("key-1"))).toEqual(problem(409, "request_in_progress"));
     expect(await tell(await send("key-2", "more"))).toEqual(problem(409, "chat_busy"));
     it.clock.advanceMs(15_000);
@@ -935,7 +936,7 @@ describe("when the state fails after UponAI answered", () => {
   });
 });
 
-/** The look before the message takes so long. */
+/** Makes the read of the chat before the message take `ms` milliseconds. */
 function stall(ms: number): void {
   upstream.next("get", (usual) => {
     it.clock.advanceMs(ms);

@@ -1,4 +1,4 @@
-/** Failed requests leave no owner behind: they change nothing of what another subject may do. */
+/** Contract of provisional owners: a failed request leaves no owner, so other subjects can use the chat. */
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
 
@@ -14,7 +14,7 @@ const refused = (status: number, retryAfter?: string): UpstreamReply => ({
   body: "{}",
 });
 
-/** Everything that proves no chat. */
+/** Failures that do not prove that the chat exists. */
 const failures: Record<string, UpstreamReply> = {
   "400": refused(400),
   "401": refused(401),
@@ -74,7 +74,7 @@ test.each([
           it.clock.advanceMs(waitMs);
         }
         failing = undefined;
-        // The circuit has closed by then.
+        // After this time the circuit has closed.
         it.clock.advanceMs(10_000);
         const ofBob = await it.send({ sub: "bob" });
         expect(ofBob.status).toBe(201);

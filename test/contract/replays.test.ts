@@ -1,4 +1,4 @@
-/** Stored answers given again keep to a limit of their own, by number and by bytes. */
+/** Contract of the limit on stored answers that are given again, by number and by bytes. */
 import { describe, expect, test } from "vitest";
 
 import { answerWith, createTestApp, readProblem, type TestApp } from "../support/app-fixture.ts";

@@ -1,4 +1,4 @@
-/** The contract of `POST /chat/:chatId/send`, on the application alone. */
+/** Contract of `POST /chat/:chatId/send`, on the application in this process. */
 import { beforeEach, describe, expect, test, vi } from "vitest";
 
 import { SLOW_AFTER_MS } from "../../src/http/read-stream.ts";
@@ -20,10 +20,10 @@ beforeEach(async () => {
   it = await createTestApp();
 });
 
-/** A body that never ends; `reading` resolves once the service reads it. */
+/** A body that never ends. `reading` resolves when the service starts to read it. */
 const createEndless = () => {
   const { promise: reading, resolve } = Promise.withResolvers<void>();
-  // Without a buffer, the stream is asked for bytes only when something reads it.
+  // Without a buffer the stream is pulled only when it is read.
   const body = new ReadableStream<Uint8Array>({ pull: () => resolve() }, { highWaterMark: 0 });
   return { body, reading };
 };
@@ -217,7 +217,7 @@ describe("the workspace", () => {
     expect(JSON.parse(it.sent[1]?.body ?? "")).toMatchObject({ workspaceId: 7 });
     expect(seven.headers.get("ratelimit-policy")).toBe('"session";q=1;w=60, "ip";q=120;w=60');
     expect((await it.send({ claims: claim("7") })).status).toBe(429);
-    // The same subject in another workspace is another session.
+    // The same subject in another workspace has its own limits.
     expect((await it.send({ claims: claim("acme") })).status).toBe(201);
   });
 
@@ -336,7 +336,7 @@ describe("limits", () => {
     expect(await from("2001:db8::1, 10.9.9.9")).toBe(201);
     expect(await from("2001:db8::ffff:2, 10.9.9.9")).toBe(429);
     expect(await from("2001:db8:0:1::1, 10.9.9.9")).toBe(201);
-    // Too few entries, or one that is no address: the connection counts.
+    // With too few entries, or an entry that is no address, the address of the connection counts.
     expect(await from("203.0.113.250", "10.0.0.2")).toBe(201);
     expect(await from("203.0.113.251", "::ffff:10.0.0.2")).toBe(429);
     expect(await from("unknown, 10.9.9.9", "10.0.0.2")).toBe(429);

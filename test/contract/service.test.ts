@@ -1,4 +1,4 @@
-/** What holds for every route: order of checks, headers, methods, probes, the description. */
+/** Contract of all routes: order of checks, headers, methods, probes and the OpenAPI description. */
 import { beforeEach, describe, expect, test } from "vitest";
 
 import {
@@ -40,7 +40,7 @@ describe("the order of checks", () => {
     const declared = { "Content-Length": undefined };
     expect((await it.send({ body: tooLarge, headers: declared })).status).toBe(413);
     const full = await createTestApp({ environment: { MAX_IN_FLIGHT: "1" } });
-    // The last place goes while the body is on its way.
+    // Another request takes the last place while the body arrives.
     const body = new ReadableStream<Uint8Array>({
       pull(controller) {
         full.gate.enter();

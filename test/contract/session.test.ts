@@ -1,4 +1,4 @@
-/** The contract of `/session`, of cookie sessions, and of browsers' cross-site rules. */
+/** Contract of `/session`, of cookie sessions and of the checks against cross-site requests. */
 import { beforeEach, describe, expect, test } from "vitest";
 
 import { createMemoryState } from "../../src/admission/memory-state.ts";
@@ -44,7 +44,7 @@ async function bearer(more: Record<string, unknown> = {}): Promise<Record<string
   return { Authorization: `Bearer ${await mintToken({ ...claims, ...more })}` };
 }
 
-/** Swaps a token for a cookie, and gives the `Cookie` header that a browser would send. */
+/** Exchanges a token for a cookie, and returns the `Cookie` header that a browser would send. */
 async function logIn(more: Record<string, unknown> = {}): Promise<{ Cookie: string }> {
   const answer = await ask("POST", await bearer(more));
   expect(answer.status).toBe(201);
@@ -193,7 +193,7 @@ describe("a cookie session", () => {
     expect(await other.json()).toMatchObject({ subject: "bob", via: "bearer" });
     const wrong = await ask("GET", { ...cookie, Authorization: "Bearer a.b.c" });
     expect(wrong.status).toBe(401);
-    // Basic credentials, as staging sites ask for them, are no session and no harm to one.
+    // Basic credentials, as staging sites use them, are ignored: the cookie still counts.
     const basic = await ask("GET", { ...cookie, Authorization: "Basic dXNlcjpwdw==" });
     expect(await basic.json()).toMatchObject({ via: "cookie" });
   });
@@ -257,10 +257,10 @@ describe("DELETE /session", () => {
       expect(await code(refused)).toBe("session_revoked");
     }
     expect(it.sent).toHaveLength(0);
-    // Others are not touched: another login of the same user, the same id of another user.
+    // Other sessions stay: another login of the same user, and the same session id of another user.
     expect((await it.send({ claims: { ...claims, sid: "login-2" } })).status).toBe(201);
     expect((await it.send({ claims, sub: "bob", chatId: "chat-of-bob" })).status).toBe(201);
-    // A second logout is as good as the first.
+    // A second logout succeeds as well.
     expect((await ask("DELETE", { ...cookie, ...SAME_ORIGIN })).status).toBe(204);
   });
 
@@ -302,7 +302,7 @@ describe("DELETE /session", () => {
   test("is not undone by writing the token differently", async () => {
     const token = await mintToken({ ...claims, sid: undefined });
     expect((await ask("DELETE", { Authorization: `Bearer ${token}` })).status).toBe(204);
-    // The last character of a signature has bits that no decoder looks at.
+    // The last character of a signature has bits that decoders ignore.
     const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     const answers = await Promise.all(
       Array.from(alphabet).map((last) =>
@@ -384,7 +384,7 @@ describe("DELETE /session", () => {
     const state = it;
     const nowSeconds = Math.floor(state.clock.epochMs() / 1_000);
     const before = await bearer({ iat: nowSeconds - 10 });
-    // From an issuer whose clock is ahead, by no more than is accepted.
+    // From an issuer whose clock is ahead, within the tolerance.
     const ahead = await bearer({ iat: nowSeconds + 29 });
     const after = await bearer({ iat: nowSeconds + 32 });
     const undated = await bearer({ iat: undefined });

@@ -1,4 +1,4 @@
-/** The steps that histories are made of, and how they are chosen: few words, few chats, few keys. */
+/** Generators of the steps of a history. Contents, chats and keys are few, so that they repeat often. */
 import * as fc from "fast-check";
 
 import { type Accident, befall, type Point } from "./instance.ts";
@@ -12,7 +12,7 @@ import {
 } from "./upstream-model.ts";
 import { type Asked, SLOTS, SUBJECTS, type World } from "./world.ts";
 
-/** A step of a history: fast-check keeps no model beside the world. */
+/** A step of a history. fast-check's model is unused: the `World` is both model and system. */
 class Step implements fc.AsyncCommand<World, World> {
   readonly #name: string;
   readonly #applies: (world: World) => boolean;
@@ -69,7 +69,7 @@ const heard = fc.oneof(
 );
 const post: fc.Arbitrary<PostScript> = fc.record({ heard, taken, style });
 const focusedLooks = fc.constantFrom<Look[]>([], [], [], ["seen", "stale"], ["stale"], ["500"]);
-/** Mostly lost, and mostly taken in some way. */
+/** Mostly posts whose answer is lost and whose message is taken. */
 const focusedPost: fc.Arbitrary<PostScript> = fc.record({
   heard: fc.constantFrom<Heard>("answer", "nothing", "nothing", "lost", "lost"),
   taken: fc.constantFrom<Taken>("at-once", "answer-later", "later", "later", "never"),
@@ -85,7 +85,7 @@ const looks = fc.oneof(
   },
 );
 
-/** Which message: a new one, or one like before. */
+/** Chooses a message: a new one, or one that resembles an earlier one. */
 interface Choice {
   readonly again: number | undefined;
   readonly otherWords: boolean;
@@ -99,7 +99,7 @@ interface Choice {
   readonly unheard: Asked["unheard"];
 }
 
-/** @param one whether all is about one subject, one chat and the same words */
+/** @param one true if all messages have one subject, one chat and the same content */
 function chooseMessage(one: boolean): fc.Arbitrary<Choice> {
   return fc.record({
     again: fc.option(fc.constantFrom(0, 0, 0, 1, 1, 2, 3, 7), { nil: undefined, freq: 1 }),
@@ -121,7 +121,7 @@ function chooseMessage(one: boolean): fc.Arbitrary<Choice> {
   });
 }
 
-/** The request that a choice means in this world. */
+/** Creates the request of a choice in this world. */
 function ask(world: World, chosen: Choice, nth = 0): Asked {
   const { again, otherWords, words, keyed, chat, ...rest } = chosen;
   const keyedBefore = world.attempts.filter(({ asked }) => asked.key !== undefined);
@@ -158,14 +158,14 @@ function describeChoice({
   return `${what} at ${slot}; hears ${post.heard}, taken ${post.taken}, ${post.style} [${looks.join()}]${unheard === undefined ? "" : `, admission ${unheard}`}`;
 }
 
-/** In a chat where much has gone wrong nothing is ever found again: the next one is as good as new. */
+/** After many failures in a chat no answer can be recovered, so the history moves on to a new chat. */
 const moves = fc.constant(
   new Step("on to the next chat", always, (world) => {
     world.chat += 1;
   }),
 );
 
-/** Many are answered, found or given up before the next is sent, in milliseconds; others are not. */
+/** Pauses before the next message, in milliseconds. Many are long enough to finish the one before. */
 const patient = fc.constantFrom(0, 0, 250, 5_000, 21_000, 21_000);
 const impatient = fc.constantFrom(0, 0, 250);
 
@@ -246,7 +246,7 @@ const fails = fc
           const awaited = upstream.awaited();
           const post = awaited[index % awaited.length];
           if (post === undefined) return;
-          // Nobody says of a message that was taken that it was not.
+          // No model reply says "not taken" of a message that was taken.
           const denied = isNeverTaken(heard) && post.stage !== "adrift" && post.stage !== "gone";
           upstream.tell(post, denied ? "lost" : heard);
         },
@@ -265,7 +265,7 @@ const waits = fc
       ),
   );
 
-/** A lease runs out, or is renewed and keeps. */
+/** Time passes in which a lease runs out or is renewed. */
 const lapses = fc
   .record({ ms: fc.constantFrom(5_000, 16_000), renewals: fc.boolean() })
   .map(
@@ -275,7 +275,7 @@ const lapses = fc
       ),
   );
 
-/** For so long an instance may stall, in milliseconds; somebody ends it then. */
+/** Longest time that an instance can stall, in milliseconds. After it the instance is ended. */
 const LONGEST_STALL_MS = 3_600_000;
 
 const days = fc.constantFrom(3_600_000, 43_200_000, 86_385_000, 86_400_000, 90_000_000).map(
@@ -349,8 +349,8 @@ function often<Value>(weight: number, arbitrary: fc.Arbitrary<Value>): fc.Arbitr
 }
 
 /**
- * A history, up to so many steps. Some are about everything; others about little, where rare things
- * meet more often.
+ * Generates a history of at most so many steps. Some histories use all kinds of steps. Others use few
+ * kinds, so that rare combinations occur more often.
  */
 export function histories(stepsMax: number) {
   const limits = { maxCommands: stepsMax, size: "max" } as const;
@@ -398,7 +398,7 @@ export function histories(stepsMax: number) {
 
 const WELL: PostScript = { heard: "answer", taken: "at-once", style: "plain" };
 
-/** After everything: no key is stuck, and what was said of it still holds. */
+/** Final checks: no key is stuck, and earlier answers about it still hold. */
 export async function conclude(world: World): Promise<void> {
   world.watch.note("-- everything comes to its end");
   await world.settle();

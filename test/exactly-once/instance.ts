@@ -1,10 +1,10 @@
 /**
- * One instance of the service as the histories know it: everything that goes in or out of it passes
- * its gate, where it can stall for a while or die. What it was about to do then happens later, or never.
+ * An instance of the service in the histories. All its calls and replies pass a gate, where the instance
+ * can stall or crash. A stalled call continues later; a crashed one never does.
  */
 import type { AdmissionState } from "../../src/admission/admission.ts";
 
-/** Where a request can be caught: just before or after it asks somebody else. */
+/** Places where a request can be stopped: just before or just after a call to the state or to UponAI. */
 export type Point =
   | "before-admit"
   | "after-admit"
@@ -16,7 +16,7 @@ export type Point =
 
 export type Accident = "stall" | "crash";
 
-/** Counts what is going on and is not waiting, so that a history knows when all is quiet. */
+/** Number of running tasks that do not wait, so that a history can detect when all is quiet. */
 export interface Activity {
   busy: number;
 }
@@ -27,11 +27,11 @@ export interface Instance {
   readonly activity: Activity;
   health: "well" | "stalled" | "dead";
   draining: boolean;
-  /** What happens to it where. */
+  /** The accident that is set up, and its place. */
   ambush: { readonly point: Point; readonly accident: Accident } | undefined;
-  /** Continuations of what is caught in it. */
+  /** Continuations of the calls that are stopped in it. */
   caught: (() => void)[];
-  /** Called when it stalls or dies. */
+  /** Called when the instance stalls or crashes. */
   readonly onAccident: (instance: Instance) => void;
 }
 
@@ -43,23 +43,23 @@ export function befall(instance: Instance, accident: Accident): void {
 }
 
 /**
- * Lets what was caught go on, one after the other, until it is caught again.
+ * Continues the stopped calls in order, until one is stopped again.
  *
- * @param quiet resolves when nothing more happens by itself
+ * @param quiet resolves when all tasks wait
  */
 export async function resume(instance: Instance, quiet: () => Promise<void>): Promise<void> {
   const { caught, activity } = instance;
   instance.health = "well";
   instance.caught = [];
   for (const goOn of caught) {
-    // Caught again at once, or never again, where an accident has happened meanwhile.
+    // If an accident has happened meanwhile, the call stops again or never continues.
     activity.busy += 1;
     goOn();
     await quiet();
   }
 }
 
-/** Lets a request through, later or never. */
+/** Passes a call through the gate: at once, later or never. */
 export async function pass(instance: Instance, point: Point): Promise<void> {
   const { ambush, activity } = instance;
   if (ambush?.point === point && instance.health === "well") befall(instance, ambush.accident);

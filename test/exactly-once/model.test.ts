@@ -1,9 +1,9 @@
 /**
- * A message is sent exactly once, whatever happens: random histories of messages, repeats, lost and
- * late answers, instances that stall, die or lose their leases, and clients that leave. `watch.ts` has
- * what must never happen.
+ * Tests the guarantee "at most once, with answer recovery" on random histories: messages, repeats, lost
+ * and late answers, instances that stall, crash or lose leases, and clients that leave. `watch.ts` has
+ * the invariants.
  *
- * EXACTLY_ONCE_RUNS: how many histories; EXACTLY_ONCE_SEED repeats them.
+ * EXACTLY_ONCE_RUNS sets the number of histories; EXACTLY_ONCE_SEED repeats a run.
  */
 import * as fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -44,7 +44,7 @@ afterAll(async () => {
 
 type Steps = Parameters<typeof fc.asyncModelRun<World, World, false, World>>[1];
 
-/** What happened in the histories, by outcome. */
+/** Number of answers in all histories, by outcome. */
 class Tally {
   histories = 0;
   steps = 0;
@@ -97,7 +97,7 @@ async function play(
   return world.watch.lines;
 }
 
-/** What came of each step; within one step Redis's way there and back decides who is first. */
+/** Results per step. Within one step the order may differ, because it depends on round trips to Redis. */
 function inSteps(lines: readonly string[]): string[][] {
   const steps: string[][] = [];
   for (const line of lines) {
@@ -124,7 +124,7 @@ test("with the state in the process", async () => {
   expect(tally.of("201 replayed")).toBeGreaterThan(0);
 }, 3_600_000);
 
-/** Settings under which no answer of an agent is stored: every repeat has to look for it. */
+/** Settings with which no answer is stored, so that each repeat has to recover it. */
 const NOTHING_STORED = { ...SETTINGS, subjectKibUs: 2 * STORED_WINDOW_US };
 
 test("where no answer has room in the byte budgets, and repeats find it in the transcript", async () => {

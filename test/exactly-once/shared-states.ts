@@ -1,4 +1,4 @@
-/** The states that instances share in the histories, under a clock that stands until it is moved. */
+/** The states that the instances of a history share, under a clock that the history moves. */
 import { Redis } from "ioredis";
 
 import type { AdmissionState, AdmitRequest } from "../../src/admission/admission.ts";
@@ -13,16 +13,16 @@ import { REAL_NOW, SETTINGS } from "../support/state-fixtures.ts";
 
 export interface SharedState {
   readonly state: AdmissionState;
-  /** Takes an admission back, as the state does when its answer comes too late. */
+  /** Withdraws an admission, as the state does when its answer comes too late. */
   withdraw(request: AdmitRequest, heard: boolean): Promise<void>;
-  /** The clock was moved to `nowMs` (epoch milliseconds), by `byMs`. */
+  /** Called when the clock was moved to `nowMs` (milliseconds since the epoch), by `byMs`. */
   moved(nowMs: number, byMs: number): void;
 }
 
-/** Makes an empty state for one history. */
+/** Creates an empty state for one history. */
 export type OpenState = (clock: Clock, settings?: StateSettings) => Promise<SharedState>;
 
-/** In the process, and no quicker to answer than Redis: nobody is overtaken in one and not the other. */
+/** The in-process state, as slow as Redis, so that requests overtake one another in both or in neither. */
 export const openMemory: OpenState = (clock, settings = SETTINGS) => {
   const memory = createMemoryState(clock, settings);
   const state: AdmissionState = {
@@ -43,10 +43,10 @@ async function later<Answer>(answer: Promise<Answer>): Promise<Answer> {
 
 const HELD_NOW = "local now = tonumber(redis.call('GET', 'test:now'))";
 
-/** Real time goes on by itself while keys expire; every move of the held clock is a multiple of this. */
+/** Step of the held clock, in milliseconds. Redis expires keys by real time, which goes on meanwhile. */
 export const TICK_MS = 250;
 
-/** Lets every key age with the held clock. What real time took off is given back. */
+/** Ages all keys by the held clock, and gives back the life that real time has taken. */
 const AGE = `
 for _, key in ipairs(redis.call('KEYS', '*')) do
   local left = redis.call('PTTL', key)
@@ -59,7 +59,7 @@ redis.call('SET', 'test:now', ARGV[2])
 return 1
 `;
 
-/** The real scripts on a real Redis; only what they take for the time is the history's. */
+/** The real scripts on a real Redis. Only their time comes from the history. */
 export async function connectRedis(
   url: string,
 ): Promise<{ readonly open: OpenState; close(): void }> {
@@ -68,7 +68,7 @@ export async function connectRedis(
     if (lua.split(REAL_NOW).length !== 2) throw new Error(`${name} does not read the clock once`);
     const held = lua.replace(REAL_NOW, HELD_NOW);
     redis.defineCommand(name, { lua: held });
-    // Loaded before: a script that has to be sent again would be overtaken by the next command.
+    // Scripts are loaded first: a script that has to be sent again would be overtaken by the next command.
     await redis.script("LOAD", held);
   }
   redis.defineCommand("testAge", { numberOfKeys: 0, lua: AGE });
@@ -90,7 +90,7 @@ export async function connectRedis(
         clock,
       };
       const state = createRedisState(options);
-      // Until it knows Redis's time, a state asks for it first, and others would overtake.
+      // A state without Redis's time asks for it first, and other commands would overtake.
       await state.checkSession({
         workspaceId: undefined,
         subjectKey: "",
@@ -104,7 +104,7 @@ export async function connectRedis(
           const { script, keys, args } = withdrawCommand(withdrawal, settings);
           await connection.run(script, keys, args);
         },
-        // Not waited for: one connection keeps the order.
+        // Not awaited: one connection keeps the order.
         moved: (nowMs, byMs) => {
           call(redis, "testAge", [byMs, nowMs * 1_000]).catch(() => undefined);
         },

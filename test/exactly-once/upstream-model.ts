@@ -1,17 +1,16 @@
 /**
- * UponAI as the histories know it: transcripts, and every way in which a message can be taken, late,
- * partly or not at all, while its sender hears something, something else or nothing.
+ * Model of UponAI for the histories. A message can be taken at once, late, partly or not at all. The
+ * sender can get the right reply, another reply or none, independent of that.
  *
- * Agents repeat themselves: every answer has the same words, and only its `name` tells which message
- * it belongs to.
+ * All answers have the same content. Only the `name` of an answer tells which message it belongs to.
  */
 import type { UpstreamReply } from "../../src/upstream/transport.ts";
 import { answerWith } from "../support/app-fixture.ts";
 
-/** What the sender hears. */
+/** The reply that the sender gets. */
 export type Heard =
   | "answer"
-  | "nothing" // until a later step, or until its time is up
+  | "nothing" // no reply until a later step or the time-out
   | "lost"
   | "500"
   | "503"
@@ -24,14 +23,14 @@ export type Heard =
   | "unreachable"
   | "unsent";
 
-/** What becomes of the message, whatever its sender hears. */
+/** What UponAI does with the message, independent of the reply. */
 export type Taken =
   | "at-once"
-  | "answer-later" // in the transcript at once, its answer by later steps
-  | "later" // by later steps
+  | "answer-later" // the message is in the transcript at once, its answer after later steps
+  | "later" // taken by later steps
   | "never";
 
-/** What the transcript holds besides the words, and whether the answer lists it. */
+/** Further entries of the transcript, such as tool calls, and whether the answer includes them. */
 export type Style = "plain" | "tool" | "tool-listed" | "two-tools" | "echo";
 
 export interface PostScript {
@@ -40,12 +39,12 @@ export interface PostScript {
   readonly style: Style;
 }
 
-/** What a look at the chat shows. A stale one is as old as it took. */
+/** Result of reading the chat. A stale one shows the chat at the start of the call. */
 export type Look = "seen" | "stale" | "500" | "404" | "hangs";
 
-/** One message that reached UponAI. */
+/** A message that reached UponAI. */
 export interface Post {
-  /** Names it and its answer. */
+  /** Id of the message, and `name` of its answer. */
   readonly label: string;
   readonly sender: string;
   readonly chatId: string;
@@ -53,9 +52,9 @@ export interface Post {
   readonly style: Style;
   readonly sentAtMs: number;
   stage: "adrift" | "asked" | "working" | "answered" | "gone";
-  /** The sender waits. */
+  /** True while the sender waits for a reply. */
   reply: ((reply: UpstreamReply) => void) | undefined;
-  /** The sender was told something that means it was not taken. */
+  /** True if the sender got a reply that means "not taken". */
   disclaimed: boolean;
 }
 
@@ -66,10 +65,10 @@ interface Message {
   readonly tool_calls?: readonly object[];
 }
 
-/** Too long to be stored for free. */
+/** Content of all answers: too long to be stored without using a byte budget. */
 export const ANSWER_WORDS = `Certainly. ${"More. ".repeat(25)}`;
 
-/** Replies after which the message certainly was not and will not be taken. */
+/** Replies after which the message is certainly not taken, now or later. */
 const DISCLAIMERS: ReadonlySet<Heard> = new Set([
   "429",
   "503-wait",
@@ -79,7 +78,7 @@ const DISCLAIMERS: ReadonlySet<Heard> = new Set([
   "unsent",
 ]);
 
-/** Whether the sender is told for certain that its message has no effect, or will never have one. */
+/** Tells whether the reply proves to the sender that its message has no effect and never will. */
 export function isNeverTaken(heard: Heard): boolean {
   return DISCLAIMERS.has(heard) || heard === "409";
 }
@@ -96,7 +95,7 @@ export class UpstreamModel {
     return begun;
   }
 
-  /** A message has arrived. @returns its reply, or a promise of one */
+  /** Handles a message that arrives. @returns its reply, or a promise of it */
   post(
     sender: string,
     chatId: string,
@@ -128,17 +127,17 @@ export class UpstreamModel {
     return { post, reply: promise };
   }
 
-  /** Messages that can still change a transcript. */
+  /** Lists the messages that can still change a transcript. */
   unfinished(): Post[] {
     return this.posts.filter(({ stage }) => stage !== "answered" && stage !== "gone");
   }
 
-  /** Messages whose sender still waits. */
+  /** Lists the messages whose sender still waits. */
   awaited(): Post[] {
     return this.posts.filter(({ reply }) => reply !== undefined);
   }
 
-  /** One step on: into the transcript, on to the tools, to the answer. */
+  /** Moves a message one step on: into the transcript, to the tools, to the answer. */
   progress(post: Post): void {
     const transcript = this.transcript(post.chatId);
     switch (post.stage) {
@@ -159,7 +158,7 @@ export class UpstreamModel {
     }
   }
 
-  /** Takes the message, if it is not yet, answers it, and tells the sender, if it still waits. */
+  /** Takes the message if needed, answers it, and replies to the sender if it still waits. */
   finish(post: Post): void {
     this.#complete(post);
     const words = this.#words(post);
@@ -173,7 +172,7 @@ export class UpstreamModel {
     if (post.stage === "answered") this.#reply(post, answerWith({ messages: lists[post.style] }));
   }
 
-  /** Tells the sender something other than the answer. */
+  /** Gives the sender a reply that is not the answer. */
   tell(post: Post, heard: Exclude<Heard, "answer" | "nothing">): void {
     if (post.reply === undefined) return;
     if (isNeverTaken(heard)) post.stage = "gone";
@@ -181,7 +180,7 @@ export class UpstreamModel {
     this.#reply(post, describeHeard(heard));
   }
 
-  /** The sender has waited long enough, or is gone. */
+  /** Called when the sender's time-out is over or the sender is gone. */
   giveUp(post: Post): void {
     this.#reply(post, { kind: "timeout", sent: true });
   }

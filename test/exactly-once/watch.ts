@@ -1,21 +1,21 @@
-/** What must never happen, whatever does; and a count of what did. */
+/** Checks the invariants of all histories, and counts the outcomes. */
 import type { Post } from "./upstream-model.ts";
 import type { Attempt, Told } from "./world.ts";
 
-/** How long a key is promised to be remembered, in milliseconds: 24 h. */
+/** How long a key is remembered by contract, in milliseconds: 24 h. */
 const KEPT_MS = 86_400_000;
 
-/** Statuses that a message or a look can be answered with here. */
+/** Statuses that an answer can have in the histories. */
 const STATUSES: ReadonlySet<number> = new Set([200, 201, 404, 409, 422, 502, 503, 504]);
 
 export class Watch {
   readonly violations: string[] = [];
-  /** What happened, line by line; the same for the same commands, whatever the state. */
+  /** Log of the events. The same steps give the same log on each state. */
   readonly lines: string[] = [];
   readonly #posts: { readonly attempt: Attempt; readonly post: Post }[] = [];
-  /** What was said again, by the message it was said of. */
+  /** Answers that were given again, by message. */
   readonly #replays = new Map<string, string>();
-  /** What was said first of a message. */
+  /** The first answer about each message. */
   readonly #firsts = new Map<string, Set<string>>();
 
   started({ id, asked, instance }: Attempt): void {
@@ -28,7 +28,7 @@ export class Watch {
     this.lines.push(line);
   }
 
-  /** A message has arrived upstream; whether it is taken is upstream's affair. */
+  /** Called when a message arrives upstream, whether it is taken or not. */
   posted(attempt: Attempt, post: Post): void {
     this.note(`${attempt.id}: post ${post.label}`);
     for (const earlier of this.#posts) {
@@ -63,7 +63,7 @@ export class Watch {
     if (replayed) this.#checkReplay(attempt, status === 201 ? body : `${status} ${code ?? ""}`);
   }
 
-  /** While a message is in flight, nobody else is told anything of it. */
+  /** Checks that other requests about a message are told that it is in flight, while it is. */
   #checkAlone(attempt: Attempt): void {
     const inFlight = this.#posts.find(
       (sent) =>
@@ -116,7 +116,7 @@ export class Watch {
     this.#replays.set(of.post.label, said);
   }
 
-  /** Whether two requests are about one message: the same request, or the same remembered key. */
+  /** Tells whether two requests are about one message: the same request, or the same remembered key. */
   #isSameMessage(one: Attempt, other: Attempt): boolean {
     if (one === other) return true;
     if (one.asked.key === undefined || keyOf(one) !== keyOf(other)) return false;
@@ -133,7 +133,7 @@ export class Watch {
   }
 }
 
-/** An idempotency key belongs to its owner and chat. */
+/** Names a key. An idempotency key belongs to one subject and one chat. */
 export function keyOf({ asked: { subject, chatId, key } }: Attempt): string | undefined {
   return key === undefined ? undefined : `${subject} ${chatId} ${key}`;
 }

@@ -1,6 +1,6 @@
 /**
- * One history: instances over one state and one upstream, clients, and a clock that moves when told.
- * Everything that happens is told to the watch, which knows what must never happen.
+ * The system that a history runs on: instances that share one state and one upstream, clients, and a
+ * clock that the history moves. All events are reported to the `Watch`, which checks the invariants.
  */
 import { AsyncLocalStorage } from "node:async_hooks";
 
@@ -18,7 +18,7 @@ import { Watch } from "./watch.ts";
 
 export const SLOTS = 3;
 const START_MS = Date.UTC(2026, 0, 1);
-/** A message that UponAI has not taken or answered after this long never will be, in milliseconds. */
+/** Latest time after a send at which UponAI takes or answers a message, in milliseconds. */
 const LATEST_MS = 86_400_000;
 
 export interface Asked {
@@ -30,7 +30,7 @@ export interface Asked {
   readonly key: string | undefined;
   readonly post: PostScript;
   readonly looks: readonly Look[];
-  /** The state's answer to its admission comes too late, and the admission is taken back. */
+  /** The state answers the admission too late, and the admission is withdrawn. */
   readonly unheard?: "heard-late" | "never-heard" | undefined;
 }
 
@@ -50,13 +50,13 @@ export interface Attempt {
   readonly id: string;
   readonly asked: Asked;
   readonly instance: Instance;
-  /** When it asked to be admitted. */
+  /** When the request asked for admission, in milliseconds since the epoch. */
   admittedAtMs: number;
-  /** It has asked to be admitted, or will not for now. */
+  /** Resolves when the request has asked for admission, or is held up before that. */
   readonly arrived: PromiseWithResolvers<void>;
   readonly client: AbortController;
   readonly looks: Look[];
-  /** Its lease may have run out while it was under way. */
+  /** True if the lease may have run out while the request was in progress. */
   lapsed: boolean;
   told: Told | undefined;
 }
@@ -73,11 +73,11 @@ interface Due {
   readonly run: () => void;
 }
 
-/** Who a call is made for. */
+/** The request that a call belongs to. */
 const callers = new AsyncLocalStorage<Attempt>();
 let current: World | undefined;
 
-/** The applications, made once: an instance keeps nothing that matters but what is under way. */
+/** The applications, created once and shared by all histories: they keep only requests in progress. */
 export interface Fleet {
   readonly apps: readonly TestApp[];
   readonly tokens: ReadonlyMap<string, string>;
@@ -110,7 +110,7 @@ function caller(): Attempt {
   return attempt;
 }
 
-/** Asks the state, unless an accident happens before; and hears of it, unless one happens after. */
+/** Runs a call to the state. An accident can stop the instance before the call or before its reply. */
 async function through<Answer>(
   before: Point,
   ask: (instance: Instance) => Promise<Answer>,
@@ -123,7 +123,7 @@ async function through<Answer>(
   return answer;
 }
 
-/** Services that ask the current history, for the attempt on whose behalf they are called. */
+/** Services that delegate to the current history, for the request that the call belongs to. */
 function describeServices(): Partial<Services> {
   return {
     clock: { epochMs: () => here().clock.epochMs(), monotonicMs: () => here().clock.monotonicMs() },
@@ -141,7 +141,7 @@ function describeServices(): Partial<Services> {
       },
     },
     createId: () => here().createId(),
-    // What it keeps back never leaves, and proves nothing.
+    // A call that is held back here is never sent, and proves nothing.
     circuits: { enter: () => ({ record: () => undefined }), state: "closed" },
     pause: async (ms) => {
       const { instance } = caller();
@@ -206,7 +206,7 @@ function describeServices(): Partial<Services> {
   };
 }
 
-/** Puts the histories' timers in place of the real ones, for whoever is asked for by an attempt. */
+/** Replaces the timers of calls that belong to a request by timers of the history. */
 export function holdTimers(): () => void {
   const real = { set: globalThis.setInterval, clear: globalThis.clearInterval };
   const set = (run: () => void, everyMs: number) => {
@@ -230,7 +230,7 @@ export class World {
   readonly upstream = new UpstreamModel();
   readonly watch = new Watch();
   readonly attempts: Attempt[] = [];
-  /** Number of the chat that most of it is about now. */
+  /** Number of the chat that most steps use now. */
   chat = 0;
   readonly #activity: Activity = { busy: 0 };
   readonly #fleet: Fleet;
@@ -300,7 +300,7 @@ export class World {
     };
   }
 
-  /** Starts requests at once: each asks in its turn to be admitted, and then they go on together. */
+  /** Starts concurrent requests: they ask for admission in order, and then run together. */
   async start(...all: readonly Asked[]): Promise<readonly Attempt[]> {
     const gathering = Promise.withResolvers<void>();
     this.#gathering = gathering.promise;
@@ -317,7 +317,7 @@ export class World {
     return attempts;
   }
 
-  /** Until all requests that were started at once have been admitted, or not. */
+  /** Resolves when admission of all concurrently started requests is decided. */
   async gathered(): Promise<void> {
     if (this.#gathering !== undefined) await this.#parked(this.#gathering);
   }
@@ -383,7 +383,7 @@ export class World {
     this.watch.told(attempt, told);
   }
 
-  /** What an instance says to UponAI, and hears. */
+  /** The transport: a call of an instance to UponAI, and its reply. */
   async reach(
     attempt: Attempt,
     { method, path, timeoutMs }: UpstreamRequest,
@@ -415,7 +415,7 @@ export class World {
     return shown;
   }
 
-  /** Resolves when so much time has passed. */
+  /** Resolves when `ms` milliseconds of the history's clock have passed. */
   waitMs(ms: number): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
     if (ms <= 0) return Promise.resolve();
@@ -423,7 +423,7 @@ export class World {
     return this.#parked(promise);
   }
 
-  /** Waits without being busy. Whoever resolves the promise wakes its waiter at once. */
+  /** Awaits a promise without counting as busy. */
   async #parked<Value>(promise: Promise<Value>): Promise<Value> {
     this.#activity.busy -= 1;
     const value = await promise;
@@ -444,7 +444,7 @@ export class World {
     return removed;
   }
 
-  /** Until everybody waits for somebody else, or for time to pass. */
+  /** Resolves when all requests wait for the clock or for a later step. */
   async quiet(): Promise<void> {
     for (let turns = 0; ; turns += 1) {
       await new Promise((resolve) => setImmediate(resolve));
@@ -454,9 +454,9 @@ export class World {
   }
 
   /**
-   * Lets time pass, and what it brings happen in its order.
+   * Moves the clock by `ms` and runs the timers that fall due, in order.
    *
-   * @param renewals whether leases are renewed meanwhile, by instances that are well
+   * @param renewals true if healthy instances renew their leases meanwhile
    */
   async advance(ms: number, renewals: boolean): Promise<void> {
     const untilMs = this.clock.epochMs() + ms;
@@ -483,7 +483,7 @@ export class World {
       if (!renewals) for (const attempt of this.active()) attempt.lapsed = true;
     }
     this.#moveTo(untilMs);
-    // Those that could not run fall due in their time again.
+    // Timers that could not run are due again after their interval.
     for (const timer of this.#timers) {
       if (timer.nextAtMs <= untilMs) timer.nextAtMs = untilMs + timer.everyMs;
     }
@@ -496,7 +496,7 @@ export class World {
     this.#shared.moved(nowMs, byMs);
   }
 
-  /** Everything that is under way comes to its end. */
+  /** Runs all requests in progress to their end. */
   async settle(): Promise<void> {
     for (const instance of this.#instances) {
       instance.ambush = undefined;
@@ -510,7 +510,7 @@ export class World {
     return resume(this.instance(slot), () => this.quiet());
   }
 
-  /** An instance that has stalled for too long is put down. */
+  /** Crashes the instances that have stalled for too long. */
   endStalls(): void {
     for (const instance of this.#instances) {
       if (instance.health === "stalled") befall(instance, "crash");

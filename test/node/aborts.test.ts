@@ -14,7 +14,7 @@ const ABORTS = 1_000;
 const BATCH = 50;
 /** Timers and sockets that vary without a leak, such as those of the scrape itself. */
 const RESOURCES_SLACK = 10;
-/** Connections to UponAI in the keep-alive pool: as many as were in use at a time, far fewer than all. */
+/** Open files more than before: the keep-alive pool to UponAI, far smaller than the number of clients. */
 const FILES_SLACK = 200;
 /** Less than the ten seconds that a slow body may take: a client that left must not hold a place. */
 const SETTLED_WITHIN_MS = 6_000;

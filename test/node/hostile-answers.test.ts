@@ -10,9 +10,9 @@ import { readCode, sendMessage, startTestBff, startTestEmulator } from "../suppo
 import type { BffProcess } from "../support/bff-process.ts";
 
 const PARALLEL = 50;
-/** Concurrent answers: a gigabyte together, so that unbounded buffering shows. */
+/** Decoded size of one answer. All together are a gigabyte, so that unbounded buffering shows. */
 const BOMB_BYTES = 20 * 2 ** 20;
-/** Allowed memory: for each answer MAX_UPSTREAM_BYTES encoded and as much decoded, and uncollected garbage. */
+/** Tolerated growth: per answer twice MAX_UPSTREAM_BYTES (encoded and decoded), and garbage. */
 const GROWTH_MAX = 250 * 2 ** 20;
 const SAMPLE_EVERY_MS = 20;
 

@@ -57,7 +57,7 @@ async function openUnreading(url: string): Promise<Socket> {
   return socket;
 }
 
-/** The status of each answer on a connection. Bodies have no final line break, so a status line may follow one directly. */
+/** Statuses of the answers on a connection. Bodies do not end in a line break: a status line follows directly. */
 function readStatuses(text: string): string[] {
   return [...text.matchAll(/HTTP\/1\.1 (\d{3}) /g)].map(([, status]) => status ?? "");
 }

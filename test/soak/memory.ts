@@ -1,4 +1,4 @@
-/** Whether a process's memory stays where it is, by the metrics that it shows of itself. */
+/** Checks from its own metrics whether a process's memory stays flat. */
 
 export interface Sample {
   readonly atMs: number;
@@ -13,18 +13,18 @@ export function readGauge(metrics: string, name: string): number {
 }
 
 export interface Growth {
-  /** From after the warm-up to the end, in bytes; negative where it shrank. */
+  /** Growth from the end of the warm-up to the end of the run, in bytes; negative if it shrank. */
   readonly heapBytes: number;
   readonly residentBytes: number;
 }
 
-/** Caches fill and code is compiled in the first part of a run. */
+/** Fraction of a run that is warm-up: caches fill and code is compiled. */
 const WARM_UP_SHARE = 0.4;
 const WINDOW_SHARE = 0.2;
 
 /**
- * Compares the last fifth of a run with the fifth after the warm-up. By the least heap of each: it
- * rises until it is collected, and what is left then is what is kept.
+ * Compares the last fifth of a run with the fifth after the warm-up, by the smallest heap in each. The
+ * heap grows until a collection; its size after a collection is the memory in use.
  */
 export function measureGrowth(samples: readonly Sample[]): Growth {
   const [first, last] = [samples[0], samples.at(-1)];

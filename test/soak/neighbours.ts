@@ -1,7 +1,7 @@
 /**
- * Hostile clients and neighbours that live beside the measured senders: sockets that read no answer,
- * bodies that arrive slowly, a tenant whose messages UponAI fails, connections that are reset. Each
- * keeps a fixed number of sockets open and opens a new one where one was closed.
+ * Hostile clients and tenants beside the measured senders: sockets that read no answers, slow bodies, a
+ * tenant whose messages fail at UponAI, and connections that are reset. Each keeps a fixed number of
+ * sockets open and replaces the closed ones.
  */
 import { connect, type Socket } from "node:net";
 
@@ -12,21 +12,21 @@ export const FAILING = { claim: "failing", chats: 8 } as const;
 export const failingChatId = (number: number) => `failing-${number}`;
 
 export interface Neighbours {
-  /** What they were answered, by kind and status. */
+  /** Number of answers, by kind and status. */
   readonly counts: ReadonlyMap<string, number>;
-  /** Ends them; resolves when their sockets are closed. */
+  /** Stops them. Resolves when their sockets are closed. */
   stop(): Promise<void>;
 }
 
 const UNREAD_SOCKETS = 60;
 const SLOW_SOCKETS = 300;
 const RESET_SOCKETS = 10;
-/** Another address of the loopback network, so that bounds by address do not hit the senders. */
+/** Another loopback address, so that bounds per address do not affect the senders. */
 const HOSTILE_ADDRESS = "127.0.0.66";
 const PAUSE_MS = 50;
 const DRIP_MS = 1_000;
 
-/** Starts all of them against a service on `port` of the loopback address. */
+/** Starts all of them against a service on `port` of 127.0.0.1. */
 export async function startNeighbours(port: number): Promise<Neighbours> {
   const counts = new Map<string, number>();
   const open = new Set<Socket>();
@@ -34,7 +34,7 @@ export async function startNeighbours(port: number): Promise<Neighbours> {
   const count = (name: string) => void counts.set(name, (counts.get(name) ?? 0) + 1);
   const session = await mintToken({ workspace: FAILING.claim, sub: "slow" });
 
-  /** Keeps one socket open for as long as the soak runs; `begin` says what it does. */
+  /** Keeps one socket open while the soak runs; `begin` is called with each new socket. */
   const keepOpen = async (kind: string, begin: (socket: Socket) => void): Promise<void> => {
     while (!running.stopped) {
       const socket = connect({ port, host: "127.0.0.1", localAddress: HOSTILE_ADDRESS });
@@ -99,14 +99,14 @@ function pause(): Promise<void> {
   });
 }
 
-/** 65 KB of requests at once, whose large answers are never read. */
+/** Sends 65 KB of requests at once and never reads their large answers. */
 function writeUnread(socket: Socket): void {
   const request = "GET /openapi.json HTTP/1.1\r\nHost: soak\r\n\r\n";
   socket.pause();
   socket.write(request.repeat(Math.ceil(65_000 / request.length)));
 }
 
-/** A byte a second of a body that is announced with a thousand. */
+/** Sends one byte per second of a body with a `Content-Length` of a thousand. */
 function dripBody(socket: Socket, authorization: string): void {
   socket.resume();
   socket.write(

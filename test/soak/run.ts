@@ -1,12 +1,12 @@
 /**
- * Lets the service live under mixed traffic for a while, and looks at what a short test cannot see:
+ * Runs the service under mixed traffic for a while, to find faults that a short test cannot show:
  *
  *   npm run soak -- [--seconds=60] [--connections=64]
  *
- * A real Redis, the emulator, senders of which one request in four is hostile, and hostile clients
- * and neighbours beside them (`neighbours.ts`). It fails unless every answer to a sender is one that
- * may be, none is a 5xx, every message answered 201 reached UponAI exactly once, and memory is flat
- * after the warm-up and bounded. Everything listens on loopback and ends with it.
+ * It starts a real Redis, the emulator, senders (one request in four is hostile), and hostile clients
+ * and tenants (`neighbours.ts`). It fails unless each answer to a sender is an expected one, none is a
+ * 5xx, each message answered 201 reached UponAI exactly once, and memory is bounded and flat after the
+ * warm-up. Everything listens on loopback and stops with it.
  */
 import { parseArgs } from "node:util";
 
@@ -24,17 +24,17 @@ const SECONDS_MAX = 3_600;
 const CONNECTIONS_MAX = 1_000;
 const HOSTILE_SHARE = 0.25;
 const SAMPLE_EVERY_MS = 500;
-/** What a heap may differ by for its collector's own reasons, in bytes. */
+/** Tolerated difference of the heap, in bytes: garbage collection is not regular. */
 const HEAP_GROWTH_MAX = 8 * 1_048_576;
 const RESIDENT_GROWTH_MAX = 48 * 1_048_576;
-/** What the process may occupy at any time, in bytes; unread answers alone could take far more. */
+/** Largest resident memory of the process, in bytes. Without bounds, unread answers would take far more. */
 const RESIDENT_MAX = 400 * 1_048_576;
 /** The workspaces of the senders and of the neighbour whose messages fail. */
 const SENDERS_WORKSPACE = 42;
 const FAILING_WORKSPACE = 43;
-/** The circuit of the failing neighbour opens, as it should. */
+/** Expected log line: the circuit of the failing tenant opens. */
 const FAILING_CIRCUIT_LINE = "UponAI keeps failing: calls of this workspace are refused for now";
-/** Turns off what would refuse so many messages. */
+/** Settings that turn off the limits for so many messages. */
 const NO_LIMITS = {
   LIMIT_SESSION: "off",
   LIMIT_IP: "off",
@@ -62,13 +62,13 @@ function readPlan(): { readonly seconds: number; readonly connections: number } 
   return plan;
 }
 
-/** Counts outcomes, and keeps what must not be. */
+/** Counts the outcomes and collects violations. */
 class Tally {
   readonly counts = new Map<string, number>();
   readonly faults = new Map<string, number>();
   requests = 0;
   verified = 0;
-  /** Messages answered 201 since the last look, and those of the look before: late doubles show. */
+  /** Messages answered 201 since the last check, and those of the check before, so that late duplicates show. */
   #fresh: string[] = [];
   #seen: string[] = [];
 
@@ -84,7 +84,7 @@ class Tally {
     this.faults.set(fault, (this.faults.get(fault) ?? 0) + 1);
   }
 
-  /** Looks up at the emulator what was answered; often, since it remembers 10,000 messages only. */
+  /** Checks answered messages at the emulator. Called often, since it remembers only 10,000 messages. */
   verify(emulator: RunningEmulator): void {
     const counts = new Map(emulator.messages().map((count) => [count.content, count]));
     for (const content of [...this.#fresh, ...this.#seen]) {
@@ -154,7 +154,7 @@ async function soak(bff: BffProcess, emulator: RunningEmulator): Promise<Tally> 
   await neighbours.stop();
   for (const [name, count] of neighbours.counts) tally.counts.set(`neighbours, ${name}`, count);
   await pool.close();
-  // Twice: the second look sees what arrived again after the first.
+  // Twice: the second check finds messages that arrived again after the first.
   tally.verify(emulator);
   tally.verify(emulator);
   judge(bff, tally, samples);

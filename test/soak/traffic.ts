@@ -1,27 +1,27 @@
-/** What comes in during a soak: messages that are right, and requests that nobody should send. */
+/** Traffic of a soak run: valid messages and hostile requests, with the answers that are expected. */
 import { connect } from "node:net";
 
 import type { Pool } from "undici";
 
 import { mintToken } from "../support/session-tokens.ts";
 
-/** One sender: a user with a chat of their own, so that no two wait for one another. */
+/** One sender: a user with a chat of its own, so that senders do not wait for one another. */
 export interface Sender {
   readonly pool: Pool;
   readonly port: number;
   readonly token: string;
   readonly chatId: string;
-  /** A text that nobody sent before. */
+  /** A text that no message had before. */
   readonly nextContent: () => string;
 }
 
-/** What was answered, and what may be. */
+/** An answer, and the expected answers. */
 export interface Outcome {
   readonly kind: string;
-  /** 0 where the connection ended without an answer. */
+  /** 0 if the connection closed without an answer. */
   readonly status: number;
   readonly expected: readonly number[];
-  /** The message, where it was answered 201. */
+  /** The message, if the answer is 201. */
   readonly taken?: string;
 }
 
@@ -96,7 +96,7 @@ const head = (sender: Sender, rest: string) =>
 
 type RawRequest = readonly [kind: string, expected: number[], render: (sender: Sender) => string];
 
-/** What no client library would send. The last two hang up in the middle: nobody is answered. */
+/** Requests that no client library sends. The last two clients hang up early, so there is no answer. */
 const rawRequests: readonly [RawRequest, ...RawRequest[]] = [
   ["no HTTP", [400], () => "\u0016\u0003\u0001 nonsense\r\n\r\n"],
   ["two lengths", [400], (s) => head(s, "Content-Length: 2\r\nContent-Length: 3\r\n") + "{}"],
@@ -106,9 +106,9 @@ const rawRequests: readonly [RawRequest, ...RawRequest[]] = [
   ["a chunk that stops", [0], (s) => head(s, "Transfer-Encoding: chunked\r\n") + "ff\r\n{"],
 ];
 
-/** How long a client of ours stays that never ends its request, in milliseconds. */
+/** How long a client stays that never completes its request, in milliseconds. */
 const HANG_MS = 200;
-/** An answer that takes longer than this does not come. */
+/** Time-out of an answer, in milliseconds. */
 const ANSWER_MS = 5_000;
 
 function sendRaw(port: number, text: string, waitMs: number): Promise<number> {

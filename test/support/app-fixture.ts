@@ -1,4 +1,4 @@
-/** The application alone, in this process: a movable clock, in-process state, a scripted upstream. */
+/** The application in this process, with a movable clock, in-process state and a scripted upstream. */
 import type { AdmissionState } from "../../src/admission/admission.ts";
 import { createMemoryState } from "../../src/admission/memory-state.ts";
 import { compileStateSettings } from "../../src/admission/state-settings.ts";
@@ -21,13 +21,13 @@ export interface TestApp {
   readonly clock: MovableClock;
   readonly gate: LoadGate;
   readonly state: AdmissionState;
-  /** Every request that went upstream. */
+  /** All requests that were sent upstream. */
   readonly sent: UpstreamRequest[];
-  /** Every log line's fields. */
+  /** The fields of all log lines. */
   readonly lines: LogFields[];
-  /** Sends a message; a bearer token of `sub` is added unless the headers name another. */
+  /** Sends a message with a bearer token of `sub`, unless the headers have another credential. */
   send(options?: TestSend): Promise<Response>;
-  /** Asks for anything, as `POST /chat`, with the same credentials. */
+  /** Sends any request, such as `POST /chat`, with the same credentials. */
   ask(target: string, options?: TestAsk): Promise<Response>;
 }
 
@@ -37,7 +37,7 @@ export interface TestAsk {
   readonly body?: NonNullable<RequestInit["body"]>;
   readonly headers?: Record<string, string | undefined>;
   readonly peer?: string;
-  /** Aborted when the client hangs up. */
+  /** Signal that is aborted when the client hangs up. */
   readonly signal?: AbortSignal;
 }
 
@@ -48,9 +48,9 @@ export interface TestSend extends TestAsk {
 export interface TestAppOptions {
   readonly environment?: Record<string, string>;
   readonly services?: Partial<Services>;
-  /** Another instance: this one has the same state and the same time. */
+  /** Another instance, whose state and clock this one shares. */
   readonly beside?: TestApp;
-  /** What the upstream answers; default: one assistant message. */
+  /** The upstream's reply; default: one assistant message. */
   readonly upstream?: (request: UpstreamRequest) => UpstreamReply | Promise<UpstreamReply>;
 }
 
@@ -70,7 +70,7 @@ export function answerWith(body: unknown, status = 201): UpstreamReply {
   return { kind: "answer", status, retryAfter: undefined, body: JSON.stringify(body) };
 }
 
-/** A state that is out: nothing gets an answer. */
+/** A state that cannot be reached: all operations fail. */
 export const unavailableState: AdmissionState = {
   admit: () => Promise.resolve({ kind: "unavailable" }),
   settle: () => Promise.resolve("unavailable"),
@@ -103,7 +103,7 @@ export async function createTestApp(options: TestAppOptions = {}): Promise<TestA
     clock,
     gate,
     hashing: createHashing(config),
-    // Time passes for whoever waits for it, and nobody waits for real.
+    // A pause moves the clock instead of waiting.
     pause: async (ms) => {
       clock.advanceMs(ms);
     },
@@ -132,7 +132,7 @@ export async function createTestApp(options: TestAppOptions = {}): Promise<TestA
       ...headers,
     };
     const init: RequestInit & { duplex: "half" } = {
-      // Asked for by the platform where a body comes in pieces.
+      // The platform requires this for a streamed body.
       duplex: "half",
       headers: Object.entries(all).flatMap(([name, value]): [string, string][] =>
         value === undefined ? [] : [[name, value]],

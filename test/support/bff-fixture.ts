@@ -1,4 +1,4 @@
-/** What most tests of the running service need: the emulator, a chat, and a service in front. */
+/** Common fixture of tests of the running service: the emulator, a chat, and a service in front. */
 import { type RunningEmulator, startEmulator } from "../../src/emulator/listen.ts";
 import { expectNoCanary } from "./canary.ts";
 import { type BffProcess, startBff } from "./bff-process.ts";
@@ -14,7 +14,7 @@ export function startTestEmulator(): Promise<RunningEmulator> {
   });
 }
 
-/** A service in front of `upstreamUrl` with one workspace, and the rest at its defaults. */
+/** Starts a service in front of `upstreamUrl` with one workspace; all else has its default. */
 export function bffEnvironment(
   upstreamUrl: string,
   more: Record<string, string> = {},
@@ -39,11 +39,11 @@ export interface SendOptions {
   readonly subject?: string;
   readonly chatId?: string;
   readonly headers?: Record<string, string>;
-  /** Hangs up. */
+  /** Signal that makes the client hang up. */
   readonly signal?: AbortSignal;
 }
 
-/** Sends a message as `subject`, whose session is made for it. */
+/** Sends a message with a new session of `subject`. */
 export async function sendMessage(
   url: string,
   content: string,
@@ -67,11 +67,11 @@ export interface AskOptions {
   readonly subject?: string;
   readonly claims?: Record<string, unknown>;
   readonly headers?: Record<string, string>;
-  /** Sent as JSON; undefined: no body. */
+  /** Body, sent as JSON; undefined for none. */
   readonly body?: unknown;
 }
 
-/** Asks for anything else as `subject`, such as `GET /chat/chat-1`. */
+/** Sends any other request as `subject`, such as `GET /chat/chat-1`. */
 export async function ask(
   url: string,
   route: `${"GET" | "POST" | "DELETE"} /${string}`,

@@ -1,4 +1,4 @@
-/** Starts the built service as a process of its own, as an operator would, and reads its log. */
+/** Starts the built service as a process, as an operator does, and reads its log. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
@@ -10,14 +10,14 @@ export type LogLine = Readonly<Record<string, unknown>>;
 export interface BffProcess {
   readonly url: string;
   readonly pid: number;
-  /** Every line of both streams so far. */
+  /** All lines of both streams so far. */
   readonly lines: readonly string[];
-  /** The lines of the log as objects; throws where one is not JSON. */
+  /** The lines of the log as objects. Throws if a line is not JSON. */
   log(): LogLine[];
-  /** Resolves with the first line, past or to come, that the predicate accepts. */
+  /** Resolves with the first past or future line that the predicate accepts. */
   waitForLine(accepts: (line: LogLine) => boolean): Promise<LogLine>;
   signal(signal: NodeJS.Signals): void;
-  /** Breaks both pipes, as a log collector does that dies. */
+  /** Breaks both pipes, like a log collector that crashes. */
   stopReading(): void;
   /** Resolves with the exit code; null after a signal. */
   exited(): Promise<number | null>;
@@ -26,7 +26,7 @@ export interface BffProcess {
 
 export const ENTRY = new URL("../../dist/platform/node.js", import.meta.url).pathname;
 
-/** Starts it on a free port and waits until it listens. */
+/** Starts the service on a free port and waits until it listens. */
 export async function startBff(environment: Record<string, string>): Promise<BffProcess> {
   const running = spawnBff({ PORT: "0", HOST: "127.0.0.1", ...environment });
   const listening = await Promise.race([
@@ -37,7 +37,7 @@ export async function startBff(environment: Record<string, string>): Promise<Bff
   return { ...running, url: `http://127.0.0.1:${String(listening["port"])}` };
 }
 
-/** Starts it whatever comes of it. Nothing of this process's environment gets in. */
+/** Starts the service without waiting. It does not inherit the environment of this process. */
 export function spawnBff(environment: Record<string, string>): Omit<BffProcess, "url"> {
   const child = spawn(process.execPath, [ENTRY], {
     env: { PATH: process.env["PATH"], ...environment },
@@ -51,7 +51,7 @@ export function spawnBff(environment: Record<string, string>): Omit<BffProcess, 
       for (const waiter of waiters) waiter(line);
     });
   }
-  // "close": the process is gone and all it wrote is read.
+  // "close": the process has ended and all its output has been read.
   const closed = once(child, "close").then(([code]) => {
     expectNoCanary(lines.join("\n"));
     return code as number | null;

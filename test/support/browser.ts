@@ -1,10 +1,10 @@
-/** Starts the machine's own Chromium, headless, and pages for it on loopback. */
+/** Starts the installed Chromium, headless, and serves pages for it on loopback. */
 import { spawnSync } from "node:child_process";
 import { createServer } from "node:http";
 
 import { type Browser, chromium } from "playwright-core";
 
-/** What distributions call it; the first that is there is taken. */
+/** Names of Chromium in distributions; the first that is installed is used. */
 export const CHROMIUM_NAMES: readonly string[] = ["chromium", "chromium-browser", "google-chrome"];
 
 export function startBrowser(): Promise<Browser> {
@@ -14,7 +14,7 @@ export function startBrowser(): Promise<Browser> {
   if (found === undefined) throw new Error("Chromium is not installed");
   return chromium.launch({
     executablePath: found,
-    // As root in a container there is no sandbox; the rest keeps it from calling its maker.
+    // No sandbox is possible as root in a container. The other flags turn off background network traffic.
     args: [
       "--no-sandbox",
       "--disable-gpu",
@@ -32,7 +32,7 @@ export interface PageServer {
   close(): void;
 }
 
-/** What a page of somebody else's can do without a script's fetch: submit a form, show an image. */
+/** Actions that a page of another origin can do without `fetch`: submit a form, show an image. */
 const SCRIPT = `
 function submitForm(action, fieldName, fieldValue) {
   const form = document.createElement("form");

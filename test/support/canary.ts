@@ -1,6 +1,6 @@
 /**
- * Every secret of the tests has "canary" in it. No log line of any service that a test starts, and
- * no answer that passes through `sendMessage`, may hold the word: checked on each, in every test.
+ * Leak check of all tests. Each secret of the tests contains the word "canary". Log lines of services
+ * that tests start, and answers that pass through `sendMessage`, must not contain it.
  */
 export function expectNoCanary(text: string): void {
   const at = text.indexOf("canary");

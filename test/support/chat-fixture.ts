@@ -1,20 +1,20 @@
-/** A chat and a subject of a test's own in a shared emulator, so that tests can run side by side. */
+/** One chat and one subject per test in a shared emulator, so that tests can run at the same time. */
 import type { Fault, Operation } from "../../src/emulator/faults.ts";
 import type { RunningEmulator } from "../../src/emulator/listen.ts";
 import { sendMessage, UPSTREAM_TOKEN } from "./bff-fixture.ts";
 
 export interface TestChat {
   readonly chatId: string;
-  /** Who sends, unless a send says otherwise. */
+  /** Default subject of the messages. */
   readonly subject: string;
   send(url: string, content: string, options?: ChatSendOptions): Promise<Response>;
-  /** Strikes this chat alone; a completion unless said otherwise. */
+  /** Adds a fault to this chat only; by default to completions. */
   addFault(fault: Fault, options?: { operation?: Operation; times?: number }): void;
-  /** Uses up what faults are left for reading this chat. */
+  /** Consumes the remaining faults for reading this chat. */
   endReadFaults(): Promise<void>;
-  /** How often a message arrived at UponAI, and how often it was taken. */
+  /** Returns how often a message arrived at UponAI and how often it was taken. */
   counts(content: string): { readonly arrived: number; readonly taken: number };
-  /** How often this chat was read at UponAI. */
+  /** Returns how often this chat was read at UponAI. */
   reads(): number;
 }
 
@@ -62,12 +62,12 @@ export function createTestChat(emulator: RunningEmulator): TestChat {
   };
 }
 
-/** What tells of an answer how it came about. */
+/** The parts of an answer that tell how it came about. */
 export interface Told {
   readonly status: number;
   readonly recovered: boolean;
   readonly replayed: boolean;
-  /** The code of a problem; undefined otherwise. */
+  /** Code of a problem; undefined for a success. */
   readonly code: string | undefined;
   readonly text: string;
 }

@@ -1,4 +1,4 @@
-/** Runs the built command `uponai-bff` as a process of its own. */
+/** Runs the built command `uponai-bff` as a process. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 
@@ -10,7 +10,7 @@ export interface CliResult {
   readonly stderr: string;
 }
 
-/** Nothing of this process's environment gets in. */
+/** The command does not inherit the environment of this process. */
 export async function runCli(
   args: readonly string[],
   environment: Record<string, string> = {},

@@ -1,19 +1,19 @@
-/** A small proxy for CONNECT, and what it does to a tunnel. */
+/** A small CONNECT proxy with faults. */
 import { once } from "node:events";
 import { createServer, type IncomingMessage } from "node:http";
 import { connect, type Socket } from "node:net";
 import type { Duplex } from "node:stream";
 
 export type ProxyMode =
-  /** Makes the tunnel. */
+  /** Opens the tunnel. */
   | "tunnel"
   /** Answers the CONNECT with this status. */
   | number
-  /** Takes the connection and says nothing. */
+  /** Accepts the connection and never answers. */
   | "silent"
-  /** Ends the connection instead of an answer. */
+  /** Closes the connection instead of an answer. */
   | "hang-up"
-  /** Makes the tunnel, and breaks it as soon as the other side has answered. */
+  /** Opens the tunnel, and breaks it as soon as the target has answered. */
   | "cut-answers";
 
 export interface ConnectProxy {
@@ -32,7 +32,7 @@ export async function startConnectProxy(): Promise<ConnectProxy> {
     socket.on("close", () => sockets.delete(socket));
   };
   const server = createServer((_request, response) => {
-    // Nothing is to be handed to the proxy itself.
+    // Requests other than CONNECT are refused.
     response.writeHead(500).end();
   });
   server.on("connection", (socket: Socket) => {

@@ -1,4 +1,4 @@
-/** Makes sure that what the tests start is on this machine, or says in one line how to get it. */
+/** Checks that the programs that the tests need are installed. If not, it says how to install them. */
 import { spawnSync } from "node:child_process";
 
 import { CHROMIUM_NAMES } from "./browser.ts";

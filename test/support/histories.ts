@@ -1,4 +1,4 @@
-/** Random histories of what can be asked of a state, for every implementation to be held against. */
+/** Generators of random histories of state operations, on which all implementations must agree. */
 import * as fc from "fast-check";
 
 import type { ChatAccess, Settlement } from "../../src/admission/admission.ts";
@@ -15,7 +15,7 @@ export type Step =
       readonly chat: number;
       readonly access: ChatAccess | undefined;
       readonly message: { readonly words: number; readonly key: number | undefined } | undefined;
-      /** Its answer comes too late, and it is taken back: by what it said, or by what it left. */
+      /** The admission's answer comes too late and it is withdrawn: with its answer, or without it. */
       readonly withdrawn: "heard" | "unheard" | undefined;
     }
   | { readonly do: "settle"; readonly admission: number; readonly settlement: Settlement }
@@ -36,7 +36,7 @@ export type Step =
   | { readonly do: "cut_off"; readonly subject: number | undefined };
 
 const few = fc.nat(2);
-/** Mostly the same one: what happens to one chat is what the rules are about. */
+/** Chat ids, mostly the same one: the rules are about operations on one chat. */
 const mostlyOne = fc.oneof({ weight: 4, arbitrary: fc.constant(0) }, fc.nat(2));
 const state = fc.option(fc.record({ count: fc.nat(9), digest: fc.constantFrom("one", "two") }), {
   nil: undefined,
@@ -46,7 +46,7 @@ const access: fc.Arbitrary<ChatAccess | undefined> = fc.oneof(
   { weight: 4, arbitrary: fc.constantFrom("open", "open-first-use", "started", undefined) },
 );
 const owner = fc.constantFrom(undefined, "first-use" as const, "started" as const);
-/** Stored for free, within what admission has spent, beyond it, and too large to be stored. */
+/** Sizes of answers: stored for free, within the bytes that admission reserved, beyond, and too large. */
 const answer = fc.constantFrom(
   "201 {}\n",
   `201 ${"x".repeat(900)}`,
@@ -78,7 +78,7 @@ const settlement: fc.Arbitrary<Settlement> = fc.oneof(
     owner,
   }),
 );
-/** One thing asked, or a while in which nothing is. */
+/** One operation, or a pause. */
 export const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 2, arbitrary: fc.record({ do: fc.constant("wait" as const), us: fc.nat(40_000_000) }) },
   {
@@ -146,7 +146,7 @@ export const step: fc.Arbitrary<Step> = fc.oneof(
     weight: 1,
     arbitrary: fc.record({
       do: fc.constant("cut_off" as const),
-      // Rarely everybody: what is refused at once tests nothing else.
+      // Revocations of all sessions are rare: after one, requests are refused at once and test nothing else.
       subject: fc.option(fc.integer({ min: 1, max: 2 }), { nil: undefined, freq: 8 }),
     }),
   },
@@ -170,14 +170,14 @@ export const settings = fc.record({
   ip: setting,
 });
 
-/** Tight, so that histories meet it. */
+/** A low limit, so that histories reach it. */
 export const replays = compileReplayPolicies({ quota: 2, windowSeconds: 60, burst: 2 });
 
 const compiled = compilePolicy("auth-failures", { quota: 3, windowSeconds: 60, burst: 2 });
 if (compiled === undefined) throw new Error("the policy is on");
 export const authPolicy = compiled;
 
-/** The use that a step makes of a chat; keys belong to their subject and chat. */
+/** The chat use of a step. Idempotency keys belong to one subject and chat. */
 export function describeUse(
   { access, message, subject, chat }: Step & { do: "admit" },
   index: number,
@@ -195,7 +195,7 @@ export function sessionOf(subject: number, issuedAtMs: number) {
   return { workspaceId: 42 as WorkspaceId, subjectKey, sessionKey: `of-${subjectKey}`, issuedAtMs };
 }
 
-/** Every verdict that a history must have brought about, so that no rule is left out by chance. */
+/** Verdicts that the histories must cause at least once, so that no rule is left out by chance. */
 export const ALL_VERDICTS = [
   "admitted",
   "chat_busy",

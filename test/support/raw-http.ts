@@ -1,11 +1,11 @@
-/** Speaks HTTP/1.1 byte by byte, for requests that no client library would send. */
+/** Sends raw HTTP/1.1 bytes, for requests that client libraries do not send. */
 import { connect, type Socket } from "node:net";
 
 export interface RawConnection {
   write(bytes: string | Uint8Array): void;
-  /** Resolves with everything received, once the other side has ended the connection. */
+  /** Resolves with all received text when the other side has closed the connection. */
   ended(): Promise<string>;
-  /** Resolves once what was received contains `text`. */
+  /** Resolves when the received text contains `text`. */
   received(text: string): Promise<string>;
   destroy(): void;
 }

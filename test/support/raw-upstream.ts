@@ -1,14 +1,14 @@
-/** An upstream that answers with given bytes, for answers that no HTTP server would send. */
+/** An upstream that answers with given bytes, for answers that HTTP servers do not send. */
 import { once } from "node:events";
 import { createServer, type Socket } from "node:net";
 
 export interface RawUpstream {
   readonly url: string;
-  /** What each request to come is answered, sent in these pieces; then the connection is kept. */
+  /** Sets the answer to all further requests, sent in these pieces; the connection is then kept. */
   answer(...pieces: readonly string[]): void;
-  /** Ends the connection after each answer. */
+  /** Closes the connection after each answer. */
   readonly endings: { end: boolean };
-  /** How many requests came with their whole body. */
+  /** Number of requests that arrived with their complete body. */
   requests(): number;
   close(): Promise<void>;
 }

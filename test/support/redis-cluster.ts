@@ -1,4 +1,4 @@
-/** Starts a real Redis Cluster of the test's own: three primaries, and replicas of the first. */
+/** Starts a real Redis Cluster: three primaries, and replicas of the first. */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -15,23 +15,23 @@ export interface ClusterNode extends RedisServer {
 }
 
 export interface RedisCluster {
-  /** All primaries, as `REDIS_URL` names them. */
+  /** `REDIS_URL` with all primaries. */
   readonly url: string;
   readonly primaries: readonly ClusterNode[];
   readonly replicas: readonly ClusterNode[];
-  /** The primary that serves a key now; of those that live, so none may be paused. */
+  /** Returns the primary that serves a key now. All living nodes are asked, so none may be paused. */
   ownerOf(key: string): Promise<ClusterNode>;
   stop(): Promise<void>;
 }
 
-/** After this long a node counts as dead and its replica takes over, in milliseconds. */
+/** Time after which a node counts as dead and its replica takes over, in milliseconds. */
 const NODE_TIMEOUT_MS = 1_000;
 const PRIMARIES = 3;
 const SLOTS = 16_384;
 
 /**
- * @param replicas of the first primary, which also serves the keys of workspace 42
- * @param args more options for every node
+ * @param replicas number of replicas of the first primary, which serves the keys of workspace 42
+ * @param args further options of all nodes
  */
 export async function startCluster(
   replicas = 1,
@@ -40,7 +40,7 @@ export async function startCluster(
   const folder = mkdtempSync(join(tmpdir(), "bff-cluster-"));
   const nodes: ClusterNode[] = [];
   for (let index = 0; index < PRIMARIES + replicas; index += 1) {
-    // Whatever a node writes is in the folder: its view of the Cluster, and what it synchronises.
+    // The folder of a node holds its view of the Cluster and the files of a synchronisation.
     const files = toArguments({ dir: folder, "cluster-config-file": `${index}.conf` });
     nodes.push(await startNode([...files, ...args]));
   }
@@ -51,7 +51,7 @@ export async function startCluster(
     await first.admin.cluster("MEET", "127.0.0.1", port, busPort);
   }
   const share = Math.ceil(SLOTS / PRIMARIES);
-  // The first gets the range that workspace 42's slot is in.
+  // The first node gets the range with the slot of workspace 42.
   const home = Math.floor((await first.admin.cluster("KEYSLOT", "{ws:42}")) / share);
   for (const [index, { admin }] of primaries.entries()) {
     const from = ((home + index) % PRIMARIES) * share;
@@ -106,7 +106,7 @@ async function startNode(args: readonly string[]): Promise<StartedNode> {
       "cluster-enabled": "yes",
       "cluster-port": busPort,
       "cluster-node-timeout": NODE_TIMEOUT_MS,
-      // A replica that was just made may take over at once.
+      // A replica that has just been created may take over at once.
       "cluster-replica-validity-factor": 0,
       "repl-diskless-sync-delay": 0,
     }),
@@ -121,7 +121,7 @@ async function startNode(args: readonly string[]): Promise<StartedNode> {
   return { ...server, busPort, admin, id };
 }
 
-/** Whether the node that wrote this list serves the slot. */
+/** Tells whether the node that returned this list serves the slot. */
 function ownsSlot(nodes: string, slot: number): boolean {
   const own = nodes.split("\n").find((line) => line.includes("myself,master")) ?? "";
   return own

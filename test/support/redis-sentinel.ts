@@ -1,4 +1,4 @@
-/** Starts a real primary with a replica, and three Sentinels that watch them. */
+/** Starts a real Redis primary with a replica, and three Sentinels that monitor them. */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -8,7 +8,7 @@ import { Redis } from "ioredis";
 import { type RedisServer, startRedis, toArguments } from "./redis-server.ts";
 
 export interface SentinelGroup {
-  /** The Sentinels, as `REDIS_URL` names them, without credentials. */
+  /** `REDIS_URL` of the Sentinels, without credentials. */
   readonly hosts: string;
   readonly primary: RedisServer;
   readonly replica: RedisServer;
@@ -17,13 +17,13 @@ export interface SentinelGroup {
 }
 
 export const PRIMARY_NAME = "main";
-/** After this long the primary counts as dead, in milliseconds. */
+/** Time after which the primary counts as dead, in milliseconds. */
 const DOWN_AFTER_MS = 1_000;
 const SENTINELS = 3;
 const QUORUM = 2;
 
 export interface SentinelGroupOptions {
-  /** Of the servers that hold the data. */
+  /** Password of the servers that hold the data. */
   readonly password?: string;
   readonly sentinelPassword?: string;
 }
@@ -32,7 +32,7 @@ export async function startSentinels(options: SentinelGroupOptions = {}): Promis
   const { password, sentinelPassword } = options;
   const folder = mkdtempSync(join(tmpdir(), "bff-sentinel-"));
   const auth = password === undefined ? [] : ["--requirepass", password, "--masterauth", password];
-  // Its replica is served at once, not with others that may come.
+  // The replica is synchronised at once, without a wait for further ones.
   const primary = await startRedis([...auth, ...toArguments({ "repl-diskless-sync-delay": 0 })]);
   const replica = await startRedis([
     ...auth,

@@ -1,4 +1,4 @@
-/** Starts a real Redis of the test's own, on a free port, with nothing on disk. */
+/** Starts a real Redis on a free port, without persistence. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { connect } from "node:net";
@@ -8,22 +8,22 @@ import { findFreePort } from "./ports.ts";
 export interface RedisServer {
   readonly url: string;
   readonly port: number;
-  /** Hangs it: connections stay, nothing is answered. */
+  /** Suspends the server: connections stay open, but no command is answered. */
   pause(): void;
   resume(): void;
-  /** Kills it; `start` brings an empty one back on the same port. */
+  /** Kills the server. `start` starts an empty one on the same port. */
   kill(): Promise<void>;
   start(): Promise<void>;
 }
 
-/** Settings of redis-server as its arguments. */
+/** Settings of redis-server as command-line arguments. */
 export function toArguments(settings: Readonly<Record<string, string | number>>): string[] {
   return Object.entries(settings).flatMap(([name, value]) => [`--${name}`, String(value)]);
 }
 
 /**
- * @param args more options of redis-server
- * @param file configuration that it may write to, which a Sentinel needs
+ * @param args further options of redis-server
+ * @param file configuration file that the server may write to; a Sentinel needs one
  */
 export async function startRedis(
   args: readonly string[] = [],
@@ -69,7 +69,7 @@ function answersPing(port: number): Promise<boolean> {
     const socket = connect(port, "127.0.0.1", () => socket.write("PING\r\n"));
     const end = (answered: boolean) => {
       socket.destroy();
-      // Not at once: a refused connection would be tried again thousands of times a second.
+      // With a pause: a refused connection would be tried again thousands of times a second.
       if (answered) resolve(true);
       else setTimeout(resolve, 20, false);
     };

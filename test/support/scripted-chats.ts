@@ -1,6 +1,6 @@
 /**
- * The scripted upstream of a whole chat service, in this process: its chats can be looked into and
- * changed, and any call can be made to go wrong, before or after it had its effect.
+ * A scripted UponAI in this process. Tests can read and change its chats, and let each call fail before
+ * or after its effect.
  */
 import type { UpstreamReply, UpstreamRequest } from "../../src/upstream/transport.ts";
 
@@ -13,7 +13,7 @@ export interface ScriptedMessage {
   readonly tool_calls?: readonly object[];
 }
 
-/** As UponAI has it; only what the product must not pass on is added to each answer. */
+/** A chat as UponAI stores it. Members that must not be passed on are added to each answer. */
 export interface ScriptedChat {
   readonly messages: ScriptedMessage[];
   metadata?: unknown;
@@ -22,28 +22,28 @@ export interface ScriptedChat {
   endedAt: unknown;
 }
 
-/** What happens instead of the usual: a reply without effect, or whatever is done here. */
+/** Replaces the usual behaviour of a call: a reply without effect, or a function that runs instead. */
 export type Turn =
   UpstreamReply | ((usual: () => UpstreamReply) => UpstreamReply | Promise<UpstreamReply>);
 
 export interface ScriptedChats {
   readonly chats: Map<string, ScriptedChat>;
-  /** Every call so far. */
+  /** All calls so far. */
   readonly calls: { readonly operation: Operation; readonly request: UpstreamRequest }[];
   readonly answer: (request: UpstreamRequest) => UpstreamReply | Promise<UpstreamReply>;
-  /** Makes the next calls of an operation go otherwise, one turn each. */
+  /** Replaces the next calls of an operation, one turn each. */
   next(operation: Operation, ...turns: Turn[]): void;
-  /** Makes all calls of an operation go otherwise, until it is undefined again. */
+  /** Replaces all calls of an operation; undefined restores the usual behaviour. */
   always(operation: Operation, turn: Turn | undefined): void;
-  /** Calls of this operation so far. */
+  /** Number of calls of this operation so far. */
   count(operation: Operation): number;
-  /** A chat that was there before. */
+  /** Adds a chat that exists at UponAI. */
   add(chatId: string, chat?: Partial<ScriptedChat>): ScriptedChat;
 }
 
 export const STARTED_AT = "2026-04-20T12:00:00Z";
 
-/** What UponAI says of a chat beyond what a browser may see. */
+/** Members of UponAI's chat object that a browser must not see. */
 const INTERNAL = {
   agentId: "internal-agent",
   version: 3,
@@ -66,7 +66,7 @@ export const LOST: UpstreamReply = { kind: "lost" };
 export const TIMEOUT: UpstreamReply = { kind: "timeout", sent: true };
 export const NOT_SENT: UpstreamReply = { kind: "not_sent", reason: "connect" };
 
-/** The call has its effect, and then this is the reply. */
+/** The call has its effect, and then gets this reply. */
 export function taken(reply: UpstreamReply): Turn {
   return (usual) => {
     usual();
@@ -74,7 +74,7 @@ export function taken(reply: UpstreamReply): Turn {
   };
 }
 
-/** @param chatIds the chats that are there from the start */
+/** @param chatIds chats that exist from the start */
 export function createScriptedChats(...chatIds: string[]): ScriptedChats {
   const chats: ScriptedChats["chats"] = new Map();
   const calls: ScriptedChats["calls"] = [];
@@ -141,7 +141,7 @@ export function createScriptedChats(...chatIds: string[]): ScriptedChats {
   };
 }
 
-/** Whatever UponAI does not have is a mistake of the product's. */
+/** A call to a path that UponAI does not have is a bug of the product. */
 function readOperation({ method, path }: UpstreamRequest): Operation {
   if (method === "POST" && path === "/api/chats") return "create";
   if (method === "POST" && /^\/api\/chats\/[\w-]+\/completions$/.test(path)) return "complete";

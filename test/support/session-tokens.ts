@@ -1,4 +1,4 @@
-/** Makes session tokens, signed by a secret of the test's own. */
+/** Creates session tokens, signed with a secret of the test run. */
 import { randomBytes } from "node:crypto";
 
 import { SignJWT } from "jose";
@@ -6,7 +6,7 @@ import { SignJWT } from "jose";
 export const ISSUER = "https://issuer.test/";
 export const AUDIENCE = "uponai-bff-tests";
 
-/** A new secret for every run: none is ever in the repository. */
+/** A new secret for each run, so that the repository holds none. */
 export const sessionSecret = `canary-${randomBytes(48).toString("base64url")}`;
 
 export function mintToken(claims: Record<string, unknown> = {}): Promise<string> {
@@ -23,7 +23,7 @@ export function mintToken(claims: Record<string, unknown> = {}): Promise<string>
     .sign(new TextEncoder().encode(sessionSecret));
 }
 
-/** The environment that makes a service accept these tokens, with everything else at its default. */
+/** Environment with which a service accepts these tokens; everything else has its default. */
 export function sessionEnvironment(): Record<string, string> {
   return { SESSION_SECRET: sessionSecret, SESSION_ISSUER: ISSUER, SESSION_AUDIENCE: AUDIENCE };
 }

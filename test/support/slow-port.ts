@@ -1,15 +1,15 @@
-/** A port that lets connections wait: its queue is full until it is opened. Then it forwards them. */
+/** A port whose accept queue is full, so that connections wait until it is opened. Then it forwards them. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { setTimeout } from "node:timers/promises";
 
-/** Another address of this machine than 127.0.0.1, where nobody listens on the same port. */
+/** Another loopback address, on which no program listens on the same port. */
 export const SLOW_ADDRESS = "127.0.0.2";
 
-/** Longer than any connection within this machine takes that is not kept waiting. */
+/** Longer than a connection on this machine takes that does not wait, in milliseconds. */
 const WAITING_MS = 500;
-/** A queue of one holds two or three connections, by system. */
+/** Most connections that are opened to fill the queue: a backlog of one holds two or three, by system. */
 const CONNECTIONS_MAX = 20;
 
 const program = `
@@ -26,12 +26,12 @@ server.listen({ host: "${SLOW_ADDRESS}", port: 0, backlog: 1 }, () => {
 
 export interface SlowPort {
   readonly port: number;
-  /** From now on connections are accepted, those that wait included. */
+  /** Accepts connections from now on, the waiting ones included. */
   readonly open: () => void;
   readonly close: () => void;
 }
 
-/** @param targetPort of 127.0.0.1, which connections are forwarded to once the port is open */
+/** @param targetPort port of 127.0.0.1 that connections are forwarded to after `open` */
 export async function startSlowPort(targetPort: number): Promise<SlowPort> {
   const child = spawn(process.execPath, ["--eval", program, String(targetPort)], {
     stdio: ["ignore", "pipe", "inherit"],
@@ -62,8 +62,8 @@ export async function startSlowPort(targetPort: number): Promise<SlowPort> {
 }
 
 /**
- * `NODE_OPTIONS` by which a program finds these addresses under the name `localhost`, in this order,
- * as from a resolver.
+ * `NODE_OPTIONS` with which a Node program resolves the name `localhost` to these addresses, in this
+ * order.
  */
 export function resolveLocalhost(...addresses: readonly string[]): string {
   const found = JSON.stringify(addresses.map((address) => ({ address, family: 4 })));

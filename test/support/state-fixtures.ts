@@ -1,4 +1,4 @@
-/** States for tests: the in-process one and a real Redis, under clocks that the test moves. */
+/** States for tests: the in-process state and a real Redis, with clocks that the test moves. */
 import { Redis } from "ioredis";
 
 import { createRedisState, type RedisConnection } from "../../src/admission/redis-state.ts";
@@ -13,7 +13,7 @@ import {
 } from "../../src/admission/state-settings.ts";
 import type { Clock } from "../../src/clock.ts";
 
-/** A clock that stands until it is moved. */
+/** A clock that stands still until the test moves it. */
 export interface MovableClock extends Clock {
   setEpochUs(us: number): void;
   advanceMs(ms: number): void;
@@ -33,14 +33,14 @@ export function createMovableClock(startMs = Date.UTC(2026, 0, 1)): MovableClock
   };
 }
 
-/** Settings of these states: owners stay for a day, and there is room for a few answers. */
+/** Settings of these states: owners are kept for a day, and a few answers fit into the budget. */
 export const SETTINGS: StateSettings = compileStateSettings({
   chats: { ownerTtlMs: 86_400_000 },
   upstream: { timeoutMs: 60_000, recoveryWindowMs: 20_000 },
   storedAnswers: { answerBytesMax: 65_536, subjectBytes: 4_194_304, workspaceBytes: 33_554_432 },
 });
 
-/** Byte budgets that a few answers fill. */
+/** Byte budgets that a few answers exhaust. */
 export const TIGHT_SETTINGS: StateSettings = {
   ...SETTINGS,
   subjectKibUs: STORED_WINDOW_US / 12,
@@ -50,26 +50,26 @@ export const TIGHT_SETTINGS: StateSettings = {
 export interface ShiftedRedis {
   readonly state: AdmissionState;
   readonly redis: Redis;
-  /** Moves this Redis's clock forward, as its scripts see it. */
+  /** Moves the clock of this Redis forward, as its scripts see it. */
   advanceUs(us: number): Promise<void>;
   /** The time of the last decision, in microseconds. */
   lastNowUs(): number;
-  /** From now on this script runs and its reply is lost, until another is named or none. */
+  /** Lets this script run and lose its reply, until the next call names another script or none. */
   loseReplies(script: string | undefined): void;
-  /** Takes an admission back, as the state does when its answer comes too late. */
+  /** Withdraws an admission, as the state does when its answer comes too late. */
   withdraw(request: AdmitRequest, heard: boolean): Promise<void>;
   /** Tells the state that the connection is back. */
   becomeReady(): void;
   close(): void;
 }
 
-/** How the scripts read the time; fixtures put their own in its place. */
+/** The code with which scripts read the time; fixtures replace it. */
 export const REAL_NOW = "local now = time[1] * 1000000 + time[2]";
 const SHIFTED_NOW = `${REAL_NOW} + (redis.call('GET', 'test:shift') or 0)`;
 
 /**
- * The real scripts on a real Redis, with one change: its clock can be moved forward. Time goes on
- * by itself meanwhile, so no key expires before the scripts see its time come.
+ * The real scripts on a real Redis, with one change: the clock that scripts see can be moved forward.
+ * Redis expires keys by real time, so no key expires before its time has come for the scripts.
  */
 export function createShiftedRedis(
   url: string,

@@ -1,4 +1,4 @@
-/** Runs the state's objects in workerd, and talks to them as the Worker does. */
+/** Runs the Durable Objects of the state in workerd, and calls them as the Worker does. */
 import { createTestHarness } from "wrangler";
 
 import type { ShiftedStateObject } from "../workers/shifted-state-object.ts";
@@ -14,7 +14,7 @@ type Method =
   | "countEntries";
 
 export interface RunningObjects {
-  /** An object of its own for each name; each has a clock of its own. */
+  /** Creates one object per name. Each has its own clock. */
   get(name: string): Pick<ShiftedStateObject, Method>;
   close(): Promise<void>;
 }

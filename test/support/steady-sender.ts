@@ -7,29 +7,29 @@ import { readCode, sendMessage } from "./bff-fixture.ts";
 export interface SendOutcome {
   readonly content: string;
   readonly status: number;
-  /** Of a problem answer. */
+  /** Code of a problem answer. */
   readonly code: unknown;
   readonly ms: number;
-  /** When it was answered, by `performance.now()`. */
+  /** When the answer arrived, by `performance.now()`. */
   readonly atMs: number;
 }
 
-/** What was told to whom: every answer there was, once. */
+/** All answers so far. */
 export function answersOf(outcomes: readonly SendOutcome[]): unknown[] {
   return [...new Set(outcomes.map(({ status, code }) => code ?? status))];
 }
 
 export interface SteadySender {
   readonly outcomes: readonly SendOutcome[];
-  /** Stops sending, and resolves once all is answered. */
+  /** Stops sending. Resolves when all messages are answered. */
   stop(): Promise<readonly SendOutcome[]>;
 }
 
 const PARALLEL = 8;
-/** Pause of each sender, in milliseconds: traffic, not a flood. */
+/** Pause of each sender between two messages, in milliseconds. */
 const PAUSE_MS = 20;
 
-/** Every message has its own chat, so that no lock of a lost one is in another's way. */
+/** Each message has its own chat, so that the lock of a lost message blocks no other one. */
 export function sendSteadily(emulator: RunningEmulator, urls: readonly string[]): SteadySender {
   const outcomes: SendOutcome[] = [];
   const state = { stopped: false };
@@ -62,9 +62,9 @@ export function sendSteadily(emulator: RunningEmulator, urls: readonly string[])
 }
 
 /**
- * Sends a message with a key, again and again as a careful client would, until it is served.
+ * Sends a message with a key and repeats it, as a careful client does, until it is answered 201.
  *
- * @returns every answer on the way
+ * @returns all answers
  */
 export async function sendUntilServed(url: string, chatId: string): Promise<SendOutcome[]> {
   const outcomes: SendOutcome[] = [];
@@ -81,10 +81,10 @@ export async function sendUntilServed(url: string, chatId: string): Promise<Send
   }
 }
 
-/** How long a fail-over may take: two or three seconds, and the rest is a busy machine. */
+/** Longest fail-over, in milliseconds: two or three seconds, and a tolerance for a busy machine. */
 const FAIL_OVER_MS = 20_000;
 
-/** Resolves once every message of a whole round is served, so that one lucky one does not count. */
+/** Resolves when all messages of one round are served, so that a single success does not count. */
 export async function servedFrom(sender: SteadySender): Promise<void> {
   const isServed = () => {
     const latest = sender.outcomes.slice(-2 * PARALLEL);
@@ -93,14 +93,14 @@ export async function servedFrom(sender: SteadySender): Promise<void> {
   await expect.poll(isServed, { timeout: FAIL_OVER_MS }).toBe(true);
 }
 
-/** Resolves once messages have been refused, and are served again. */
+/** Resolves when messages have been refused and are then served again. */
 export async function refusedThenServed(sender: SteadySender): Promise<void> {
   const isRefused = () => sender.outcomes.some(({ status }) => status === 503);
   await expect.poll(isRefused, { timeout: FAIL_OVER_MS }).toBe(true);
   await servedFrom(sender);
 }
 
-/** Every message that was told to be served was written once, and no other was written. */
+/** Checks that each message answered as served was sent once, and no other message was sent. */
 export function expectOnceEach(emulator: RunningEmulator, outcomes: readonly SendOutcome[]): void {
   const served = outcomes.filter(({ status }) => status === 201).map(({ content }) => content);
   const written = emulator.messages();

@@ -1,4 +1,4 @@
-/** Starts the built Worker in workerd, Cloudflare's own runtime, with nothing before or around it. */
+/** Starts the built Worker in workerd, Cloudflare's own runtime, without wrangler or miniflare. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
@@ -12,19 +12,19 @@ import { expectNoCanary } from "./canary.ts";
 
 export interface RunningWorker {
   readonly url: string;
-  /** Every line of its log so far. */
+  /** All lines of its log so far. */
   lines(): readonly string[];
   stop(): Promise<void>;
 }
 
-/** The package gives the path of its program. */
+/** The package exports the path of its program. */
 const { default: workerd } = createRequire(import.meta.url)("workerd") as { default: string };
 
 const root = new URL("../../", import.meta.url);
 
 /**
- * @param environment variables and secrets alike
- * @param authority file of the one authority whose certificates are trusted; none without it
+ * @param environment variables and secrets
+ * @param authority file of the only CA that is trusted; without it no CA is trusted
  */
 export async function startWorker(
   environment: Record<string, string>,
@@ -44,7 +44,7 @@ export async function startWorker(
   });
   const lines: string[] = [];
   const faults: string[] = [];
-  // All three were asked for as pipes.
+  // All three streams were requested as pipes.
   const [, stdout, stderr, control] = child.stdio as readonly unknown[] as readonly Readable[];
   if (stdout === undefined || stderr === undefined || control === undefined) {
     throw new Error("workerd has no pipes");
@@ -68,12 +68,12 @@ export async function startWorker(
   };
 }
 
-/** workerd wraps what the Worker writes to the console. */
+/** Parses a line of workerd, which wraps the Worker's console output in JSON. */
 function readMessage(line: string): string {
   return (JSON.parse(line) as { message: string }).message;
 }
 
-/** What wrangler.toml says of the runtime and of the state, in workerd's own words. */
+/** Translates the runtime and state settings of wrangler.toml to a workerd configuration. */
 async function describeWorker(variables: readonly string[], trust: string): Promise<string> {
   const toml = await readFile(new URL("wrangler.toml", root), "utf8");
   const read = (name: string) => new RegExp(`^${name} = (.+)$`, "m").exec(toml)?.[1] ?? "";

@@ -1,4 +1,4 @@
-/** What is deployed: how large it is, what must not be in it, and what the platform is told to log. */
+/** The deployed bundle: its size, modules that must not be in it, and the logging settings. */
 import { readFileSync } from "node:fs";
 import { gzipSync } from "node:zlib";
 
@@ -11,7 +11,7 @@ const metafile = JSON.parse(readFileSync(new URL("metafile.json", output), "utf8
   readonly inputs: Readonly<Record<string, unknown>>;
 };
 
-/** The platform allows megabytes; every one of them would be a slower cold start. */
+/** Largest compressed bundle, in bytes. The platform allows more, but each megabyte slows down a cold start. */
 const GZIP_BYTES_MAX = 250 * 1_024;
 
 test("the bundle is under 250 KiB compressed", () => {

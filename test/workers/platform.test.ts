@@ -1,4 +1,4 @@
-/** What is special about Workers: isolates, requests that own their sockets, no start to fail. */
+/** Behaviour specific to Workers: isolates, sockets that belong to a request, errors at the first request. */
 import { once } from "node:events";
 import { createServer } from "node:http";
 import { connect, createServer as createTcpServer, type Socket } from "node:net";
@@ -48,7 +48,7 @@ describe("Redis", () => {
       Array.from({ length: 30 }, (_, index) => send({ sub: `user-${index}` })),
     );
     expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([201]));
-    // The one that asks is counted too.
+    // The connection that runs INFO counts as well.
     expect((await readInfo(redis.port, "total_connections_received")) - before).toBe(31);
     await expect.poll(() => readInfo(redis.port, "connected_clients"), { timeout: 5_000 }).toBe(1);
   });
@@ -168,7 +168,7 @@ test("a connection that is reset does not stop its message: its answer is kept f
   socket.write(`${head.join("\r\n")}\r\n\r\n${body}`);
   const messages = () => emulator.messages({ chatId });
   await expect.poll(() => messages().length, { interval: 10, timeout: 5_000 }).toBe(1);
-  // Not a mere end of sending, which a client may do that still waits for its answer.
+  // A reset, not a half-close: a client that waits for its answer may close its sending side.
   socket.resetAndDestroy();
   await expect.poll(() => messages()[0]?.taken, { interval: 50, timeout: 5_000 }).toBe(1);
   const headers = { "Idempotency-Key": "reset-1" };
@@ -209,8 +209,8 @@ test("session keys are fetched once by an isolate, however many requests wait fo
   expect(answers.map(({ status }) => status)).toEqual(Array.from({ length: 10 }, () => 201));
   expect(fetched).toBe(1);
 
-  // More than LIMIT_AUTH_FAILURES, from one address: a key that the issuer may have added since is
-  // no wrong credential, and does not make the issuer be asked each time.
+  // More than LIMIT_AUTH_FAILURES, from one address: a key that the issuer may have added since is no
+  // wrong credential, and does not cause a fetch each time.
   for (let index = 0; index < 10; index += 1) {
     const unknown = await ask("/session", {
       address: "192.0.2.9",
@@ -279,12 +279,12 @@ test("the state cannot be in memory, which no two isolates share", async () => {
   expect(service.lines().join("\n")).toContain("STATE cannot be memory here");
 });
 
-/** A port where every connection is handed to `greet`. */
+/** Opens a port and calls `greet` with each connection. */
 async function listen(greet: (socket: Socket) => void): Promise<number> {
   const sockets = new Set<Socket>();
   const server = createTcpServer((socket) => {
     sockets.add(socket);
-    // However the other side ends it.
+    // The other side may close the connection in any way.
     socket.on("error", () => undefined);
     greet(socket);
   });
@@ -298,7 +298,7 @@ async function listen(greet: (socket: Socket) => void): Promise<number> {
   return port;
 }
 
-/** One number of Redis's `INFO`. */
+/** Reads one number of Redis's `INFO`. */
 async function readInfo(port: number, name: string): Promise<number> {
   const redis = new Redis(port, "127.0.0.1");
   const info = await redis.info();

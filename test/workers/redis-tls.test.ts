@@ -1,4 +1,4 @@
-/** `rediss://` from a Worker: encryption by the platform's sockets, and a certificate that is checked. */
+/** `rediss://` on Workers: encryption by the platform's sockets, and a verified certificate. */
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -16,7 +16,7 @@ const file = (name: string) => join(folder, name);
 const ends: (() => unknown)[] = [];
 
 beforeAll(() => {
-  // Its own authority, for the name localhost and not for 127.0.0.1.
+  // A self-signed certificate for the name localhost, not for 127.0.0.1.
   const key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
   const names = ["-subj", "/CN=redis", "-addext", "subjectAltName=DNS:localhost"];
   const files = ["-keyout", "server.key", "-out", "server.crt", "-days", "2"];
@@ -28,7 +28,7 @@ afterEach(async () => {
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-/** A Worker whose Redis, by that name, speaks TLS and wants a password. */
+/** Starts a Worker whose Redis has that name, speaks TLS and requires a password. */
 async function start(host: string, authority?: string) {
   const port = await findFreePort();
   const settings = {

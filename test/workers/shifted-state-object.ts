@@ -1,4 +1,4 @@
-/** The state's object with a clock that the test sets: only ever run inside workerd. */
+/** The Durable Object of the state with a clock that the test sets. Runs only inside workerd. */
 import type { DurableObjectState, SqlStorage } from "cloudflare:workers";
 
 import type { AdmissionState, AdmitRequest, Settlement } from "../../src/admission/admission.ts";
@@ -7,7 +7,7 @@ import type { StateSettings } from "../../src/admission/state-settings.ts";
 import { createSqliteKeySpace } from "../../src/platform/worker/sqlite-key-space.ts";
 import { StateObject } from "../../src/platform/worker/state-object.ts";
 
-/** One call, and the moment at which it is made. */
+/** One call, and the time at which it is made. */
 export interface ReplayedCall {
   readonly atUs: number;
   readonly method: keyof AdmissionState | "withdraw";
@@ -23,7 +23,7 @@ export class ShiftedStateObject extends StateObject {
     this.#time = time;
   }
 
-  /** Makes the calls one after the other, each at its moment; gives what each came to. */
+  /** Makes the calls in order, each at its time, and returns their results. */
   async replay(calls: readonly ReplayedCall[], settings: StateSettings): Promise<unknown[]> {
     const results: unknown[] = [];
     for (const { atUs, method, args } of calls) {
@@ -36,7 +36,7 @@ export class ShiftedStateObject extends StateObject {
     return results;
   }
 
-  /** Rows that one message costs: written by its admission and when it is settled. */
+  /** Counts the rows that one message writes, by its admission and by settling it. */
   async countRows(
     request: AdmitRequest,
     settlement: Settlement,
@@ -48,7 +48,7 @@ export class ShiftedStateObject extends StateObject {
       exec(query, ...bindings) {
         const cursor = sql.exec(query, ...bindings);
         const rows = [...cursor];
-        // What Cloudflare bills; the cursor has it once all rows were read.
+        // The number that Cloudflare bills. The cursor has it after all rows were read.
         written += Number(Reflect.get(cursor, "rowsWritten"));
         return rows;
       },
@@ -63,7 +63,7 @@ export class ShiftedStateObject extends StateObject {
     return written;
   }
 
-  /** Ends it in memory, as the platform does at any time; the call itself fails by that. */
+  /** Removes the object from memory, as the platform can do at any time. The call itself fails. */
   async end(): Promise<void> {
     await Promise.resolve();
     this.ctx.abort("ended by the test");
@@ -74,13 +74,13 @@ export class ShiftedStateObject extends StateObject {
     await this.alarm();
   }
 
-  /** How long until the platform sweeps it, in milliseconds; undefined when it never does. */
+  /** Time until the alarm that removes expired records, in milliseconds; undefined if no alarm is set. */
   async timeToAlarmMs(): Promise<number | undefined> {
     const atMs = await this.ctx.storage.getAlarm();
     return atMs === null ? undefined : atMs - Date.now();
   }
 
-  /** How many values lie in its database; undefined when it has no table any more. */
+  /** Number of records in its database; undefined if the table does not exist any more. */
   async countEntries(): Promise<number | undefined> {
     await Promise.resolve();
     const [table] = this.ctx.storage.sql.exec("SELECT 1 FROM sqlite_master WHERE name = 'entries'");

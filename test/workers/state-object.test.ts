@@ -1,4 +1,4 @@
-/** The state's object decides as the in-process state does, and keeps what it decided. */
+/** The Durable Object of the state: it decides like the in-process state, and persists its records. */
 import * as fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
@@ -72,7 +72,7 @@ test("random histories are decided alike by the in-process state and by the obje
           }
           if ("admission" in outcome) admissions.unshift(outcome.admission);
         }
-        // Cloned: the generator's objects have no prototype, which the way there does not carry.
+        // Cloned: objects of the generator have no prototype, and workerd cannot transfer such objects.
         const plain = structuredClone(calls);
         const replayed = await objects.get(`history ${runs}`).replay(plain, settings);
         expect(replayed).toEqual(expected);
@@ -89,7 +89,7 @@ function ask(state: RulesState, { method, args }: Call): Promise<unknown> {
   return Reflect.apply(state[method], state, args) as Promise<unknown>;
 }
 
-/** What a step asks of a state; undefined where its ticket was never had. */
+/** The state operation of a step; undefined if its admission does not exist. */
 function describeCall(
   taken: Exclude<Step, { do: "wait" }>,
   index: number,
@@ -188,7 +188,7 @@ test("what it decided outlives the object in memory", async () => {
       .get("ended")
       .replay([{ atUs: START_US, method: "admit", args: [requestOf(token)] }], SETTINGS);
   expect(await admit("one")).toMatchObject([{ kind: "admitted" }]);
-  // The call itself fails by that.
+  // The abort makes the call itself fail.
   await objects
     .get("ended")
     .end()

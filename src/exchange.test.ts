@@ -56,7 +56,7 @@ describe("the request id", () => {
   });
 
   test.each([{}, { "X-Request-Id": "two words" }, { "X-Request-Id": "x".repeat(65) }])(
-    "is a fresh one with %j",
+    "is a new one with %j",
     (headers) => {
       expect(begin(headers).requestId).toBe("made-id");
     },
@@ -64,7 +64,7 @@ describe("the request id", () => {
 });
 
 describe("an answer", () => {
-  test("carries the common headers and the request id, whatever its status", async () => {
+  test("has the common headers and the request id, for any status", async () => {
     const response = answerJson(begin(), 201, '{"messages":[]}', { RateLimit: "x" });
     expect(response.status).toBe(201);
     expect(Object.fromEntries(response.headers)).toEqual({
@@ -76,7 +76,7 @@ describe("an answer", () => {
     expect(await response.text()).toBe('{"messages":[]}');
   });
 
-  test("without a body has none, and no type of one", () => {
+  test("without a body has no content type", () => {
     const response = answer(begin(), 204, null);
     expect(response.body).toBeNull();
     expect(response.headers.get("content-type")).toBeNull();
@@ -108,7 +108,7 @@ describe("running a handler", () => {
     ]);
   });
 
-  test("what was learnt on the way is in the line", async () => {
+  test("what later steps set in the context is in the line", async () => {
     await runExchange(parts, begin(), (exchange) => {
       exchange.workspace = 42 as WorkspaceId;
       exchange.subjectHash = "hash";
@@ -166,14 +166,14 @@ describe("a defect", () => {
     ["a text", SECRET],
     ["an object", { password: SECRET }],
     ["nothing", undefined],
-    // Only our own class is trusted to say what is answered.
+    // Only an instance of Problem decides the answer.
     [
       "a look-alike of a problem",
       { name: "Problem", code: "not_found", status: 200, body: SECRET },
     ],
   ];
 
-  test.each(defects)("is answered 500 without a word of it: %s", async (_what, thrown) => {
+  test.each(defects)("is answered 500 without its text: %s", async (_what, thrown) => {
     const response = await runExchange(parts, begin(), () => {
       throw thrown;
     });

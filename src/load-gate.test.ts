@@ -6,7 +6,7 @@ import { describe, expect, test, vi } from "vitest";
 import { createLoadGate, type LoadGate } from "./load-gate.ts";
 import { Problem } from "./problem.ts";
 
-/** Tries to enter; the code of the refusal, or `in`. */
+/** Tries to enter. Returns the code of the refusal, or `in`. */
 function enter(gate: LoadGate): string {
   try {
     gate.enter();
@@ -61,7 +61,7 @@ describe("capacity", () => {
     expect([enter(gate), enter(gate)]).toEqual(["in", "overloaded"]);
   });
 
-  test("whatever the order of coming and going, the bound holds and nobody is forgotten", () => {
+  test("the bound holds and each place is given back, in any order of events", () => {
     fc.assert(
       fc.property(
         fc.integer({ min: 1, max: 5 }),
@@ -102,7 +102,7 @@ describe("draining", () => {
     expect(enter(gate)).toBe("overloaded");
   });
 
-  test("it is over when the last one has left, not before", async () => {
+  test("the drain ends when the last request has left, not before", async () => {
     const gate = createLoadGate(5);
     enter(gate);
     enter(gate);
@@ -117,7 +117,7 @@ describe("draining", () => {
     expect(gate.inFlight).toBe(0);
   });
 
-  test("all who ask wait for the same end", async () => {
+  test("several calls of drain end together", async () => {
     const gate = createLoadGate(5);
     enter(gate);
     const both = Promise.all([gate.drain(), gate.drain()]);

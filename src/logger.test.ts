@@ -8,8 +8,8 @@ class TokenError extends Error {
   override readonly name = "TokenError";
 }
 
-describe("what the log says of a defect", () => {
-  test("is the kind of error and where it happened", () => {
+describe("the description of a defect", () => {
+  test("has the name of the error and its stack frames", () => {
     const { defect, stack } = describeDefect(new TokenError("broken"));
     expect(defect).toBe("TokenError");
     expect(stack).toMatch(/^at .*logger\.test\.ts:\d+:\d+/);
@@ -24,7 +24,7 @@ describe("what the log says of a defect", () => {
     expect(JSON.stringify(describeDefect(new TokenError(message)))).not.toContain(SECRET);
   });
 
-  test("is not the text that could not be parsed, which the parser quotes", () => {
+  test("does not have the unparsable text that the parser quotes", () => {
     let thrown: unknown;
     try {
       JSON.parse("x\n    at s3cr");
@@ -35,12 +35,12 @@ describe("what the log says of a defect", () => {
     expect(JSON.stringify(describeDefect(thrown))).not.toContain("s3cr");
   });
 
-  test("is not its cause", () => {
+  test("does not have its cause", () => {
     const error = new Error("outer", { cause: new Error(SECRET) });
     expect(JSON.stringify(describeDefect(error))).not.toContain(SECRET);
   });
 
-  test("of an error without a stack is its kind alone", () => {
+  test("of an error without a stack has only its name", () => {
     const error = new TokenError(SECRET);
     delete error.stack;
     expect(describeDefect(error)).toEqual({ defect: "TokenError" });

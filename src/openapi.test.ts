@@ -73,7 +73,7 @@ describe("the description", () => {
     expect(new Set(ids).size).toBe(ids.length);
   });
 
-  test("points at nothing that is not there", () => {
+  test("has no dangling references", () => {
     const references = [...text.matchAll(/"\$ref":"#([^"]+)"/g)].map(([, pointer]) => pointer);
     expect(references.length).toBeGreaterThan(0);
     for (const pointer of references) expect(lookUp(pointer ?? "")).toBeInstanceOf(Object);
@@ -83,7 +83,7 @@ describe("the description", () => {
 });
 
 describe("sending a message", () => {
-  test("needs a session, and takes a body of content alone, as long as it is configured", () => {
+  test("needs a session, and has a body with content only, of the configured length", () => {
     expect(send?.security).toEqual([{ session: [] }, { cookie: [] }]);
     expect(send?.requestBody).toMatchObject({
       required: true,

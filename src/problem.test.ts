@@ -9,7 +9,7 @@ import {
   problemStatus,
 } from "./problem.ts";
 
-/** The contract's table of errors. */
+/** The error table of the contract. */
 const STATUSES: Record<ProblemCode, number> = {
   invalid_request: 400,
   session_missing: 401,
@@ -78,7 +78,7 @@ describe("the catalogue", () => {
     expect(title).not.toMatch(/\.$/);
   });
 
-  test("knows its codes, and no member that every object has", () => {
+  test("knows its codes, and no inherited member", () => {
     expect(problemCodes.every(isProblemCode)).toBe(true);
     for (const text of ["", "constructor", "toString", "__proto__", "Rate_Limited", "teapot"]) {
       expect(isProblemCode(text)).toBe(false);
@@ -104,14 +104,14 @@ describe("headers", () => {
     });
   });
 
-  test("every 503 says when to try again, and nothing does so unasked but a 503", () => {
+  test("each 503 has Retry-After; other codes have it only if it is set", () => {
     for (const code of problemCodes) {
       const expected = STATUSES[code] === 503 ? "1" : undefined;
       expect(new Problem(code).headers()["Retry-After"]).toBe(expected);
     }
   });
 
-  test("a known wait and further headers are passed on", () => {
+  test("a given wait and further headers are included", () => {
     const headers = { RateLimit: '"session";r=0;t=9' };
     const problem = new Problem("rate_limited", { retryAfterSeconds: 9, headers });
     expect(problem.headers()).toEqual({
@@ -132,7 +132,7 @@ describe("headers", () => {
 });
 
 describe("extras in the body", () => {
-  test("faults and violated limits are told, and only where there are any", () => {
+  test("faults and violated limits are included if there are any", () => {
     const errors = [{ pointer: "/content", detail: "must be a string" }];
     const faulty = bodyOf(new Problem("invalid_request", { errors }));
     expect(faulty).toMatchObject({ errors });
@@ -154,7 +154,7 @@ describe("extras in the body", () => {
     expect(bodyOf(problem, "second")).toMatchObject({ instance: "second" });
   });
 
-  test("the stack is for the log: it is in no answer", () => {
+  test("the stack is in no answer", () => {
     const problem = new Problem("internal_error");
     expect(problem).toBeInstanceOf(Error);
     const answered = problem.body("id-1") + JSON.stringify(problem.headers());

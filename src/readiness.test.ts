@@ -3,7 +3,7 @@ import { expect, test, vi } from "vitest";
 import { createMovableClock } from "../test/support/state-fixtures.ts";
 import { createReadiness, type Readiness } from "./readiness.ts";
 
-test("however often it is asked, at most one check a second is made", async () => {
+test("at most one check per second is made, for any number of requests", async () => {
   const clock = createMovableClock();
   const check = vi.fn<() => Promise<Readiness>>().mockResolvedValue(undefined);
   const isReady = createReadiness(clock, check);
@@ -15,7 +15,7 @@ test("however often it is asked, at most one check a second is made", async () =
   expect(check).toHaveBeenCalledTimes(6);
 });
 
-test("while a slow check runs, the result before it is given, and no second check starts", async () => {
+test("while a slow check runs, the result before it is returned, and no second check starts", async () => {
   const clock = createMovableClock();
   const slow = Promise.withResolvers<Readiness>();
   const check = vi
@@ -33,7 +33,7 @@ test("while a slow check runs, the result before it is given, and no second chec
   expect(await isReady()).toBeUndefined();
 });
 
-test("a change shows after a second at the latest", async () => {
+test("a change shows within a second", async () => {
   const clock = createMovableClock();
   let state: Readiness;
   const isReady = createReadiness(clock, () => Promise.resolve(state));

@@ -47,7 +47,7 @@ const table: WorkspacesConfig = {
 describe("a table of workspaces", () => {
   const resolve = createWorkspaceResolver(table);
 
-  test("gives a session the workspace of its claim, with that one's token and limits", () => {
+  test("resolves the workspace of the session's claim, with its token and limits", () => {
     const acme = resolve(sessionWith("acme"));
     const globex = resolve(sessionWith("globex"));
     expect(acme).toMatchObject({ id: 42, apiTokens: ["acme-token"] });
@@ -82,7 +82,7 @@ describe("a table of workspaces", () => {
   });
 });
 
-test("a table of the operator's JSON finds nothing for claims that every object has", () => {
+test("a table from JSON finds nothing for names of inherited members", () => {
   const result = parseConfig({
     SESSION_SECRET: "0123456789abcdef0123456789abcdef",
     SESSION_ISSUER: "issuer",

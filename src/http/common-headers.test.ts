@@ -19,7 +19,7 @@ test("plain-http development is not locked into https", () => {
   expect(createCommonHeaders(true)).not.toHaveProperty("Strict-Transport-Security");
 });
 
-test("no answer can change them for those that follow, and none says what serves it", () => {
+test("no answer can change them for later ones, and none names the server software", () => {
   expect(Object.isFrozen(COMMON_HEADERS)).toBe(true);
   const names = Object.keys(COMMON_HEADERS).map((name) => name.toLowerCase());
   expect(names).not.toContain("server");

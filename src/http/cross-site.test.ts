@@ -7,7 +7,7 @@ const FOREIGN = "https://evil.example";
 const HOST = "chat.example.com";
 const rules = { allowedOrigins: new Set([LISTED, "capacitor://localhost"]), insecure: false };
 
-/** Every origin that a request can name, and what it is to us. */
+/** Origins that a request can have, by their relation to this service. */
 const origins = {
   none: null,
   own: `https://${HOST}`,
@@ -28,7 +28,7 @@ const origins = {
 
 const trustedAnyway = new Set(["listed", "listed app"]);
 
-/** Without Sec-Fetch-Site the origin decides; with it, our own origin does only as same-origin. */
+/** Without Sec-Fetch-Site the origin decides. With it, the own origin is trusted only as same-origin. */
 function expectation(secFetchSite: string | null, origin: string): boolean {
   if (secFetchSite === "same-origin") return true;
   if (trustedAnyway.has(origin)) return true;
@@ -52,7 +52,7 @@ describe.each([
   });
 });
 
-describe("our own origin, as old browsers name it without Sec-Fetch-Site", () => {
+describe("the own origin, from old browsers without Sec-Fetch-Site", () => {
   test.each([
     ["name:443", "https://name"],
     ["NAME:443", "https://name"],
@@ -107,13 +107,13 @@ describe("our own origin, as old browsers name it without Sec-Fetch-Site", () =>
   });
 });
 
-test("without a Host nothing is our own", () => {
+test("without a Host no origin is the own one", () => {
   const source = { secFetchSite: null, origin: "https://", host: null };
   expect(isTrustedSource(source, rules)).toBe(false);
   expect(isTrustedSource({ ...source, origin: "https://null" }, rules)).toBe(false);
 });
 
-test("in plain-http development our own origin is http, and https is not", () => {
+test("in plain-http development the own origin is http, not https", () => {
   const insecure = { ...rules, insecure: true };
   const own = { secFetchSite: null, host: "localhost:8787" };
   expect(isTrustedSource({ ...own, origin: "http://localhost:8787" }, insecure)).toBe(true);
@@ -121,7 +121,7 @@ test("in plain-http development our own origin is http, and https is not", () =>
 });
 
 describe("CORS headers", () => {
-  test("are for listed origins alone, by their exact name", () => {
+  test("are for listed origins only, by exact match", () => {
     expect(createCorsHeaders(LISTED, rules.allowedOrigins)).toEqual({
       "Access-Control-Allow-Origin": LISTED,
       "Access-Control-Allow-Credentials": "true",
@@ -156,7 +156,7 @@ describe("CORS headers", () => {
     expect(createPreflightHeaders(origin ?? "", rules.allowedOrigins, "POST")).toEqual({});
   });
 
-  test("are nowhere where no origin is listed", () => {
+  test("are absent if no origin is listed", () => {
     expect(createCorsHeaders(FOREIGN, new Set())).toEqual({});
   });
 });

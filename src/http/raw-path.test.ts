@@ -71,10 +71,10 @@ const pieces = fc.constantFrom(" ", ...PIECES);
 const targets = fc
   .array(pieces, { maxLength: 14 })
   .map((parts) => `/${parts.join("")}`)
-  // After more slashes than one the URL parser would read a host where it is given no other.
+  // After several slashes the URL parser would read a host.
   .filter((target) => URL.canParse(`http://host${target}`));
 
-/** The path as it came, in the form in which the parser would leave it if it resolved nothing. */
+/** The raw path, as the parser would leave it if it resolved nothing. */
 function countSegments(target: string): number {
   const [path = ""] = target
     .replace(/[\t\n\r]/g, "")
@@ -83,21 +83,21 @@ function countSegments(target: string): number {
   return path.split("/").length;
 }
 
-test("where none is found, the URL parser resolves nothing: every segment stays where it was", () => {
+test("if none is found, the URL parser resolves nothing: all segments stay in place", () => {
   fc.assert(
     fc.property(fc.oneof(targets, fc.webPath().map(toTarget)), (target) => {
       fc.pre(!hasDotSegments(target));
       expect(new URL(`http://host${target}`).pathname.split("/")).toHaveLength(
         countSegments(target),
       );
-      // The same target in absolute form leads to the same path.
+      // The same target in absolute form has the same path.
       expect(hasDotSegments(`http://host${target}`)).toBe(false);
     }),
     { numRuns: 5_000 },
   );
 });
 
-test("where one is found, some segment is nothing but one or two dots", () => {
+test("if one is found, a segment consists of one or two dots", () => {
   fc.assert(
     fc.property(targets, (target) => {
       const [path = ""] = target.replace(/[\0- ]/g, "").split(/[?#]/);

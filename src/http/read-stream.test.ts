@@ -8,12 +8,12 @@ const NONE = new Uint8Array();
 
 interface Watched {
   readonly stream: ReadableStream<Uint8Array>;
-  /** Chunks that were asked for. */
+  /** Number of chunks that were requested. */
   readonly pulled: () => number;
   readonly cancelled: () => boolean;
 }
 
-/** A stream that gives its chunks one by one, then ends, breaks or says nothing more. */
+/** A stream that returns its chunks one by one, and then ends, fails or hangs. */
 function streamOf(sizes: readonly number[], then: "end" | "break" | "hang" = "end"): Watched {
   let pulled = 0;
   let cancelled = false;
@@ -68,7 +68,7 @@ describe("a body within its bounds", () => {
     expect(body.kind).toBe("read");
   });
 
-  test("however it is cut, a body is read when it fits and refused when it does not", async () => {
+  test("a body is read if it fits and refused if it does not, for any chunks", async () => {
     const cuts = fc.array(fc.integer({ min: 0, max: 6 }), { maxLength: 6 });
     await fc.assert(
       fc.asyncProperty(cuts, async (sizes) => {
@@ -102,7 +102,7 @@ describe("a body out of bounds", () => {
     expect(cancelled()).toBe(true);
   });
 
-  test("one that dribbles gets no more time for it", async () => {
+  test("one that arrives slowly gets no more time", async () => {
     let timer: ReturnType<typeof setInterval> | undefined;
     const stream = new ReadableStream<Uint8Array>({
       start(controller) {
@@ -116,13 +116,13 @@ describe("a body out of bounds", () => {
     expect(vi.getTimerCount()).toBe(0);
   });
 
-  test("one whose sender leaves is aborted, not read as if it were whole", async () => {
+  test("one whose sender leaves is aborted, not read as if it were complete", async () => {
     const { stream } = streamOf([3], "break");
     expect(await readStream(stream, LIMITS)).toEqual({ kind: "aborted" });
     expect(vi.getTimerCount()).toBe(0);
   });
 
-  test("a stream that cannot even be cancelled is refused all the same", async () => {
+  test("a stream that cannot be cancelled is refused all the same", async () => {
     const stream = new ReadableStream<Uint8Array>({
       start: (controller) => controller.enqueue(new Uint8Array(11)),
       cancel: () => Promise.reject(new Error("will not stop")),

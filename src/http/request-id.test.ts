@@ -28,7 +28,7 @@ describe("request ids", () => {
     expect(resolveRequestId(incoming, () => "made")).toBe("made");
   });
 
-  test("whatever comes, the id is one that can stand in a header and a log line", () => {
+  test("the id is safe in a header and a log line, for any input", () => {
     fc.assert(
       fc.property(fc.string({ unit: "binary", maxLength: 70 }), (incoming) => {
         const id = resolveRequestId(incoming, () => "made");
@@ -43,7 +43,7 @@ describe("trace contexts", () => {
   const TRACE = "4bf92f3577b34da6a3ce929d0e0e4736";
   const SPAN = "00f067aa0ba902b7";
 
-  test.each([`00-${TRACE}-${SPAN}-01`, `00-${TRACE}-${SPAN}-00`])("%s travels on", (incoming) => {
+  test.each([`00-${TRACE}-${SPAN}-01`, `00-${TRACE}-${SPAN}-00`])("%s is continued", (incoming) => {
     expect(parseTraceparent(incoming)).toBe(incoming);
   });
 

@@ -6,8 +6,8 @@ import { createSlowBodyGate } from "./slow-body-gate.ts";
 
 const clock = createMovableClock(1_700_000_000_000);
 
-describe("slow bodies under way", () => {
-  test("are bounded for each holder, and a full one does not hurt another", () => {
+describe("slow bodies in progress", () => {
+  test("are bounded for each holder, and a full holder does not affect another", () => {
     const gate = createSlowBodyGate(clock, 10_000);
     const slow = [{ key: "address slow", bodiesMax: 2 }];
     expect(gate.enter(slow)).toBeTypeOf("function");
@@ -27,7 +27,7 @@ describe("slow bodies under way", () => {
     end?.();
   });
 
-  test("that were never ended count no longer than a body can take", () => {
+  test("that never end count no longer than a body can take", () => {
     const gate = createSlowBodyGate(clock, 10_000);
     const holder = [{ key: "address a", bodiesMax: 1 }];
     const end = gate.enter(holder);
@@ -35,12 +35,12 @@ describe("slow bodies under way", () => {
     expect(gate.enter(holder)).toBeUndefined();
     clock.advanceMs(1);
     expect(gate.enter(holder)).toBeTypeOf("function");
-    // The first one's late end frees nothing of the second's.
+    // The late end of the first body does not free the place of the second.
     end?.();
     expect(gate.enter(holder)).toBeUndefined();
   });
 
-  test("whatever comes and goes, no holder has more than its bound", () => {
+  test("no holder exceeds its bound, in any order of events", () => {
     const step = fc.record({ keys: fc.subarray(["a", "b", "c"], { minLength: 1 }), end: fc.nat() });
     fc.assert(
       fc.property(fc.array(step, { maxLength: 50 }), (steps) => {

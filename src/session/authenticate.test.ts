@@ -53,7 +53,7 @@ const sign = (claims: object) =>
 const bearer = async (claims: object = {}) => `Bearer ${await sign(claims)}`;
 
 describe("a session", () => {
-  test("is what the token proves and nothing more", async () => {
+  test("holds the claims of the token and nothing more", async () => {
     const header = await bearer({ email: "alice@example.org", roles: ["admin"] });
     expect(await authenticator.authenticate(header)).toEqual({
       kind: "session",
@@ -117,7 +117,7 @@ describe("without a session", () => {
     expect(digest).not.toHaveBeenCalled();
   });
 
-  test("keys that cannot be had are nobody's fault, and nothing of it is remembered", async () => {
+  test("keys that cannot be fetched give `unavailable`, which is not cached", async () => {
     getKey.mockRejectedValueOnce(new KeysUnavailable(7));
     const header = await bearer();
     expect(await authenticator.authenticate(header)).toEqual({
@@ -127,13 +127,13 @@ describe("without a session", () => {
     expect(await authenticator.authenticate(header)).toMatchObject({ kind: "session" });
   });
 
-  test("whether sessions can be checked is asked of the keys", async () => {
+  test("isUsable asks the keys", async () => {
     expect(await authenticator.isUsable()).toBe(false);
   });
 });
 
 describe("a token that was verified", () => {
-  test("costs no second signature check", async () => {
+  test("is verified only once", async () => {
     const header = await bearer();
     const first = await authenticator.authenticate(header);
     const second = await authenticator.authenticate(header);
@@ -141,7 +141,7 @@ describe("a token that was verified", () => {
     expect(getKey).toHaveBeenCalledTimes(1);
   });
 
-  test("spares no other token its own check, not even of the same subject", async () => {
+  test("does not replace the check of another token, even of the same subject", async () => {
     await authenticator.authenticate(await bearer());
     await authenticator.authenticate(await bearer({ workspace: "globex" }));
     expect(getKey).toHaveBeenCalledTimes(2);
@@ -150,7 +150,7 @@ describe("a token that was verified", () => {
     expect(getKey).toHaveBeenCalledTimes(3);
   });
 
-  test("is remembered by its digest, in one authenticator alone", async () => {
+  test("is cached by its digest, in one authenticator only", async () => {
     const header = await bearer();
     await authenticator.authenticate(header);
     await create().authenticate(header);
@@ -158,7 +158,7 @@ describe("a token that was verified", () => {
     expect(digest).toHaveBeenCalledWith(header.slice("Bearer ".length));
   });
 
-  test("expires 30 seconds after its exp, remembered or not", async () => {
+  test("expires 30 seconds after its exp, cached or not", async () => {
     const header = await bearer({ exp: START + 60 });
     await authenticator.authenticate(header);
     nowMs = START_MS + 90_000 - 1;
@@ -171,7 +171,7 @@ describe("a token that was verified", () => {
     expect(await create().authenticate(header)).toEqual(refusal);
   });
 
-  test("is checked anew after ten minutes, however often it was used in between", async () => {
+  test("is checked again after ten minutes, even if it is used often", async () => {
     const header = await bearer({ exp: START + 86_400 });
     for (let minute = 0; minute < 10; minute += 1) {
       await authenticator.authenticate(header);
@@ -180,7 +180,7 @@ describe("a token that was verified", () => {
     expect(getKey).toHaveBeenCalledTimes(1);
     await authenticator.authenticate(header);
     expect(getKey).toHaveBeenCalledTimes(2);
-    // And so on: the check gives ten minutes more.
+    // The new check is valid for another ten minutes.
     nowMs += 10 * MINUTE_MS - 1;
     await authenticator.authenticate(header);
     expect(getKey).toHaveBeenCalledTimes(2);
@@ -189,7 +189,7 @@ describe("a token that was verified", () => {
     expect(getKey).toHaveBeenCalledTimes(3);
   });
 
-  test("is refused after ten minutes when its key is gone", async () => {
+  test("is refused after ten minutes if its key was removed", async () => {
     const header = await bearer({ exp: START + 86_400 });
     await authenticator.authenticate(header);
     getKey.mockRejectedValue(new Error("no such key"));

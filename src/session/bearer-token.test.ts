@@ -52,7 +52,7 @@ describe("the length of a token", () => {
   });
 });
 
-test("whatever the header, a token that is read is three parts of base64url at its end", () => {
+test("for any header, a parsed token is three base64url parts at its end", () => {
   const near = fc
     .tuple(
       fc.constantFrom("Bearer", "bearer", "Basic", ""),

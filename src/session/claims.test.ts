@@ -75,7 +75,7 @@ describe("looking up a claim", () => {
     expect(resolveClaim({ ...own }, "workspace")).toBeUndefined();
   });
 
-  test("every path that can be written leads to what was put there", () => {
+  test("a dot path finds the value that is stored there", () => {
     const member = fc.string({ minLength: 1 }).map((text) => text.replaceAll(".", "_"));
     const paths = fc.array(member, { minLength: 1, maxLength: 5 });
     fc.assert(
@@ -89,7 +89,7 @@ describe("looking up a claim", () => {
     );
   });
 
-  test("in whatever claims, nothing is found that the token does not say", () => {
+  test("nothing is found that is not in the token, for any claims", () => {
     const names = fc.oneof(
       fc.string(),
       fc
@@ -99,7 +99,7 @@ describe("looking up a claim", () => {
     fc.assert(
       fc.property(fc.dictionary(fc.string(), fc.jsonValue()), names, (claims, name) => {
         const found = resolveClaim(claims, name);
-        // A list's length is its own, though the token does not write it.
+        // The length of a list is an own member, although the token does not contain it.
         fc.pre(!name.endsWith("length"));
         const said = found === undefined || JSON.stringify(claims).includes(JSON.stringify(found));
         expect(said).toBe(true);
@@ -130,7 +130,7 @@ describe("a claim as a key of the workspace table", () => {
     4.2,
     Number.NaN,
     Number.POSITIVE_INFINITY,
-    // Two ids that are not the same would read as the same.
+    // Two different ids would become the same text.
     Number.MAX_SAFE_INTEGER + 1,
     {},
     { toString: () => "acme" },
@@ -163,13 +163,13 @@ describe("claims that become variables", () => {
     });
   });
 
-  test("are no objects, no lists, no null, no whole number that may have been another", () => {
+  test("are not objects, lists, null or integers that JSON.parse may have changed", () => {
     expect(
       read("profile", "profile.tags", "nothing", "huge", "absent", "constructor", "plan.length"),
     ).toEqual({});
   });
 
-  test("are mapped by the claim's name; a variable without a value stays the session's", () => {
+  test("are mapped by the name of the claim; a variable without a value still belongs to the session", () => {
     const values = new Map([["plan", "gold"]]);
     const mapping = new Map([
       ["tier", "plan"],

@@ -75,12 +75,12 @@ const CLAIMS = {
 
 const fetch = vi.fn<typeof globalThis.fetch>();
 
-/** One way to configure keys, with all that a right token, or an attacker, has to do with it. */
+/** One way to configure keys, with the keys of a valid token and of an attacker. */
 interface Source {
   readonly alg: string;
   readonly signKey: KeyObject;
   readonly attackerKey: KeyObject;
-  /** What the verifier holds: the public key, or the secret. */
+  /** The key of the verifier: the public key, or the secret. */
   readonly verifyKey: KeyObject;
   readonly kid?: string;
   readonly createKeys: () => Promise<KeySource | undefined>;
@@ -125,7 +125,7 @@ function publicPart(key: KeyObject): KeyObject {
   return key.type === "private" ? createPublicKey(key) : key;
 }
 
-/** The text of a key, in one of the forms in which it lies about in public. */
+/** A public key as text, in one of its common forms. */
 function readKeyMaterial(form: Making["hmacKey"], key: KeyObject): Buffer {
   const jwk = key.export({ format: "jwk" });
   const forms = {
@@ -141,7 +141,7 @@ function readKeyMaterial(form: Making["hmacKey"], key: KeyObject): Buffer {
   return Buffer.from(forms[form ?? "empty"]());
 }
 
-/** Signs as `alg` says, as far as the key can. */
+/** Signs with `alg`, if the key supports it. */
 function signAs(alg: string, key: KeyObject, input: string): Buffer {
   const hash = `sha${alg.slice(2, 5)}`;
   const bytes = Buffer.from(input);
@@ -268,14 +268,14 @@ describe.each(["secret", "pem", "jwks"] as const)("with the key as %s", (kind) =
     const token = await buildToken(made, source);
     const refusal = { kind: "refused", code: made.code };
     expect(await authenticate(token)).toEqual(refusal);
-    // The second time no differently: a refusal is never remembered as a session.
+    // Refused the second time as well: a refusal is never cached as a session.
     expect(await authenticate(token)).toEqual(refusal);
-    // No header makes this service ask anybody but the configured issuer.
+    // No header makes the service fetch from another URL than the configured one.
     const asked = fetch.mock.calls.map(([url]) => url);
     expect(asked).toEqual(kind === "jwks" && asked.length > 0 ? [JWKS_URL] : []);
   });
 
-  test("all attacks at once hinder nobody: a right token is served among them", async () => {
+  test("a valid token is served among concurrent attacks", async () => {
     const tokens = await Promise.all(attacks.map((made) => buildToken(made, source)));
     const right = await buildToken(making.parse({ name: "right" }), source);
     const results = await Promise.all([...tokens, right].map(authenticate));

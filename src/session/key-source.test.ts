@@ -27,7 +27,7 @@ const jwkOf = (key: KeyObject, more: object = {}) => ({
 const jwkText = (key: KeyObject, more: object = {}) => JSON.stringify(jwkOf(key, more));
 const OCT = { kty: "oct", k: Buffer.from("0".repeat(32)).toString("base64url"), kid: "s" };
 
-/** Whether a token with this header, signed with this key, is verified by the source. */
+/** Tells whether the source verifies a token with this header, signed with this key. */
 async function verifies(
   source: KeySource | undefined,
   key: KeyObject | Uint8Array,
@@ -55,7 +55,7 @@ describe("a shared secret", () => {
     expect(await verifies(source, bytes.slice(1), { alg: "HS256" })).toBe(false);
   });
 
-  test("can be used at once, and not be read out", async () => {
+  test("is usable at once, and cannot be exported", async () => {
     const source = await createSecretKeySource(SECRET);
     expect(await source.isUsable()).toBe(true);
     const key: unknown = await source.getKey({ alg: "HS256" }, { payload: "", signature: "" });
@@ -84,7 +84,7 @@ describe("a public key", () => {
       pem.trim(),
       `\n  ${pem}`,
       pem.replaceAll("\n", "\r\n"),
-      // As one line of an .env file has it.
+      // Written as one line, as in an .env file.
       pem.replaceAll("\n", String.raw`\n`),
       jwkText(pair.publicKey),
       `\n ${jwkText(pair.publicKey)}`,
@@ -105,7 +105,7 @@ describe("a public key", () => {
     expect(await verifies(source, foreign.privateKey, { alg: "RS256" })).toBe(false);
   });
 
-  // Most issuers put a key id on every token. A key that was configured without one is meant for all.
+  // Most issuers put a key id on each token. A configured key without an id is for all of them.
   test.each([
     ["PEM", spki(rsa.publicKey)],
     ["JWK", jwkText(rsa.publicKey)],
@@ -120,7 +120,7 @@ describe("a public key", () => {
     expect(await verifies(source, rsa.privateKey, { alg: "RS256", kid: "k2" })).toBe(false);
   });
 
-  test("of a set the one is used that the token names", async () => {
+  test("of a set is selected by the token's key id", async () => {
     const keys = [jwkOf(rsa.publicKey, { kid: "r" }), jwkOf(p256.publicKey, { kid: "e" })];
     const source = await createPublicKeySource(JSON.stringify({ keys }));
     expect(await verifies(source, rsa.privateKey, { alg: "RS256", kid: "r" })).toBe(true);
@@ -128,7 +128,7 @@ describe("a public key", () => {
     expect(await verifies(source, p256.privateKey, { alg: "ES256", kid: "r" })).toBe(false);
   });
 
-  test("that says its algorithm is used with that one alone", async () => {
+  test("with an `alg` member is used with that algorithm only", async () => {
     const source = await createPublicKeySource(jwkText(rsa.publicKey, { alg: "RS512" }));
     expect(await verifies(source, rsa.privateKey, { alg: "RS512" })).toBe(true);
     expect(await verifies(source, rsa.privateKey, { alg: "RS256" })).toBe(false);
@@ -179,7 +179,7 @@ describe("refused as a public key is", () => {
 describe("a fetched set", () => {
   const good = jwkOf(p256.publicKey, { kid: "e" });
 
-  test("keeps its public keys and passes over the rest", async () => {
+  test("keeps its public keys and ignores the rest", async () => {
     const others = [OCT, jwkOf(rsa.privateKey), { kty: "AKP" }, {}, null, "key", 42, [good]];
     expect(await parseFetchedJwks({ keys: [...others, good], extra: 1 })).toEqual({ keys: [good] });
   });

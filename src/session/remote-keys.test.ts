@@ -44,7 +44,7 @@ beforeEach(() => {
 
 const answer = (next: Answer) => void fetch.mockImplementation(next);
 
-/** What comes of asking for a key: `key`, or the error. */
+/** Result of resolving a key: `key`, or the error. */
 const askFor = (kid: string | undefined, alg: string, signature: string): Promise<unknown> =>
   Promise.resolve(
     source.getKey(kid === undefined ? { alg } : { alg, kid }, { payload: "", signature }),
@@ -53,14 +53,14 @@ const askFor = (kid: string | undefined, alg: string, signature: string): Promis
     (error: unknown) => error,
   );
 
-/** `key`, or the name of the error; every key id has a token of its own. */
+/** `key`, or the name of the error. Each key id has its own token. */
 const ask = async (kid: string | undefined, alg = "ES256"): Promise<string> => {
   const outcome = await askFor(kid, alg, `signed-by-${kid}`);
   if (outcome === "key") return "key";
   return outcome instanceof Error ? outcome.name : "?";
 };
 
-/** After how many seconds the key may be asked for again; undefined where nothing says so. */
+/** Seconds until the key may be requested again; undefined if the error does not say. */
 const askWait = async (kid: string, signature = `signed-by-${kid}`) => {
   const outcome = await askFor(kid, "ES256", signature);
   return outcome instanceof KeysUnavailable ? outcome.retryAfterSeconds : undefined;
@@ -70,7 +70,7 @@ const NO_KEY = new errors.JWKSNoMatchingKey().name;
 const UNAVAILABLE = new KeysUnavailable().name;
 
 describe("fetching", () => {
-  test("happens once for many known key ids, from the configured URL, following nothing", async () => {
+  test("happens once for many known key ids, from the configured URL, without following redirects", async () => {
     for (let index = 0; index < 100; index += 1) {
       expect(await ask("k1")).toBe("key");
       nowMs += 5 * SECOND;
@@ -88,7 +88,7 @@ describe("fetching", () => {
     expect(sent).toEqual(["accept", "user-agent"]);
   });
 
-  test("is done once for all who come at the same time", async () => {
+  test("is done once for all concurrent requests", async () => {
     const gate = Promise.withResolvers<Response>();
     answer(() => gate.promise);
     const asked = Promise.all(Array.from({ length: 100 }, () => ask("k1")));
@@ -99,7 +99,7 @@ describe("fetching", () => {
     expect(fetch).toHaveBeenCalledTimes(1);
   });
 
-  test("by asking whether the keys are usable serves the first token too", async () => {
+  test("by isUsable serves the first token as well", async () => {
     expect(await source.isUsable()).toBe(true);
     expect(await ask("k1")).toBe("key");
     expect(fetch).toHaveBeenCalledTimes(1);
@@ -118,12 +118,12 @@ describe("unknown key ids", () => {
       nowMs += 29;
     }
     expect(fetch.mock.calls.length - before).toBe(1);
-    // The first one is why the issuer was asked; of the others' keys it may have more by now.
+    // The first token caused the fetch, so its key is wrong. The keys of the others may be newer.
     expect(outcomes[0]).toBe(NO_KEY);
     expect(new Set(outcomes.slice(1))).toEqual(new Set([UNAVAILABLE]));
   });
 
-  test("in the pause are no wrong credentials: they may be told when it is over", async () => {
+  test("in the pause are no wrong credentials: they are checked after it", async () => {
     await ask("k1");
     nowMs = 1;
     expect(await askWait("new")).toBe(30);
@@ -138,7 +138,7 @@ describe("unknown key ids", () => {
     expect(await ask("new")).toBe("key");
   });
 
-  test("are wrong once the issuer was asked after their token came, whoever made it be asked", async () => {
+  test("are wrong once a fetch began after their token arrived, whichever token caused it", async () => {
     await ask("k1");
     nowMs = 20_000;
     expect(await ask("mine")).toBe(UNAVAILABLE);
@@ -147,12 +147,12 @@ describe("unknown key ids", () => {
     nowMs += 1;
     expect(await ask("mine")).toBe(NO_KEY);
     expect(await ask("another")).toBe(NO_KEY);
-    // A token that came since is not judged by those, although it names the same key.
+    // A later token is not refused by these keys, although it names the same key.
     expect(await askWait("mine", "signed later")).toBe(30);
     expect(fetch).toHaveBeenCalledTimes(2);
   });
 
-  test("stay unknown while the issuer cannot be asked", async () => {
+  test("stay unknown while the issuer cannot be reached", async () => {
     await ask("k1");
     answer(unreachable);
     for (nowMs = REFRESH_PAUSE_MS; nowMs < 300_000; nowMs += REFRESH_PAUSE_MS) {
@@ -162,13 +162,13 @@ describe("unknown key ids", () => {
     expect(await ask("mine")).toBe(NO_KEY);
   });
 
-  test("of the very first token are wrong: the issuer was asked for it", async () => {
+  test("of the very first token are wrong: the fetch was for this token", async () => {
     expect(await ask("unknown")).toBe(NO_KEY);
     nowMs = 1_000;
     expect(await ask("unknown")).toBe(NO_KEY);
   });
 
-  test("that came while the issuer was being asked may be new", async () => {
+  test("of tokens that arrive during a fetch may be new", async () => {
     await ask("k1");
     nowMs = REFRESH_PAUSE_MS;
     const gate = Promise.withResolvers<Response>();
@@ -181,7 +181,7 @@ describe("unknown key ids", () => {
     expect([await first, await second]).toEqual([NO_KEY, UNAVAILABLE]);
   });
 
-  test("in a flood push out only each other, and are forgotten as new", async () => {
+  test("in a flood replace only each other, and then count as new", async () => {
     await ask("k1");
     nowMs = 1;
     expect(await ask("mine")).toBe(UNAVAILABLE);
@@ -218,7 +218,7 @@ describe("unknown key ids", () => {
     expect(fetch).toHaveBeenCalledTimes(2);
   });
 
-  test("the pause is as long after a failure as after a success", async () => {
+  test("have the same pause after a failure as after a success", async () => {
     await ask("k1");
     for (const next of [answering(setOf("k1")), unreachable, answering("", { status: 500 })]) {
       answer(next);
@@ -233,7 +233,7 @@ describe("unknown key ids", () => {
     }
   });
 
-  test("a new key is found as soon as its id is asked for, past the pause", async () => {
+  test("of a new key are found at once after the pause", async () => {
     await ask("k1");
     answer(answering(setOf("k1", "k2")));
     nowMs = 1;
@@ -243,7 +243,7 @@ describe("unknown key ids", () => {
     expect(await ask("k1")).toBe("key");
   });
 
-  test("an algorithm that no key is for is an unknown key too, not a reason to fetch each time", async () => {
+  test("include algorithms that no key is for: they do not cause a fetch each time", async () => {
     await ask("k1");
     nowMs = REFRESH_PAUSE_MS;
     for (let index = 0; index < 50; index += 1) expect(await ask("k1", "RS256")).toBe(NO_KEY);
@@ -263,7 +263,7 @@ describe("in an outage", () => {
     expect(fetch.mock.calls.length).toBeGreaterThan(100);
   });
 
-  test("nobody waits for a fetch once one has failed, but for unknown key ids", async () => {
+  test("requests do not wait for a fetch after one has failed, except for unknown key ids", async () => {
     await ask("k1");
     answer(unreachable);
     nowMs += KEYS_AGE_MAX_MS + 1;
@@ -271,7 +271,7 @@ describe("in an outage", () => {
     const gate = Promise.withResolvers<Response>();
     answer(() => gate.promise);
     nowMs += REFRESH_PAUSE_MS;
-    // Would not come back if it waited.
+    // This would not resolve if it waited.
     expect(await ask("k1")).toBe("key");
     expect(fetch).toHaveBeenCalledTimes(3);
     const unknown = ask("k2");
@@ -279,7 +279,7 @@ describe("in an outage", () => {
     expect(await unknown).toBe("key");
   });
 
-  test("its end is noticed, and the fresh keys hold", async () => {
+  test("its end is detected, and the new keys are used", async () => {
     await ask("k1");
     answer(unreachable);
     nowMs += KEYS_AGE_MAX_MS + 1;
@@ -306,14 +306,14 @@ describe("while no keys were ever fetched", () => {
     answer(unreachable);
   });
 
-  test("no token can be judged, which is not an unknown key", async () => {
+  test("tokens give `unavailable`, not a wrong key", async () => {
     expect(await ask("k1")).toBe(UNAVAILABLE);
     expect(await ask(undefined)).toBe(UNAVAILABLE);
     expect(await source.isUsable()).toBe(false);
     expect(log.mock.calls[0]).toEqual(["error", expect.any(String), { keptKeys: false }]);
   });
 
-  test("it is tried again, once a second however many ask", async () => {
+  test("a fetch is tried once a second, for any number of requests", async () => {
     for (; nowMs < 10 * SECOND; nowMs += 10) {
       await ask("k1");
       await source.isUsable();
@@ -344,7 +344,7 @@ describe("a withdrawn key", () => {
     expect(KEYS_AGE_MAX_MS).toBe(600_000);
   });
 
-  test("stops at once when another's unknown id brings the new set", async () => {
+  test("stops working at once when another token's unknown id causes a fetch", async () => {
     await ask("k1");
     answer(answering(setOf("k2")));
     nowMs = REFRESH_PAUSE_MS;
@@ -352,7 +352,7 @@ describe("a withdrawn key", () => {
     expect(await ask("k1")).toBe(NO_KEY);
   });
 
-  test("is not asked after each time: the new set holds for ten minutes again", async () => {
+  test("does not cause a fetch each time: the new set is used for ten minutes", async () => {
     await ask("k1");
     nowMs = KEYS_AGE_MAX_MS + 1;
     for (let index = 0; index < 100; index += 1) await ask("k1");
@@ -423,7 +423,7 @@ describe("a failure is", () => {
     ["a key that is nested beyond reason", answering(`{"keys":[{"kty":"EC","x":${deep}}]}`)],
   ];
 
-  test.each(failures)("%s: there are no keys, and it is said so", async (_what, failure) => {
+  test.each(failures)("%s: there are no keys, which is logged", async (_what, failure) => {
     answer(failure);
     expect(await ask("k1")).toBe(UNAVAILABLE);
     nowMs += SECOND;
@@ -452,7 +452,7 @@ describe("a failure is", () => {
 describe("an issuer that hangs", () => {
   beforeEach(() => {
     vi.useFakeTimers();
-    // The platform's own timer cannot be moved by hand; this one can.
+    // The test cannot move AbortSignal's own timer, so it replaces it.
     vi.spyOn(AbortSignal, "timeout").mockImplementation((ms) => {
       const controller = new AbortController();
       setTimeout(() => controller.abort(), ms);
@@ -488,7 +488,7 @@ describe("an issuer that hangs", () => {
     ],
   ];
 
-  test.each(hanging)("%s is given up after five seconds", async (_what, hang) => {
+  test.each(hanging)("%s is aborted after five seconds", async (_what, hang) => {
     fetch.mockImplementation(hang);
     const settled = vi.fn<(outcome: string) => void>();
     const asked = ask("k1").then(settled);
@@ -506,13 +506,13 @@ describe("an issuer that hangs", () => {
     const waiting = ask("k1");
     await vi.advanceTimersByTimeAsync(5 * SECOND);
     expect(await waiting).toBe("key");
-    // From here on it is known that the issuer fails, and nobody waits.
+    // The issuer is known to fail from here on, so requests do not wait.
     nowMs += REFRESH_PAUSE_MS;
     expect(await ask("k1")).toBe("key");
   });
 });
 
-describe("where a fetch belongs to the request that began it", () => {
+describe("if a fetch belongs to the request that began it (Workers)", () => {
   const background = vi.fn<(work: Promise<void>) => void>();
 
   beforeEach(() => {
@@ -521,7 +521,7 @@ describe("where a fetch belongs to the request that began it", () => {
     source = createRemoteKeySource({ url: URL_OF_KEYS, fetch, clock, log: { log }, background });
   });
 
-  test("others get its keys, not its promise, and it outlives its own answer", async () => {
+  test("other requests get its keys, not its promise, and it continues after its own answer", async () => {
     const gate = Promise.withResolvers<Response>();
     answer(() => gate.promise);
     const asked = Promise.all(Array.from({ length: 100 }, () => ask("k1")));
@@ -531,7 +531,7 @@ describe("where a fetch belongs to the request that began it", () => {
     expect(fetch).toHaveBeenCalledTimes(1);
   });
 
-  test("one that ended with its request keeps nobody from fetching anew", async () => {
+  test("a fetch that was cancelled with its request does not prevent a new one", async () => {
     vi.useFakeTimers();
     try {
       answer(() => new Promise(() => undefined));

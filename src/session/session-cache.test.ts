@@ -21,8 +21,8 @@ const sessionOf = (subject: string): Session => ({
   via: "bearer",
 });
 
-describe("what is remembered", () => {
-  test("is found under its own digest alone", () => {
+describe("a cached session", () => {
+  test("is found under its own digest only", () => {
     const cache = createSessionCache(10);
     const alice = sessionOf("alice");
     cache.add("a", alice, 1_000);
@@ -32,28 +32,28 @@ describe("what is remembered", () => {
     expect(cache.find("__proto__", 0)).toBeUndefined();
   });
 
-  test("is good until its time, and not at it", () => {
+  test("is valid before its expiry, and not at it", () => {
     const cache = createSessionCache(10);
     cache.add("a", sessionOf("alice"), 1_000);
     expect(cache.find("a", 999)).toBeDefined();
     expect(cache.find("a", 1_000)).toBeUndefined();
   });
 
-  test("is gone for good once its time was over, even when the clock is set back", () => {
+  test("is removed after its expiry, even if the clock is set back", () => {
     const cache = createSessionCache(10);
     cache.add("a", sessionOf("alice"), 1_000);
     cache.find("a", 1_000);
     expect(cache.find("a", 0)).toBeUndefined();
   });
 
-  test("lives no longer for being used", () => {
+  test("does not live longer when it is used", () => {
     const cache = createSessionCache(10);
     cache.add("a", sessionOf("alice"), 1_000);
     for (let nowMs = 0; nowMs < 1_000; nowMs += 100) expect(cache.find("a", nowMs)).toBeDefined();
     expect(cache.find("a", 1_000)).toBeUndefined();
   });
 
-  test("that is already over when added is never found", () => {
+  test("that has already expired when it is added is never found", () => {
     const cache = createSessionCache(10);
     cache.add("a", sessionOf("alice"), 1_000);
     expect(cache.find("a", 5_000)).toBeUndefined();
@@ -61,7 +61,7 @@ describe("what is remembered", () => {
 });
 
 describe("the bound", () => {
-  test("makes room by the least recently used, not by the oldest", () => {
+  test("drops the least recently used entry, not the oldest", () => {
     const cache = createSessionCache(2);
     cache.add("a", sessionOf("alice"), 1_000);
     cache.add("b", sessionOf("bob"), 1_000);
@@ -72,7 +72,7 @@ describe("the bound", () => {
     expect(cache.find("c", 0)?.subject).toBe("carol");
   });
 
-  test("holds under a flood of tokens, and whoever is active stays", () => {
+  test("holds under a flood of tokens, and active sessions stay", () => {
     const cache = createSessionCache(100);
     cache.add("active", sessionOf("alice"), 1_000);
     for (let index = 0; index < 10_000; index += 1) {
@@ -83,7 +83,7 @@ describe("the bound", () => {
     expect(kept.filter((session) => session !== undefined)).toHaveLength(99);
   });
 
-  test("is never exceeded and never forgets the latest, whatever the order of use", () => {
+  test("is never exceeded and keeps the latest entries, in any order of use", () => {
     const digest = fc.constantFrom("a", "b", "c", "d", "e", "f");
     const steps = fc.array(fc.record({ adds: fc.boolean(), digest }), { maxLength: 60 });
     fc.assert(

@@ -47,12 +47,12 @@ async function seal(cookies: SessionCookies, of: SessionClaims = claims): Promis
   return sealed.setCookie;
 }
 
-/** The value of a `Set-Cookie` line. */
+/** The cookie value of a `Set-Cookie` line. */
 function valueOf(setCookie: string): string {
   return setCookie.slice(setCookie.indexOf("=") + 1, setCookie.indexOf(";"));
 }
 
-/** The session confined to that many chats. */
+/** Claims of a session that is confined to `count` chats. */
 function chatsOf(count: number): SessionClaims {
   return { ...claims, chats: Array.from({ length: count }, () => crypto.randomUUID()) };
 }
@@ -95,7 +95,7 @@ describe("the cookie", () => {
     );
   });
 
-  test("says nothing to whoever has no key", async () => {
+  test("reveals nothing without a key", async () => {
     const text = await seal(create([NEW_KEY]));
     const parts = valueOf(text).split(".");
     expect(Buffer.from(parts[0] ?? "", "base64url").toString()).toBe(
@@ -107,7 +107,7 @@ describe("the cookie", () => {
     }
   });
 
-  test("that common proxies refuse is warned about, once, and that of an everyday session is not", async () => {
+  test("that common proxies refuse is warned about once; an ordinary one is not", async () => {
     const cookies = create([NEW_KEY]);
     await seal(cookies);
     expect((await seal(cookies, chatsOf(40))).length).toBeLessThan(PROXY_SAFE_COOKIE_BYTES);
@@ -123,7 +123,7 @@ describe("the cookie", () => {
       ],
     ]);
     expect(JSON.stringify(log.mock.calls)).not.toContain("alice");
-    // Too large for any cookie is a refusal, and nothing to warn of.
+    // A session that fits into no cookie is refused without a warning.
     const others = create([NEW_KEY]);
     expect(await others.seal(chatsOf(100))).toEqual({ kind: "too_large" });
     expect(log).toHaveBeenCalledTimes(1);
@@ -158,7 +158,7 @@ describe("the cookie", () => {
   });
 });
 
-test("a token that is as good as over is not swapped", async () => {
+test("a token that expires within a second is not exchanged", async () => {
   for (const leftMs of [-10_000, 0, 999]) {
     const ending = { ...claims, expiresAtMs: START_MS + leftMs };
     expect(await create([NEW_KEY]).seal(ending)).toEqual({ kind: "expired" });
@@ -168,7 +168,7 @@ test("a token that is as good as over is not swapped", async () => {
 });
 
 describe("opening", () => {
-  test("gives back what was sealed", async () => {
+  test("returns the sealed claims", async () => {
     const cookies = create([NEW_KEY]);
     expect(await cookies.open(valueOf(await seal(cookies)))).toEqual({
       kind: "opened",
@@ -192,7 +192,7 @@ describe("opening", () => {
     });
   });
 
-  test("works for a cookie of the version before, which sealed no variables", async () => {
+  test("works for a cookie of the previous version, which sealed no variables", async () => {
     const before = {
       sub: "alice",
       key: "session-key",
@@ -210,7 +210,7 @@ describe("opening", () => {
     });
   });
 
-  test("by the version before works for a session without variables: nothing new is sealed", async () => {
+  test("by the previous version works for a session without variables: no new member is sealed", async () => {
     const cookies = create([NEW_KEY]);
     const value = valueOf(await seal(cookies, { ...claims, variableClaims: new Map() }));
     const { plaintext } = await compactDecrypt(value, NEW_KEY);
@@ -226,7 +226,7 @@ describe("opening", () => {
     ]);
   });
 
-  test("works under every listed key: rotation loses nobody", async () => {
+  test("works under all listed keys, so that cookies survive a rotation", async () => {
     const before = valueOf(await seal(create([OLD_KEY])));
     const rotated = create([NEW_KEY, OLD_KEY]);
     expect(await rotated.open(before)).toMatchObject({ kind: "opened" });
@@ -242,7 +242,7 @@ describe("opening", () => {
     });
   });
 
-  test("ends to the millisecond when it was to", async () => {
+  test("fails from the exact millisecond of expiry", async () => {
     const cookies = create([NEW_KEY]);
     const value = valueOf(await seal(cookies));
     nowMs = START_MS + 8 * HOUR_MS - 1;
@@ -251,7 +251,7 @@ describe("opening", () => {
     expect(await cookies.open(value)).toEqual({ kind: "refused", code: "session_expired" });
   });
 
-  test("refuses whatever is changed by as much as one character", async () => {
+  test("refuses a value with one changed character", async () => {
     const cookies = create([NEW_KEY]);
     const value = valueOf(await seal(cookies));
     for (let at = 0; at < value.length; at += 7) {

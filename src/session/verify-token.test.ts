@@ -91,12 +91,12 @@ test("an algorithm that the keys are not for is refused, even where the key woul
 });
 
 describe("when the keys fail", () => {
-  test("keys that cannot be had are not the session's fault", async () => {
+  test("keys that cannot be fetched give `unavailable`, not a wrong session", async () => {
     const verdict = await verifyToken(await sign({}), rulesAt(failing(new KeysUnavailable(7))));
     expect(verdict).toEqual({ kind: "unavailable", retryAfterSeconds: 7 });
   });
 
-  test("a key that is not in the set is", async () => {
+  test("a key that is not in the set is a wrong session", async () => {
     const error = new errors.JWKSNoMatchingKey();
     expect(await verifyToken(await sign({}), rulesAt(failing(error)))).toEqual(INVALID);
   });
@@ -125,7 +125,7 @@ describe("several keys that fit a token without a key id, as during a rotation",
     expect(await verdictOn(fresh.privateKey, { sub: "" })).toEqual(INVALID);
   });
 
-  test("an expired token is told as expired under each, but not under a foreign key", async () => {
+  test("an expired token is session_expired under each key of the set, but not under another key", async () => {
     expect(await verdictOn(old.privateKey, { exp: NOW - 60 })).toEqual(EXPIRED);
     expect(await verdictOn(fresh.privateKey, { exp: NOW - 60 })).toEqual(EXPIRED);
     expect(await verdictOn(foreign.privateKey, { exp: NOW - 60 })).toEqual(INVALID);

@@ -179,7 +179,7 @@ describe.each([
       });
     });
 
-    test("knows its key again when its outcome is unknown: it is never sent again", async () => {
+    test("still knows its key if its outcome is unknown: it is never sent again", async () => {
       const admission = await send(state, keyed);
       await loseAll();
       await state.settle(admission, UNKNOWN);
@@ -217,7 +217,7 @@ describe.each([
       expect(await state.settle(second, ANSWERED)).toBe("settled");
     });
 
-    test("writes down nothing for one who only looks for an answer", async () => {
+    test("writes nothing for a request that only looks for an answer", async () => {
       await state.settle(await send(state, keyed), UNKNOWN);
       const recovering = await admit(state, { ...keyed, token: "t2" });
       if (recovering.kind !== "unresolved") throw new Error(recovering.kind);
@@ -229,7 +229,7 @@ describe.each([
   });
 
   describe("whose clock was set back by an hour", () => {
-    test("keeps neither chat nor key of a sender that is gone", async () => {
+    test("keeps neither the chat nor the key of a crashed sender locked", async () => {
       await send(state, keyed);
       await it.moveMs(-HOUR_MS);
       expect((await admit(state, { ...keyed, token: "t2" })).kind).toBe("unresolved");
@@ -254,7 +254,7 @@ describe.each([
       for (const key of [CHAT, KEY]) expect(await it.read(key)).toBeUndefined();
     });
 
-    test("remembers nothing either where it is told twice", async () => {
+    test("remembers nothing either if it is called twice", async () => {
       const admission = await send(state, keyed);
       for (let times = 0; times < 2; times += 1) await state.settle(admission, NOT_TAKEN);
       for (const key of [CHAT, KEY]) expect(await it.read(key)).toBeUndefined();
@@ -273,7 +273,7 @@ describe.each([
     });
   });
 
-  describe("words whose first message has an unknown outcome", () => {
+  describe("contents whose first message has an unknown outcome", () => {
     test("are contested for 25 hours, and no longer for being sent and answered again", async () => {
       await state.settle(await send(state, keyed), UNKNOWN);
       await it.moveMs(24 * HOUR_MS);
@@ -344,7 +344,7 @@ describe.each([
     }
   });
 
-  test("of more unresolved messages than it keeps apart, contests all words and recovers none", async () => {
+  test("with more unresolved messages than it can store, contests all contents and recovers none", async () => {
     const uses = Array.from({ length: UNRESOLVED_MAX + 1 }, (_, nth) => ({
       token: `t${nth}`,
       words: `words-${nth}`,
@@ -383,10 +383,10 @@ describe.each([
     expect(await it.leftMs(KEY)).toBeLessThanOrEqual(HOUR_MS);
   });
 
-  describe("that is told of a message whose lock is gone, and of none since", () => {
+  describe("that settles a message whose lock is lost, without another message since", () => {
     const settlement = { ...ANSWERED, owner: "first-use" } as const;
 
-    test("has been told twice: it counts anew, and is in no doubt", async () => {
+    test("is called twice: the count starts again and is reliable", async () => {
       const admission = await send(state, { token: "t1" });
       expect(await state.settle(admission, settlement)).toBe("settled");
       expect(await state.settle(admission, settlement)).toBe("lost");
@@ -402,7 +402,7 @@ describe.each([
       expect((await send(state, { token: "t3" })).transcriptState).toBeUndefined();
     });
 
-    test("doubts every count if its outcome is unknown, and its words are contested", async () => {
+    test("treats all counts as unreliable if its outcome is unknown, and its content is contested", async () => {
       const forgotten = await send(state, { token: "t1" });
       await loseAll();
       await state.settle(await send(state, { token: "t2", words: "others" }), settlement);
@@ -413,7 +413,7 @@ describe.each([
       expect((await send(state, { token: "t3" })).contested).toBe(true);
     });
 
-    test("contests the same words that are under way by then", async () => {
+    test("contests a message with the same content that is in progress by then", async () => {
       const forgotten = await send(state, keyed);
       await loseAll();
       const second = await send(state, { token: "t2" });
@@ -468,7 +468,7 @@ describe.each([
       expect((await admit(state, { token: "t2", subject: "bob" })).kind).toBe("admitted");
     });
 
-    test("is confirmed by the look for an answer", async () => {
+    test("is confirmed by the recovery of an answer", async () => {
       await state.settle(await send(state, keyed), UNKNOWN);
       const recovering = await admit(state, { ...keyed, token: "t2" });
       if (recovering.kind !== "unresolved") throw new Error(recovering.kind);
@@ -515,7 +515,7 @@ describe.each([
       expect(owner).toMatchObject({ kind: "f", subjectKey: ownerBefore?.subjectKey });
     });
 
-    test("gives back what it spent, but only where it is proven to have spent it", async () => {
+    test("refunds limits, but only if it is proven that it spent them", async () => {
       const { request } = await send(state, { token: "t0", words: "others" });
       const asked = { ...request, policies: LIMITED, chat: undefined };
       const spent = await state.admit(asked);

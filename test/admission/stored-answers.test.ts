@@ -89,7 +89,7 @@ async function usedBytes(): Promise<number> {
   return Number(/^used_memory:(\d+)/m.exec(info)?.[1]);
 }
 
-test("one subject at full speed for a whole day fails nobody else", async () => {
+test("one subject at full speed for a whole day causes no failure for others", async () => {
   const sender = { workspace: 42, subject: "greedy" };
   const perMinute = 20;
   const minutes = 24 * 60;

@@ -19,7 +19,7 @@ export function describeChats(use: () => Fixture): void {
     use().ask(path, { method, headers: await bearer(claims) });
 
   describe("a chat", () => {
-    test("is started, talked in, read and ended by its owner, and by nobody else", async () => {
+    test("is started, used, read and ended by its owner, and by no other subject", async () => {
       const owner = { sub: "starter", workspace: "staffed" };
       const other = { sub: "stranger", workspace: "staffed" };
       const started = await start(owner, { metadata: { page: "/pricing" } });
@@ -141,7 +141,7 @@ export function describeChats(use: () => Fixture): void {
       expect([...denied.headers.keys()]).toEqual([...missing.headers.keys()]);
     });
 
-    test("is open to a session whose token lists it, and that one is confined to it", async () => {
+    test("can be used by a session whose token lists it, which is confined to it", async () => {
       const [mine, foreign] = [use().createChat(), use().createChat()];
       const claims = { chats: [mine] };
       expect((await use().send({ sub: "listed", claims, chatId: mine })).status).toBe(201);

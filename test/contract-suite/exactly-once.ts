@@ -13,7 +13,7 @@ export function describeExactlyOnce(use: () => Fixture): void {
       .find((message) => message.content === content)?.arrived ?? 0;
 
   describe("a message with a key", () => {
-    test("is answered again from what is stored, and sent once", async () => {
+    test("is answered again with the stored answer, and sent once", async () => {
       const chatId = use().createChat();
       const first = await sendWith("key-1", chatId, "once");
       expect(first.status).toBe(201);
@@ -56,7 +56,7 @@ export function describeExactlyOnce(use: () => Fixture): void {
       expect(again.headers.get("idempotency-replayed")).toBeNull();
     });
 
-    test("whose answer was lost is found in the transcript, and never sent again", async () => {
+    test("whose answer was lost is recovered from the transcript, and never sent again", async () => {
       const chatId = use().createChat();
       use().emulator.addFault({ kind: "reset-after" }, { chatId, operation: "completion" });
       const found = await sendWith("key-5", chatId, "lost answer");
@@ -69,7 +69,7 @@ export function describeExactlyOnce(use: () => Fixture): void {
       expect(arrivals(chatId, "lost answer")).toBe(1);
     });
 
-    test("whose answer is too large to be stored is found in the transcript again", async () => {
+    test("whose answer is too large to be stored is recovered from the transcript", async () => {
       const chatId = use().createChat();
       const content = "x".repeat(5_000);
       // The state of the transcript is known before the second message.
@@ -86,7 +86,7 @@ export function describeExactlyOnce(use: () => Fixture): void {
       expect(arrivals(chatId, content)).toBe(1);
     });
 
-    test("that may have been lost is of unknown outcome, is looked for again, and sent once", async () => {
+    test("that may have been lost has an unknown outcome, is recovered again, and is sent once", async () => {
       const chatId = use().createChat();
       use().emulator.addFault({ kind: "reset-before" }, { chatId, operation: "completion" });
       const lost = await sendWith("key-6", chatId, "lost");

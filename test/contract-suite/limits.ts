@@ -5,7 +5,7 @@ import { type Fixture, readCode, TIGHT } from "./runtime.ts";
 
 export function describeLimits(use: () => Fixture): void {
   describe("limits", () => {
-    test("are told, refuse, and spend nothing when they do", async () => {
+    test("are reported, refuse requests, and spend nothing on refused ones", async () => {
       const { send, createChat } = use();
       const chatId = createChat(TIGHT);
       const ask = () =>

@@ -21,7 +21,7 @@ export function describeSessions(use: () => Fixture): void {
     (await use().ask("/session", { headers: await bearer(claims) })).status;
 
   describe("a session", () => {
-    test("is told who it is", async () => {
+    test("can read its own data", async () => {
       const expiresAt = Math.floor(Date.now() / 1_000) + 600;
       const headers = await bearer({ sub: "who", exp: expiresAt });
       expect(await (await use().ask("/session", { headers })).json()).toEqual({
@@ -59,7 +59,7 @@ export function describeSessions(use: () => Fixture): void {
     });
   });
 
-  test("that is missing is told before the message is in: a slow body without one costs nothing", async () => {
+  test("that is missing is refused before the body is read, so that a slow body costs nothing", async () => {
     const before = use().emulator.requests().length;
     const connection = await openRaw(use().service.url);
     const head = [
@@ -164,7 +164,7 @@ export function describeSessions(use: () => Fixture): void {
     expect((await use().send({ claims: { ...login, sid: "l-2" } })).status).toBe(201);
   });
 
-  test("logging out ends a login with a sid in every workspace, and one without in its own", async () => {
+  test("log-out ends a session with a sid in all workspaces, and one without in its own", async () => {
     const login = { sub: "mover", sid: "m-1" };
     expect((await end({ ...login, workspace: "acme" })).status).toBe(204);
     for (const workspace of ["acme", "tight", "staffed"]) {

@@ -105,7 +105,7 @@ export function describeUpstream(use: () => Fixture, runtime: Runtime): void {
       expect((await send({ sub: `faulted by ${name}`, chatId })).status).toBe(201);
     });
 
-    test("a gzip answer that nobody asked for is read all the same", async () => {
+    test("an unrequested gzip answer is decoded", async () => {
       const chatId = use().createChat();
       use().emulator.addFault({ kind: "gzip" }, { chatId });
       const answer = await use().send({ chatId });
@@ -180,7 +180,7 @@ export function describeUpstream(use: () => Fixture, runtime: Runtime): void {
       expect(await sendOnce(ANSWER)).toEqual(answered);
     });
 
-    test("100, which nobody asked for: answered, or of unknown outcome, and not sent again", async () => {
+    test("an unrequested 100: answered, or of unknown outcome, and not sent again", async () => {
       const [status] = await sendOnce(interim(100), ANSWER);
       // undici breaks the connection. The answer must then not say that the message was not taken.
       expect(status).toBe(runtime.skipsContinue ? 201 : 502);
@@ -209,7 +209,7 @@ export function describeUpstream(use: () => Fixture, runtime: Runtime): void {
     });
   });
 
-  test("UponAI and the issuer are told which program asks, and nothing of the browser", async () => {
+  test("UponAI and the issuer get the User-Agent of this program, and nothing of the browser's", async () => {
     const { version } = JSON.parse(
       readFileSync(new URL("../../package.json", import.meta.url), "utf8"),
     ) as { version: string };
@@ -249,7 +249,7 @@ export function describeUpstream(use: () => Fixture, runtime: Runtime): void {
     expect((await ask(`/chat/${chatId}/end`, { method: "POST", headers })).status).toBe(204);
   });
 
-  test("a workspace whose messages UponAI answers with 500 shuts out no other workspace", async () => {
+  test("a workspace whose messages get 500 from UponAI does not affect other workspaces", async () => {
     const fixture = await startFixture(runtime);
     try {
       const { send, createChat, emulator } = fixture;
@@ -265,7 +265,7 @@ export function describeUpstream(use: () => Fixture, runtime: Runtime): void {
     }
   });
 
-  test("a port where nobody listens is unreachable where that can be told, else of unknown outcome", async () => {
+  test("a port without a listener is unreachable if the runtime can tell, else of unknown outcome", async () => {
     const alone = await startFixture(runtime, {
       UPONAI_BASE_URL: `http://127.0.0.1:${await findFreePort()}`,
     });

@@ -85,7 +85,7 @@ async function timed(route: RouteName, chatId: string): Promise<number> {
 /** Number of UponAI calls that change a chat. */
 const effects = () => upstream.count("complete") + upstream.count("end");
 
-describe("a session may use a chat by the operator's rule, its token's claim, and whose it is", () => {
+describe("a session may use a chat by the operator's rule, the claim of its token, and its owner", () => {
   const MODES = ["first-use", "claim", "workspace"] as const;
   const CLAIMS = {
     "no claim": undefined,
@@ -161,7 +161,7 @@ describe("a session may use a chat by the operator's rule, its token's claim, an
   });
 });
 
-describe("a chat of somebody else's and one that does not exist are told alike", () => {
+describe("a chat of another subject and one that does not exist get the same answer", () => {
   const combinations = (["first-use", "claim", "workspace"] as const).flatMap((mode) =>
     [undefined, ["chat-0"]].flatMap((chats) =>
       ROUTES.map((route) => ({ mode, chats, route, agent: true })),
@@ -278,7 +278,7 @@ describe("a chat of somebody else's and one that does not exist are told alike",
       },
     );
 
-    test("by a look at a chat that another one is just trying to claim", async () => {
+    test("by a look-up of a chat that another request is just using for the first time", async () => {
       await openSlow(AGENT);
       const absentMs = await timed("send with a key", "chat-of-nobody");
       const looked = Promise.withResolvers<undefined>();
@@ -294,7 +294,7 @@ describe("a chat of somebody else's and one that does not exist are told alike",
       expect((await claiming).status).toBe(201);
     });
 
-    test("by what UponAI takes in this workspace, whatever it takes in another", async () => {
+    test("by UponAI's delay in this workspace, independent of other workspaces", async () => {
       await openSlow({ WORKSPACES: '{"acme":42,"globex":43}', LIMIT_IP: "off" });
       const denied = async (workspace: string) => {
         const claims = { workspace };
@@ -369,7 +369,7 @@ describe("a refusal", () => {
     expect(again.headers.get("idempotency-replayed")).toBe("true");
   });
 
-  test("comes before one's own stored answers: a chat that was taken away has none", async () => {
+  test("is checked before stored answers: a subject that lost its chat gets none", async () => {
     await it.send({ sub: "bob" });
     expect((await use(it, "send with a key", { chats: ["chat-1"] })).status).toBe(201);
     await expectNotFound(await use(it, "send with a key"));
@@ -387,13 +387,13 @@ describe("a refusal", () => {
 });
 
 describe("the first use", () => {
-  test.each(ROUTES)("by %s makes a chat its user's own", async (route) => {
+  test.each(ROUTES)("by %s makes the subject the owner", async (route) => {
     expect((await use(it, route)).status).toBe(STATUS[route]);
     await expectNotFound(await use(it, "read", { sub: "bob" }));
     expect((await use(it, "read")).status).toBe(200);
   });
 
-  test.each(ROUTES)("by %s of a chat that does not exist makes it nobody's own", async (route) => {
+  test.each(ROUTES)("by %s of a chat that does not exist makes no owner", async (route) => {
     await expectNotFound(await use(it, route, { chatId: "later" }));
     upstream.add("later");
     expect((await use(it, "send", { sub: "bob", chatId: "later" })).status).toBe(201);
@@ -442,14 +442,14 @@ describe("the first use", () => {
     },
   );
 
-  test("of a refused request is none: whoever is over a limit owns nothing", async () => {
+  test("of a request refused by a limit makes no owner", async () => {
     it = await open({ LIMIT_SESSION: "1/1h" });
     await use(it, "read", { chatId: "chat-of-nobody" });
     expect((await use(it, "send")).status).toBe(429);
     expect((await use(it, "send", { sub: "bob" })).status).toBe(201);
   });
 
-  test("of a listed chat makes it its user's own too: a listed chat is not up for grabs", async () => {
+  test("of a chat in the claim makes the subject its owner as well", async () => {
     expect((await use(it, "send", { chats: ["chat-1"] })).status).toBe(201);
     await expectNotFound(await use(it, "send", { sub: "bob" }));
     expect((await use(it, "send", { sub: "carol", chats: ["chat-1"] })).status).toBe(201);
@@ -495,7 +495,7 @@ describe("an owner", () => {
     expect((await send("bob")).status).toBe(201);
   });
 
-  test("of a started chat is known again by its stamp after that", async () => {
+  test("of a started chat is found again by its stamp afterwards", async () => {
     const chatId = await start(it);
     it.clock.advanceMs(31 * DAY_MS);
     const claims = lasting;
@@ -539,20 +539,17 @@ describe("after the state was lost", () => {
     await expectNotFound(await use(it, "read", { chatId, sub: "bob" }));
   });
 
-  test.each(ROUTES)(
-    "%s of the own started chat makes it the own again, as started",
-    async (route) => {
-      const chatId = await start(it);
-      it = await open();
-      expect((await use(it, route, { chatId })).status).toBe(STATUS[route]);
-      // The chat counts as started, not as first used: a confined token may use it too, without a look-up.
-      const looks = upstream.count("get");
-      expect((await use(it, "read", { chatId, chats: [] })).status).toBe(200);
-      expect(upstream.count("get")).toBe(looks + 1);
-    },
-  );
+  test.each(ROUTES)("%s of the own started chat restores its owner, as started", async (route) => {
+    const chatId = await start(it);
+    it = await open();
+    expect((await use(it, route, { chatId })).status).toBe(STATUS[route]);
+    // The chat counts as started, not as first used: a confined token may use it too, without a look-up.
+    const looks = upstream.count("get");
+    expect((await use(it, "read", { chatId, chats: [] })).status).toBe(200);
+    expect(upstream.count("get")).toBe(looks + 1);
+  });
 
-  test("a chat that was started by nobody here stays up to the rule", async () => {
+  test("a chat that was not started here is subject to the operator's rule", async () => {
     for (const metadata of [undefined, null, {}, { uponai_bff_owner: null }]) {
       upstream = createScriptedChats();
       upstream.add("chat-1", { metadata });
@@ -562,7 +559,7 @@ describe("after the state was lost", () => {
     }
   });
 
-  test("a stamp that nobody here made opens nothing", async () => {
+  test("a stamp that this deployment did not sign opens nothing", async () => {
     const plain = createHash("sha256").update("chat owner 42 alice").digest("base64url");
     for (const stamp of ["", "alice", "a".repeat(43), plain, 7, true, ["alice"], {}]) {
       upstream = createScriptedChats();
@@ -582,7 +579,7 @@ describe("after the state was lost", () => {
     expect(upstream.calls).toEqual([]);
   });
 
-  test("a look that fails is told as what it is, and decides nothing", async () => {
+  test("a failed look-up is answered as a failure, and decides nothing", async () => {
     const chatId = await start(it);
     for (const CHAT_ACCESS of ["claim", "first-use"]) {
       it = await open({ CHAT_ACCESS });
@@ -595,7 +592,7 @@ describe("after the state was lost", () => {
   });
 
   test.each(ROUTES.flatMap((one) => ROUTES.map((other) => [one, other] as const)))(
-    "%s and %s at once by a stranger open nothing: who has claimed it has not been looked at",
+    "%s and %s at once by another subject are denied until the owner's stamp was read",
     async (one, other) => {
       const chatId = await start(it);
       upstream.chats.get(chatId)?.messages.push({ role: "user", content: "my secret" });
@@ -621,7 +618,7 @@ describe("after the state was lost", () => {
 
   const unread = [replyWith(429), replyWith(500), LOST, TIMEOUT, NOT_SENT];
   test.each(ROUTES.flatMap((route) => unread.map((reply) => ({ route, reply }))))(
-    "$route by a stranger whose look failed ($reply.kind $reply.status) leaves no claim behind",
+    "$route by another subject whose look-up failed ($reply.kind $reply.status) leaves no owner",
     async ({ route, reply }) => {
       const chatId = await start(it);
       for (const next of ROUTES) {
@@ -638,7 +635,7 @@ describe("after the state was lost", () => {
   );
 
   test.each(ROUTES)(
-    "%s by the owner is served while a stranger's look is under way",
+    "%s by the owner is served while a look-up by another subject is in progress",
     async (route) => {
       const chatId = await start(it);
       it = await open();

@@ -239,7 +239,7 @@ describe("POST /chat", () => {
     },
   );
 
-  test("gives no chat away that is somebody else's", async () => {
+  test("does not change the owner of an existing chat", async () => {
     await it.send({ sub: "bob" });
     upstream.next("create", replyWith(201, { chatId: "chat-1" }));
     const answer = await start();
@@ -248,7 +248,7 @@ describe("POST /chat", () => {
     expect((await it.ask("GET /chat/chat-1")).status).toBe(404);
   });
 
-  test("tells of no chat whose owner could not be written down", async () => {
+  test("does not return a chat whose owner could not be stored", async () => {
     const { state } = it;
     it = await createTestApp({
       environment: AGENT,
@@ -374,7 +374,7 @@ describe("the variables and metadata of POST /chat", () => {
     },
   );
 
-  test("are told by no route but to UponAI", async () => {
+  test("are sent to UponAI and returned by no route", async () => {
     await restart(MAPPED);
     const claims = { tier: "canary-tier" };
     for (const target of ["POST /session", "GET /session", "POST /chat"]) {
@@ -664,7 +664,7 @@ describe("what fails upstream", () => {
   );
 
   test.each(cases)(
-    "$name with $what is told so, as it is described",
+    "$name with $what has the documented status and code",
     async ({ reply, name, told }) => {
       const { operation, path, target } = ROUTES[name];
       const [status, problem, retryAfter] = told;
@@ -692,7 +692,7 @@ describe("what fails upstream", () => {
 
   // This read comes before the call itself: if it fails, nothing was sent.
   test.each(["send", "end"] as const)(
-    "a look at the chat before %s that is lost is a failure, and nothing more is done",
+    "a lost read of the chat before %s is a failure, and nothing is sent",
     async (name) => {
       upstream.next("get", LOST);
       const answer = await use(name);
@@ -704,7 +704,7 @@ describe("what fails upstream", () => {
   );
 
   test.each(["send", "end", "read"] as const)(
-    "a look for the owner of a chat before %s that is lost is a failure too",
+    "a lost read of the owner's stamp before %s is a failure",
     async (name) => {
       await restart({ CHAT_ACCESS: "claim" });
       upstream.next("get", LOST);
@@ -714,7 +714,7 @@ describe("what fails upstream", () => {
     },
   );
 
-  describe("tells what became of this very request", () => {
+  describe("has a detail about this request", () => {
     const UNSENT = /^(Try again|Report|Wait).*; the message was not sent\.$/;
     const failures = [
       replyWith(500),
@@ -725,7 +725,7 @@ describe("what fails upstream", () => {
       replyWith(401),
     ];
 
-    test.each(failures)("a read, an end and a start talk of no message (%j)", async (reply) => {
+    test.each(failures)("a read, an end and a start mention no message (%j)", async (reply) => {
       for (const name of ["read", "end", "start"] as const) {
         // For an end, UponAI's answer is its status alone.
         if (name === "end" && "body" in reply && reply.status === 200) continue;
@@ -738,7 +738,7 @@ describe("what fails upstream", () => {
       }
     });
 
-    test("a read, an end and a start talk of no message while the circuit is open", async () => {
+    test("a read, an end and a start mention no message while the circuit is open", async () => {
       upstream.always("complete", LOST);
       upstream.always("get", LOST);
       for (let count = 0; count < 10; count += 1) await use("read", {}).catch(() => undefined);
@@ -750,7 +750,7 @@ describe("what fails upstream", () => {
     });
 
     test.each(failures)(
-      "a look that fails before a message says that it was not sent (%j)",
+      "after a failed read before a message, the detail says that it was not sent (%j)",
       async (reply) => {
         for (const CHAT_ACCESS of ["first-use", "claim"]) {
           await restart({ CHAT_ACCESS });
@@ -798,7 +798,7 @@ describe("what fails upstream", () => {
 });
 
 describe("limits", () => {
-  test("are one quota for all four routes, and told on every answer", async () => {
+  test("are one quota for all four routes, and reported on each answer", async () => {
     await restart({ LIMIT_SESSION: "8/1m" });
     let remaining = 8;
     for (const name of [...ROUTE_NAMES, ...ROUTE_NAMES]) {

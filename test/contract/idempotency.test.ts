@@ -129,7 +129,7 @@ describe("the same message again", () => {
     expect(await tell(await send("key-1"))).toEqual(replayed("answer 1"));
   });
 
-  test("is told apart from an answer under way in the same chat", async () => {
+  test("has another code than a different message in the same busy chat", async () => {
     await send("key-1");
     const { letGo, begun } = hold();
     const second = send("key-2", "more");
@@ -139,7 +139,7 @@ describe("the same message again", () => {
     expect((await second).status).toBe(201);
   });
 
-  test("is the same whatever the JSON looks like", async () => {
+  test("is the same for all JSON spellings of the content", async () => {
     await send("key-1", "ü");
     const again = await it.send({
       body: ' { "content" : "\\u00fc" } ',
@@ -191,7 +191,7 @@ describe("another message under the same key", () => {
     expect(upstream.calls).toHaveLength(calls);
   });
 
-  test("is another one also by halves of surrogate pairs, which look alike in UTF-8", async () => {
+  test("is another one if it differs only in lone surrogates, which are equal in UTF-8", async () => {
     await send("key-1", "\ud800");
     expect(await tell(await send("key-1", "\udfff"))).toEqual(
       problem(422, "idempotency_key_reused"),
@@ -199,7 +199,7 @@ describe("another message under the same key", () => {
     expect(await tell(await send("key-1", "\ud800"))).toEqual(replayed("answer 1"));
   });
 
-  test("is 422 too while the first is under way, and while its outcome is unknown", async () => {
+  test("is 422 as well while the first is in progress and while its outcome is unknown", async () => {
     const { letGo, begun } = hold();
     const first = send("key-1", "hi");
     await begun();
@@ -369,7 +369,7 @@ describe.each(UNKNOWN_OUTCOMES)("after %s", (_what, reply, told) => {
     expect(upstream.count("complete")).toBe(2);
   });
 
-  test("without a key the failure is told at once, nobody looks, and the next is another", async () => {
+  test("without a key the failure is answered at once without recovery, and the next send is another message", async () => {
     upstream.next("complete", taken(reply));
     const startedMs = it.clock.monotonicMs();
     expect(await tell(await sendKeyless())).toEqual(told);
@@ -421,7 +421,7 @@ describe("the search", () => {
     }
   });
 
-  test("that outlived its leases counts, when nobody was let in meanwhile", async () => {
+  test("that arrived after its leases had expired counts, if no other message was admitted meanwhile", async () => {
     // The leases are not renewed here: the clock moves, the timers do not run.
     answerLate(19_000);
     expect(await tell(await send("key-1"))).toEqual(recovered("late answer"));
@@ -579,7 +579,7 @@ describe("the search", () => {
     expect(upstream.count("complete")).toBe(2);
   });
 
-  test("ends when the client hangs up, and the key's next call looks again", async () => {
+  test("ends when the client hangs up, and the key's next call recovers again", async () => {
     const client = new AbortController();
     answerLate(60_000);
     upstream.always("get", (usual) => {
@@ -593,7 +593,7 @@ describe("the search", () => {
     expect(upstream.count("complete")).toBe(1);
   });
 
-  test("ends when the instance drains, and another one looks again", async () => {
+  test("ends when the instance drains, and another instance recovers again", async () => {
     upstream.next("complete", taken(LOST));
     upstream.always("get", (usual) => {
       if (upstream.count("get") === 2) void it.gate.drain();
@@ -606,7 +606,7 @@ describe("the search", () => {
     expect(await tell(await send("key-1"))).toEqual(recovered("answer 1"));
   });
 
-  test("is never made for what was answered", async () => {
+  test("is not attempted for answered messages", async () => {
     await send("key-1");
     await send("key-2", "more");
     upstream.next("complete", replyWith(422));
@@ -617,7 +617,7 @@ describe("the search", () => {
 });
 
 describe("how the transcript stands", () => {
-  test("is learnt before the first message with a key, and known from then on", async () => {
+  test("is read before the first message with a key, and known from then on", async () => {
     chat().messages.push({ role: "assistant", content: "Welcome" });
     await send("key-1");
     expect(upstream.calls.map(({ operation }) => operation)).toEqual(["get", "complete"]);
@@ -653,7 +653,7 @@ describe("how the transcript stands", () => {
     expect(await tell(await send("key-2", "more"))).toEqual(recovered("answer 2"));
   });
 
-  test("unknown, the message is sent all the same, and not looked for", async () => {
+  test("unknown: the message is sent all the same, without recovery", async () => {
     upstream.always("get", replyWith(500));
     expect(await tell(await send("key-1"))).toEqual(answered("answer 1"));
 
@@ -667,7 +667,7 @@ describe("how the transcript stands", () => {
     expect(upstream.count("complete")).toBe(2);
   });
 
-  test("is doubtful while an earlier message may still arrive: then nothing is recovered", async () => {
+  test("is unreliable while an earlier message may still arrive: nothing is recovered then", async () => {
     upstream.next("complete", LOST);
     expect(await tell(await send("key-1", "slow"))).toEqual(UNKNOWN);
     upstream.next("complete", () => {
@@ -694,7 +694,7 @@ describe("how the transcript stands", () => {
   });
 });
 
-test("many looks in vain for one lost answer do not open the circuit for everybody", async () => {
+test("many failed recoveries of one lost answer do not open the circuit for other messages", async () => {
   await send("key-0", "before");
   upstream.always("get", replyWith(500));
   upstream.next("complete", taken(LOST));
@@ -708,8 +708,8 @@ test("many looks in vain for one lost answer do not open the circuit for everybo
   expect((await sendKeyless("and on")).status).toBe(201);
 });
 
-describe("the same words again", () => {
-  test("after an answer are another message, with an answer of its own", async () => {
+describe("a second message with the same content", () => {
+  test("after an answer is a new message with its own answer", async () => {
     await send("key-1", "yes");
     upstream.next("complete", taken(LOST));
     expect(await tell(await send("key-2", "yes"))).toEqual(recovered("answer 2"));
@@ -717,7 +717,7 @@ describe("the same words again", () => {
   });
 
   test.each([true, false])(
-    "while the first's outcome is unknown (arrived: %s) make neither one's answer certain",
+    "makes both answers uncertain while the first one's outcome is unknown (arrived: %s)",
     async (arrived) => {
       await send("key-0", "before");
       upstream.always("get", replyWith(500));
@@ -744,7 +744,7 @@ describe("the same words again", () => {
   });
 
   test.each([true, false])(
-    "are in doubt for 25 hours, however often they are said meanwhile (first with a key: %s)",
+    "is contested for 25 hours, even if it is repeated meanwhile (first with a key: %s)",
     async (first) => {
       upstream.next("complete", LOST);
       expect(await tell(await (first ? send("key-1", "yes") : sendKeyless("yes")))).toEqual(
@@ -950,7 +950,7 @@ describe("between admission and sending", () => {
     expect(await tell(await send("key-1"))).toEqual(answered("answer 1"));
   });
 
-  test("a lease may not pass: nothing is sent, and the key may try again", async () => {
+  test("takes longer than a lease: nothing is sent, and the key may be used again", async () => {
     stall(15_000);
     expect(await tell(await send("key-1"))).toEqual(problem(503, "state_unavailable"));
     expect(upstream.count("complete")).toBe(0);
@@ -1008,7 +1008,7 @@ describe("a renewal that is slower than UponAI's answer", () => {
   });
 });
 
-describe("a sender that is gone", () => {
+describe("a sender that has crashed", () => {
   test("frees its key and chat after 15 s, and its key is answered by the transcript", async () => {
     const gone = hold();
     void send("key-1");
@@ -1021,7 +1021,7 @@ describe("a sender that is gone", () => {
     expect(upstream.count("complete")).toBe(1);
   });
 
-  test("that comes back late still has the first word on its own message", async () => {
+  test("that resumes late still settles its own message first", async () => {
     const late = hold();
     const first = send("key-1");
     await late.begun();

@@ -43,7 +43,7 @@ test.each([
   ["without an agent", {}],
   ["with an agent, whose chats bear stamps", { UPONAI_AGENT_ID: "agent" }],
 ])(
-  "whatever fails for one subject, the chat is another's %s",
+  "after any failure of one subject, another subject can own the chat %s",
   async (_name, agent) => {
     await fc.assert(
       fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 12 }), async (steps) => {
@@ -96,7 +96,7 @@ test.each([
   expect((await it.send({ sub: "bob" })).status).toBe(404);
 });
 
-test("a message of unknown outcome makes the owner once the chat was seen", async () => {
+test("a message of unknown outcome makes its subject the owner once UponAI has shown the chat", async () => {
   const it = await createTestApp({
     environment: { RECOVERY_WINDOW: "1s" },
     upstream: ({ method }) =>

@@ -29,7 +29,7 @@ describe("LIMIT_REPLAYS", () => {
     expect(it.sent.filter(({ method }) => method === "POST")).toHaveLength(1);
   });
 
-  test("refuses past 16 MiB a minute, whatever the number; others have their own", async () => {
+  test("refuses past 16 MiB a minute, independent of the number; each subject has its own", async () => {
     const content = "x".repeat(1_000_000);
     const it = await createTestApp({
       environment: {

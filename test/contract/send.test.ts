@@ -47,7 +47,7 @@ describe("the body", () => {
     expect(it.sent).toHaveLength(0);
   });
 
-  test("of nothing but unknown members is not echoed whole", async () => {
+  test("of many unknown members is not echoed in full", async () => {
     const members = Array.from({ length: 3_000 }, (_, index) => [`m${index}`, 1]);
     const answer = await it.send({ body: JSON.stringify(Object.fromEntries(members)) });
     expect(answer.status).toBe(400);
@@ -233,7 +233,7 @@ describe("the workspace", () => {
     ["acme"],
     { acme: 1 },
     true,
-  ])("is refused for the claim %j, and nobody's quota is spent", async (value) => {
+  ])("is refused for the claim %j, and no quota is spent", async (value) => {
     const answer = await it.send({ claims: claim(value) });
     expect(answer.status).toBe(403);
     expect(await readProblem(answer)).toMatchObject({ code: "workspace_unmapped" });
@@ -289,7 +289,7 @@ describe("limits", () => {
     expect(await readProblem(refused)).toMatchObject({ "violated-policies": ["workspace"] });
   });
 
-  test("have a burst of their own where the operator says so", async () => {
+  test("have the burst that the operator sets", async () => {
     it = await createTestApp({
       environment: { LIMIT_SESSION: "60/1m;burst=2", LIMIT_IP: "off", LIMIT_WORKSPACE: "off" },
     });
@@ -389,7 +389,7 @@ describe("wrong credentials", () => {
     expect((await it.send(wrong)).status).toBe(401);
   });
 
-  test("that were right once say so: an expired session is told apart", async () => {
+  test("that have expired get their own code: session_expired", async () => {
     const token = await mintToken({ exp: Math.floor(it.clock.epochMs() / 1_000) + 60 });
     const headers = { Authorization: `Bearer ${token}` };
     expect((await it.send({ headers })).status).toBe(201);
@@ -414,7 +414,7 @@ describe("the answer", () => {
     { role: "system", content: "internal" },
   ];
 
-  test("carries what was said, and nothing else", async () => {
+  test("contains the messages and nothing else", async () => {
     it = await createTestApp({ upstream: () => answerWith({ messages, chatCost: 1 }) });
     expect(await (await it.send()).json()).toEqual({
       messages: [

@@ -75,7 +75,7 @@ describe("the order of checks", () => {
     expect(it.sent).toHaveLength(0);
   });
 
-  test("a wrong session stays 401 while the state is out: its failure is nobody's fault", async () => {
+  test("a wrong session stays 401 while the state is out, and is not counted", async () => {
     it = await createTestApp({ services: { state: unavailableState } });
     const answer = await it.send({ headers: { Authorization: wrong } });
     expect(answer.status).toBe(401);

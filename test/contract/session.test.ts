@@ -61,7 +61,7 @@ function send(headers: Record<string, string>): Promise<Response> {
 }
 
 describe("POST /session", () => {
-  test("swaps a token for a cookie and says whose it is and until when", async () => {
+  test("exchanges a token for a cookie, and returns its subject and its expiry", async () => {
     const expiresAt = Math.floor(it.clock.epochMs() / 1_000) + 600;
     const answer = await ask("POST", await bearer({ exp: expiresAt }));
     expect(answer.status).toBe(201);
@@ -145,7 +145,7 @@ test("where one workspace serves all, no session answer names it", async () => {
 });
 
 describe("GET /session", () => {
-  test("says who, and by which credential", async () => {
+  test("returns the subject and the kind of credential", async () => {
     const asBearer = await ask("GET", await bearer());
     expect(asBearer.status).toBe(200);
     expect(await asBearer.json()).toMatchObject({
@@ -224,7 +224,7 @@ describe("a cookie session", () => {
     expect(sent.status).toBe(401);
   });
 
-  test("that is over is told apart", async () => {
+  test("that has expired has its own code", async () => {
     const cookie = await logIn();
     it.clock.advanceMs(3_600_000 + 1_000);
     expect(await code(await ask("GET", cookie))).toBe("session_expired");
@@ -356,7 +356,7 @@ describe("DELETE /session", () => {
     );
   });
 
-  test("of everybody ends a cookie whose token was issued by a clock ahead", async () => {
+  test("of all sessions ends a cookie whose token was issued by a clock ahead", async () => {
     const nowSeconds = Math.floor(it.clock.epochMs() / 1_000);
     const cookie = await logIn({ iat: nowSeconds + 29 });
     await it.state.cutOff({ workspaceId: 42 as never, subjectKey: undefined, forMs: 600_000 });
@@ -380,7 +380,7 @@ describe("DELETE /session", () => {
     expect(await code(await ask("POST", await bearer()))).toBe("state_unavailable");
   });
 
-  test("of everybody by an operator ends what was issued before, and nothing after", async () => {
+  test("of all sessions by an operator ends those issued before, and none issued after", async () => {
     const state = it;
     const nowSeconds = Math.floor(state.clock.epochMs() / 1_000);
     const before = await bearer({ iat: nowSeconds - 10 });

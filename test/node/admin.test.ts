@@ -133,7 +133,7 @@ test("recovered and replayed answers are counted as such", async () => {
   await bff.stop();
 });
 
-test("every limit counts under its own name, and an outcome that stays unknown as such", async () => {
+test("refusals count under the name of their limit, and unknown outcomes as unknown recoveries", async () => {
   const cases = {
     LIMIT_SESSION_DAILY: "session-daily",
     LIMIT_WORKSPACE: "workspace",
@@ -180,7 +180,7 @@ test("messages over MAX_IN_FLIGHT are refused before their body is read, and the
   expect((await sendMessage(bff.url, "after")).status).toBe(201);
 });
 
-test("the number of series does not depend on who sends what where", async () => {
+test("the number of series does not depend on what clients send", async () => {
   const bff = await startForTest({ ...UNLIMITED, LIMIT_AUTH_FAILURES: "off" });
   const requestAll = async (name: string) => {
     emulator.addChat({ chatId: `chat-${name}`, workspaceId: 42 });

@@ -70,7 +70,7 @@ async function expectDenied(url: string, chatId: string, subject: string): Promi
 describe("a chat that was started", () => {
   const modes = [{ CHAT_ACCESS: "first-use" }, { CHAT_ACCESS: "claim" }];
 
-  test.each(modes)("is its starter's and nobody else's, under %j", async (mode) => {
+  test.each(modes)("belongs to the subject that started it alone, under %j", async (mode) => {
     const bff = await startInstance({
       ...mode,
       UPONAI_AGENT_ID: AGENT,
@@ -149,7 +149,7 @@ describe("a chat that was started", () => {
     }
   });
 
-  test("is nobody else's who asks many times at once after a flush", async () => {
+  test("is not given to another subject that asks many times at once after a flush", async () => {
     const bff = await startInstance({ UPONAI_AGENT_ID: AGENT });
     try {
       const { chatId } = await startChat(bff.url, "starter");
@@ -174,7 +174,7 @@ describe("a chat that was started", () => {
   });
 
   test.each(Object.entries(uses))(
-    "is nobody else's after a flush and %s that UponAI failed to confirm",
+    "is not given to another subject after a flush and %s that UponAI failed to confirm",
     async (_use, run) => {
       const bff = await startInstance({ UPONAI_AGENT_ID: AGENT });
       try {
@@ -209,7 +209,7 @@ describe("a chat that was started", () => {
   });
 });
 
-describe("a chat that nobody started here", () => {
+describe("a chat that was not started here", () => {
   test.each([{}, { UPONAI_AGENT_ID: AGENT }])(
     "is the first one's of fifty that use it at once over two instances, with %j",
     async (more) => {
@@ -243,7 +243,7 @@ describe("a chat that nobody started here", () => {
     },
   );
 
-  test("is nobody's under CHAT_ACCESS=claim, and nothing reaches it", async () => {
+  test("is denied to all subjects under CHAT_ACCESS=claim, and no call reaches it", async () => {
     const bff = await startInstance({ CHAT_ACCESS: "claim", UPONAI_AGENT_ID: AGENT });
     try {
       const { chatId } = createTestChat(emulator);
@@ -257,7 +257,7 @@ describe("a chat that nobody started here", () => {
   });
 });
 
-describe("somebody else's chat and one that does not exist", () => {
+describe("the chat of another subject and one that does not exist", () => {
   const PAIRS = 15;
   const UPSTREAM_MS = 60;
 

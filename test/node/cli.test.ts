@@ -159,7 +159,7 @@ describe("keys", () => {
   });
 
   test.each(["ES256", "ES384", "RS256", "PS256", "EdDSA"])(
-    "makes a pair for %s whose public part is public",
+    "creates a key pair for %s whose public part contains no private member",
     async (alg) => {
       const { code, stdout } = await run(["keys", "pair", "--alg", alg]);
       expect(code).toBe(0);
@@ -179,13 +179,13 @@ describe("keys", () => {
 describe("revoke", () => {
   const base = { ...sessionEnvironment(), UPONAI_API_TOKEN: "token", UPONAI_WORKSPACE_ID: "42" };
 
-  test("says that it cannot reach a state that is in the service's own process", async () => {
+  test("reports that it cannot reach the in-process state of the service", async () => {
     const { code, stderr } = await run(["revoke", "--all"], base);
     expect(code).toBe(1);
     expect(stderr).toContain("in its own process");
   });
 
-  test("says what is wrong with the configuration, without a secret", async () => {
+  test("reports configuration errors without secrets", async () => {
     const { code, stderr } = await run(["revoke", "--all"], {
       ...base,
       SESSION_SECRET: "short-canary",

@@ -70,7 +70,7 @@ describe("the health check", () => {
     await bff?.stop();
   });
 
-  test("fails while nobody answers, and passes once the service does, on any address", async () => {
+  test("fails while the service does not answer, and passes when it does, on any address", async () => {
     expect(await check(environment)).toBe(1);
     bff = await startBff(environment);
     expect(await check(environment)).toBe(0);

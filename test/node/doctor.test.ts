@@ -102,7 +102,7 @@ describe("a service that is well set up", () => {
     );
   });
 
-  test("is shown a line each, for people", async () => {
+  test("is printed as one line per finding", async () => {
     const environment = bffEnvironment(emulator.url, { REDIS_URL: redis.url });
     const { code, stdout, stderr } = await runCli(["doctor"], environment);
     expectNoCanary(stdout);
@@ -313,7 +313,7 @@ describe("a state behind Sentinels", () => {
   });
 
   test.each([
-    ["whose primary nobody knows by that name", () => urlOf("other")],
+    ["whose Sentinels do not know the name of the primary", () => urlOf("other")],
     ["whose Sentinels refuse the password", () => urlOf(PRIMARY_NAME, group.hosts, "")],
     ["whose Sentinels are not there", () => urlOf(PRIMARY_NAME, "127.0.0.1:1")],
   ])("%s: a failure", async (_what, url) => {
@@ -388,7 +388,7 @@ describe("UponAI", () => {
     expect(checks.filter(({ check }) => check.startsWith("token"))).toEqual([]);
   });
 
-  test("that answers something else says nothing of a token: a warning", async () => {
+  test("that answers with another status is a warning: the token is not checked", async () => {
     const url = await serve((_request, response) => response.writeHead(500).end("canary"));
     const { code, of } = await diagnose({ UPONAI_BASE_URL: url });
     expect(code).toBe(0);
@@ -411,7 +411,7 @@ describe("cookies and origins", () => {
     expect(of("origins")).toMatchObject([{ status }]);
   });
 
-  test("how many chats a session's cookie may name behind common proxies is told", async () => {
+  test("doctor reports how many chat ids a session cookie may hold behind common proxies", async () => {
     const { of } = await diagnose({ COOKIE_KEYS });
     expect(of("cookie size")).toMatchObject([
       { status: "ok", detail: expect.stringMatching(/about [45]\d chat ids/) },

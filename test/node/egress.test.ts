@@ -130,7 +130,7 @@ describe("a name whose first address is slow and whose last one refuses", () => 
   });
 });
 
-test("a name whose addresses all refuse is tried twice, and told at once", async () => {
+test("a name whose addresses all refuse is tried twice and answered at once", async () => {
   const port = await findFreePort();
   const bff = await start(`http://localhost:${port}`, {
     NODE_OPTIONS: resolveLocalhost(SLOW_ADDRESS, "127.0.0.1"),
@@ -193,7 +193,7 @@ describe("a proxy", () => {
     },
   );
 
-  test("that nobody runs: the message was not sent", async () => {
+  test("that does not run: the message is not sent", async () => {
     const bff = await start(emulator.url, {
       HTTP_PROXY: `http://127.0.0.1:${await findFreePort()}`,
     });
@@ -298,13 +298,13 @@ describe("TLS", () => {
   });
   const trusting = { NODE_EXTRA_CA_CERTS: join(folder, "ca.crt") };
 
-  test("with a certificate of an authority that nobody knows: nothing is sent", async () => {
+  test("with a certificate of an unknown CA: nothing is sent", async () => {
     const bff = await start(url);
     expect(await readCode(await sendMessage(bff.url, "hi"))).toBe("upstream_unreachable");
     expect(requests).toBe(0);
   });
 
-  test("with an authority of NODE_EXTRA_CA_CERTS is as good as any, by name and by address", async () => {
+  test("with a CA of NODE_EXTRA_CA_CERTS is trusted, by name and by address", async () => {
     const bff = await start(url, trusting);
     expect((await sendMessage(bff.url, "one")).status).toBe(201);
     expect((await sendMessage(bff.url, "two")).status).toBe(201);

@@ -217,7 +217,7 @@ describe.concurrent("an answer that was lost", () => {
 });
 
 describe.concurrent("a message that UponAI did not take", () => {
-  test("and may have is never sent again, whoever asks", async () => {
+  test("and may have arrived is never sent again, by any instance", async () => {
     const chat = createTestChat(emulator);
     chat.addFault({ kind: "reset-before" });
     for (const { url } of [one, two, one]) {
@@ -269,7 +269,7 @@ describe.concurrent("a message that UponAI did not take", () => {
     expect(chat.counts("hi")).toEqual({ arrived: 1, taken: 0 });
   });
 
-  test("since nobody listened is sent by the next call, once somebody does", async () => {
+  test("since no server listened is sent by the next call, once a server listens", async () => {
     const port = await findFreePort();
     const early = await startTestBff(`http://127.0.0.1:${port}`, { REDIS_URL: redis.url });
     const chat = createTestChat(emulator);
@@ -366,7 +366,7 @@ describe.concurrent("a search for a lost answer", () => {
   /** The longest delay between two reads of the transcript is 4 s. */
   const END_MS = 4_000 + SLACK_MS;
 
-  test("ends when its client hangs up, and the key looks again", async () => {
+  test("ends when its client hangs up, and the next call with the key recovers again", async () => {
     const chat = createTestChat(emulator);
     const instance = await startInstance(patient);
     try {
@@ -390,7 +390,7 @@ describe.concurrent("a search for a lost answer", () => {
     }
   });
 
-  test("ends when its instance is told to stop, and the next one answers the key", async () => {
+  test("ends when its instance stops, and the next instance answers the key", async () => {
     const chat = createTestChat(emulator);
     const stopping = await startInstance(patient);
     chat.addFault({ delayMs: 5_000 });

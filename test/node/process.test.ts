@@ -37,7 +37,7 @@ beforeEach(() => emulator.reset());
 afterAll(() => emulator.close());
 
 describe("configuration", () => {
-  test("faults are told all at once, one line each, with exit code 78 and no secret", async () => {
+  test("all faults are reported at once, one line each, with exit code 78 and without secrets", async () => {
     const child = spawnBff({
       SESSION_SECRET: "short-canary",
       SESSION_JWKS_URL: "http://example.test/keys",
@@ -177,7 +177,7 @@ describe("a Node that is too old", () => {
     return { code, lines: stderr.trimEnd().split("\n") };
   }
 
-  test("is told in one line of the log, with exit code 78", async () => {
+  test("is reported in one line of the log, with exit code 78", async () => {
     const { code, lines } = await runAs("22.18.0", ENTRY);
     expect(code).toBe(78);
     expect(lines).toHaveLength(1);
@@ -187,18 +187,21 @@ describe("a Node that is too old", () => {
     });
   });
 
-  test("is told by the command, too, in plain text", async () => {
+  test("is reported by the command as well, in plain text", async () => {
     const { code, lines } = await runAs("20.20.2", CLI, ["--help"]);
     expect(code).toBe(78);
     expect(lines).toEqual([expect.stringMatching(/^uponai-bff needs Node 22\.19 or newer/)]);
   });
 
-  test.each([ENTRY, CLI])("is told before %s loads anything that it may not understand", (file) => {
-    const source = readFileSync(file, "utf8");
-    expect(source).not.toMatch(/^\s*(?:import|export)\b(?!\s*\{\s*\})/m);
-    // Old Node versions cannot parse this syntax and would print a syntax error instead of the line.
-    expect(source).not.toMatch(/\?\.|\?\?|^await|#[a-z]|\bstatic\b/m);
-  });
+  test.each([ENTRY, CLI])(
+    "is reported before %s loads code that the old version cannot parse",
+    (file) => {
+      const source = readFileSync(file, "utf8");
+      expect(source).not.toMatch(/^\s*(?:import|export)\b(?!\s*\{\s*\})/m);
+      // Old Node versions cannot parse this syntax and would print a syntax error instead of the line.
+      expect(source).not.toMatch(/\?\.|\?\?|^await|#[a-z]|\bstatic\b/m);
+    },
+  );
 
   test("is one that package.json does not allow", () => {
     const { engines } = JSON.parse(
@@ -238,7 +241,7 @@ describe("a signal during the start", () => {
     },
   );
 
-  test("that comes before anybody handles it is kept", () => {
+  test("that comes before its handler is installed is kept", () => {
     const before = process.listeners("SIGTERM");
     const signals = catchStopSignals();
     const own = process.listeners("SIGTERM").find((listener) => !before.includes(listener));
@@ -326,7 +329,7 @@ describe("SHUTDOWN_DELAY", () => {
 
 describe("stopping", () => {
   test.each(["SIGTERM", "SIGINT"] as const)(
-    "%s drains: what was accepted is answered, newcomers are told, idle sockets do not delay, exit 0",
+    "%s drains: accepted requests are answered, new ones are 503, idle sockets do not delay, exit code 0",
     async (signal) => {
       const bff = await startTestBff(emulator.url, { ...UNLIMITED, ADMIN_PORT: "0" });
       const { adminPort } = await bff.waitForLine(({ msg }) => msg === "listening");
@@ -386,7 +389,7 @@ describe("stopping", () => {
     for (const connection of [silent, partial, between, unread]) await connection.ended();
   });
 
-  test("tells a client whose answer is under way that it is the connection's last", async () => {
+  test("sends `Connection: close` with an answer that is in progress", async () => {
     const bff = await startTestBff(emulator.url);
     emulator.addFault({ delayMs: 300 });
     const sending = sendMessage(bff.url, "slow");
@@ -399,7 +402,7 @@ describe("stopping", () => {
   });
 
   test.each(["SIGTERM", "SIGINT"] as const)(
-    "ends by %s although nobody reads its log any more",
+    "ends by %s although the reader of its log is gone",
     async (signal) => {
       const bff = await startTestBff(emulator.url);
       bff.stopReading();
@@ -408,7 +411,7 @@ describe("stopping", () => {
     },
   );
 
-  test("a second signal ends it at once and says what was cut", async () => {
+  test("a second signal ends it at once and logs the number of cut requests", async () => {
     const bff = await startTestBff(emulator.url, { ADMIN_PORT: "0" });
     emulator.addFault({ delayMs: 60_000 });
     const cut = sendMessage(bff.url, "never").catch((error: unknown) => error);
@@ -430,7 +433,7 @@ describe("stopping", () => {
     expect(await cut).toBeInstanceOf(Error);
   });
 
-  test("past SHUTDOWN_GRACE it ends with exit code 1 and says what was cut", async () => {
+  test("after SHUTDOWN_GRACE it ends with exit code 1 and logs the number of cut requests", async () => {
     const bff = await startTestBff(emulator.url, { SHUTDOWN_GRACE: "100ms", ADMIN_PORT: "0" });
     emulator.addFault({ delayMs: 60_000 });
     const cut = sendMessage(bff.url, "never").catch((error: unknown) => error);

@@ -257,7 +257,7 @@ test("a node that dies while it is asked for a moving slot does not take the ser
   expect(bff.log().filter(({ level }) => level === "fatal")).toEqual([]);
 });
 
-test("nodes that forgot the scripts are told them again", async () => {
+test("nodes that lost the scripts get them again", async () => {
   const bff = await start();
   expect((await sendMessage(bff.url, "before")).status).toBe(201);
   for (const { admin } of cluster.primaries) await admin.script("FLUSH");

@@ -133,7 +133,7 @@ test("a command that a hanging Redis runs after its instance has died leaves not
   }
 });
 
-test("a Redis that fails while UponAI answers does not cost the answer", async () => {
+test("the answer of UponAI is returned although Redis fails meanwhile", async () => {
   emulator.addFault({ kind: "taken-then-delay", delayMs: 300 });
   const sending = sendMessage(bff.url, "hi", { headers: { "X-Request-Id": "unsettled" } });
   await expect.poll(() => emulator.messages().length).toBe(1);
@@ -166,7 +166,7 @@ describe("a message with a key", () => {
     expect(chat.counts("hi")).toEqual({ arrived: 1, taken: 1 });
   });
 
-  test("that was answered while Redis hung is kept for its key once Redis goes on", async () => {
+  test("that was answered while Redis hung is stored for its key when Redis continues", async () => {
     const chat = createTestChat(emulator);
     chat.addFault({ delayMs: 300 });
     const sending = tell(chat.send(bff.url, "hi", { key: "k", requestId: "late-settled" }));
@@ -183,7 +183,7 @@ describe("a message with a key", () => {
     expect(chat.counts("hi")).toEqual({ arrived: 1, taken: 1 });
   });
 
-  test("that Redis forgot while it was under way is kept for its key all the same", async () => {
+  test("that Redis lost while it was in progress is stored for its key all the same", async () => {
     const chat = createTestChat(emulator);
     chat.addFault({ kind: "taken-then-delay", delayMs: 2_000 });
     const sending = tell(chat.send(bff.url, "pay", { key: "k" }));
@@ -197,7 +197,7 @@ describe("a message with a key", () => {
     expect(chat.counts("pay")).toEqual({ arrived: 1, taken: 1 });
   });
 
-  test("that Redis forgot is known again by its next renewal, while it is under way", async () => {
+  test("that Redis lost while it was in progress is restored by the next renewal", async () => {
     const chat = createTestChat(emulator);
     chat.addFault({ kind: "taken-then-delay", delayMs: 9_000 });
     const sending = tell(chat.send(bff.url, "pay", { key: "k" }));
@@ -219,7 +219,7 @@ describe("a message with a key", () => {
     expect(chat.counts("pay")).toEqual({ arrived: 1, taken: 1 });
   });
 
-  test("whose answer Redis did not live to keep is answered all the same", async () => {
+  test("is answered although Redis fails before it stores the answer", async () => {
     const chat = createTestChat(emulator);
     chat.addFault({ kind: "taken-then-delay", delayMs: 300 });
     const sending = tell(chat.send(bff.url, "hi", { key: "k", requestId: "unkept" }));
@@ -255,7 +255,7 @@ test.each([
   },
 );
 
-test("what a library writes to the console becomes a JSON line that quotes nothing of it", async () => {
+test("console output of a library becomes a JSON line without its text", async () => {
   // A password that Redis does not require: ioredis warns about it on the console, in plain text.
   const limited = await start(`redis://:needless-canary@127.0.0.1:${redis.port}`);
   try {
@@ -286,7 +286,7 @@ test("a database that Redis does not have is an outage, not another database", a
   }
 });
 
-test("a Redis that forgot the scripts is told them again", async () => {
+test("a Redis that lost the scripts gets them again", async () => {
   expect((await sendMessage(bff.url, "before")).status).toBe(201);
   const admin = new Redis(redis.url);
   await admin.script("FLUSH");

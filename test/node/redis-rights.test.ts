@@ -183,7 +183,7 @@ describe("a user with exactly the rights that the page lists", () => {
     expect(await admin.call("ACL", "LOG")).toEqual([]);
   });
 
-  test("needs the right to SELECT besides for a database other than 0, and is told so", async () => {
+  test("needs the right to SELECT for a database other than 0; without it the log says so", async () => {
     const url = await grant(DATA_RULES);
     const bff = await start(`${url}/3`);
     expect(await readCode(await sendMessage(bff.url, "hi"))).toBe("state_unavailable");
@@ -198,7 +198,7 @@ describe("a user with exactly the rights that the page lists", () => {
     ]);
   });
 
-  test("is told by doctor what it cannot look at, and that the rest is well", async () => {
+  test("makes doctor report which checks it cannot run, and that the others pass", async () => {
     const url = await grant(DATA_RULES);
     const { code, stdout } = await runCli(
       ["doctor", "--json"],
@@ -302,7 +302,7 @@ describe("a Redis that closes idle connections", () => {
     }
   });
 
-  test("is an outage, told once, where no next connection comes", async () => {
+  test("is an outage, logged once, if no new connection can be opened", async () => {
     const server = await startOther([]);
     const bff = await start(server.url);
     expect((await sendMessage(bff.url, "before")).status).toBe(201);
@@ -370,14 +370,14 @@ describe("in a Cluster", () => {
     }
   });
 
-  test("one that may not ask which node serves what is told NOPERM", async () => {
+  test("a user without the right to read the slots of a Cluster is logged as NOPERM", async () => {
     await defineAll("blind", DATA_RULES);
     const bff = await start(URL_OF("blind"));
     expect(await readCode(await sendMessage(bff.url, "hi"))).toBe("state_unavailable");
     await bff.waitForLine(({ reason }) => reason === "NOPERM");
   });
 
-  test("one that may not run scripts is told NOPERM", async () => {
+  test("a user without the right to run scripts is logged as NOPERM", async () => {
     const rules = [...DATA_RULES, ...readRules("bff-cluster")];
     await defineAll(
       "mute",
@@ -407,7 +407,7 @@ describe("behind Sentinels", () => {
     await expectLife(await start(urlOf("watch"), QUICK), urlOf("watch"));
   });
 
-  test("a user of the Sentinels who may not ask for the primary is told NOPERM", async () => {
+  test("a Sentinel user without the right to read the primary is logged as NOPERM", async () => {
     for (const { port } of group.sentinels) {
       await define(port, "blind", ["resetchannels", "-@all"]);
     }

@@ -127,7 +127,7 @@ describe.each(shapes)("%s", (_name, startShape) => {
     await bff.stop();
   });
 
-  test("without a connection a command fails at once, and it is told when there is one", async () => {
+  test("without a connection a command fails at once, and a new connection is reported", async () => {
     const ready: unknown[] = [];
     connection.onReady(() => ready.push(true));
     await shape.primary.kill();

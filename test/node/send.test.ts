@@ -70,7 +70,7 @@ describe("a message", () => {
     expect(seen?.headers["authorization"]).toBe(`Bearer ${UPSTREAM_TOKEN}`);
   });
 
-  test("whose sender hangs up is finished all the same, and leaves the chat free", async () => {
+  test("is completed and unlocks the chat even if its sender hangs up", async () => {
     emulator.addFault({ delayMs: 200 });
     const token = await mintToken({ sub: "leaver" });
     const leaving = new AbortController();

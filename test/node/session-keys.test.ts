@@ -90,7 +90,7 @@ test("with the issuer out from the start sessions are 503, not 401; once it is u
   }
 });
 
-test("a flood of unknown keys asks the issuer once and spends no failure; known keys are served all along", async () => {
+test("a flood of unknown keys causes one fetch and counts no failure; known keys are served meanwhile", async () => {
   const { publicKey, privateKey } = await generateKeyPair("ES256");
   // Some issuers write members without a value.
   const empty = { use: null, alg: "", key_ops: [] };

@@ -132,7 +132,7 @@ describe("UponAI answers", () => {
     expect((await sendMessage(bff.url, "again")).status).toBe(201);
   });
 
-  test("a gzip answer that nobody asked for is read all the same", async () => {
+  test("an unrequested gzip answer is decoded", async () => {
     emulator.addFault({ kind: "gzip" });
     const answer = await sendMessage(bff.url, "hi");
     expect(await answer.json()).toEqual({
@@ -140,7 +140,7 @@ describe("UponAI answers", () => {
     });
   });
 
-  test("an operator is told at error level that UponAI refuses the token", async () => {
+  test("a refusal of the token by UponAI is logged at error level", async () => {
     emulator.addFault(status(403));
     await sendMessage(bff.url, "hi", { headers: { "X-Request-Id": "refused-token" } });
     const line = await bff.waitForLine(({ reqId }) => reqId === "refused-token");
@@ -206,7 +206,7 @@ test.each<[string, string, boolean?]>([
   },
 );
 
-test("a port where nobody listens is upstream_unreachable, tried twice", async () => {
+test("a port without a listener is upstream_unreachable after two attempts", async () => {
   const alone = await startTestBff(`http://127.0.0.1:${await findFreePort()}`);
   try {
     const answer = await sendMessage(alone.url, "hi", { headers: { "X-Request-Id": "nobody" } });

@@ -29,7 +29,7 @@ test("the bundle holds nothing that only Node needs, and nothing of the tests an
   expect(strangers).toEqual([]);
 });
 
-test("the platform logs our lines, and none of its own, which would hold URLs and so chat ids", () => {
+test("the platform logs the service's lines, and no invocation logs, whose URLs hold chat ids", () => {
   const config = new URL("../../wrangler.toml", import.meta.url).pathname;
   const { observability } = unstable_readConfig({ config });
   expect(observability).toMatchObject({

@@ -71,7 +71,7 @@ describe("Redis", () => {
     expect(service.lines().join("\n")).not.toContain("was not settled");
   });
 
-  test("that hangs is 503 within its time limit, spends nothing, and is told once", async () => {
+  test("that hangs is 503 within its time limit, spends nothing, and is logged once", async () => {
     const redis = await startRedis();
     ends.push(() => redis.kill());
     const { send, service, emulator } = await start({ REDIS_URL: redis.url });
@@ -93,7 +93,7 @@ describe("Redis", () => {
     expect(told.length).toBeLessThanOrEqual(1);
   });
 
-  test("that hangs for long, or is none at all, is told in the log as well", async () => {
+  test("that hangs for long, or does not exist, is logged as well", async () => {
     const silent = await listen((socket) => socket.resume());
     const talker = await listen((socket) => socket.write("HTTP/1.1 400 Bad Request\r\n\r\n"));
     for (const port of [silent, talker]) {
@@ -226,7 +226,7 @@ test("session keys are fetched once by an isolate, however many requests wait fo
   expect(fetched).toBe(1);
 });
 
-test("a wrong configuration is answered 500 and told in the log, without the value of a secret", async () => {
+test("a wrong configuration is answered 500 and logged without secrets", async () => {
   const { ask, service } = await start({ SESSION_SECRET: "canary-short", LIMIT_IP: "often" });
   const answer = await ask("/healthz");
   expect(answer.status).toBe(500);
@@ -262,7 +262,7 @@ test("quotes around NODE_ENV do not switch the checks for production off", async
     .toContain("COOKIE_INSECURE must be off in production");
 });
 
-test("what is wrong inside WORKSPACES is told by position, without a name of it", async () => {
+test("faults in WORKSPACES are reported by position, without its keys", async () => {
   const { ask, service } = await start({
     UPONAI_WORKSPACE_ID: "",
     WORKSPACES: '{"acme":1,"claim-canary":{"id":2,"member-canary":3}}',

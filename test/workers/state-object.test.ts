@@ -170,7 +170,7 @@ test("a call past its deadline does nothing but tell the object's time", async (
   expect(await object.countEntries()).toBeUndefined();
 });
 
-test("an admission that was not heard in time is taken back: limits, chat and key", async () => {
+test("an admission whose answer comes too late is withdrawn: limits, chat and key", async () => {
   const object = objects.get("withdrawn");
   const admit = (token: string): Promise<unknown[]> =>
     object.replay([{ atUs: START_US, method: "admit", args: [requestOf(token)] }], SETTINGS);
@@ -182,7 +182,7 @@ test("an admission that was not heard in time is taken back: limits, chat and ke
   expect(await admit("two")).toMatchObject([{ kind: "chat_busy" }]);
 });
 
-test("what it decided outlives the object in memory", async () => {
+test("its records survive the removal of the object from memory", async () => {
   const admit = (token: string) =>
     objects
       .get("ended")

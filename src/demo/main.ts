@@ -1,6 +1,6 @@
 /**
- * Owns `npm run demo`: the emulator, the service on in-process state and a page to chat on, all in
- * one process and on loopback. It shows the product; nothing of the product needs it.
+ * The command `npm run demo`: the emulator, the service with in-process state, and a chat page, all
+ * in one process on loopback. The product does not depend on it.
  */
 import { randomBytes } from "node:crypto";
 import { readFile } from "node:fs/promises";
@@ -24,7 +24,7 @@ const CHAT = "demo-chat";
 const ISSUER = "https://demo.example/";
 const AUDIENCE = "uponai-bff";
 
-/** Made anew for every run: the demo has no secret that could be copied into production. */
+/** Created for every run, so that no secret of the demo can be copied into production. */
 const sessionSecret = randomBytes(48).toString("base64url");
 const apiToken = randomBytes(24).toString("base64url");
 
@@ -40,14 +40,14 @@ function createConfig(upstreamUrl: string): Config {
     SESSION_ISSUER: ISSUER,
     SESSION_AUDIENCE: AUDIENCE,
     COOKIE_KEYS: randomBytes(32).toString("base64url"),
-    // Plain http on loopback.
+    // The demo uses plain http, on loopback only.
     COOKIE_INSECURE: "true",
   });
   if (result.kind === "config") return result.config;
-  throw new Error(`the demo's configuration has faults: ${JSON.stringify(result.problems)}`);
+  throw new Error(`the configuration of the demo has problems: ${JSON.stringify(result.problems)}`);
 }
 
-/** What a site's own login would do: sign a token for the user it has just recognised. */
+/** Signs a session token, as the login of a real site does for a user. */
 function mintSession(subject: string): Promise<string> {
   return new SignJWT({ name: "Demo User" })
     .setProtectedHeader({ alg: "HS256" })
@@ -65,14 +65,14 @@ const PAGE_FILES: Readonly<Record<string, { readonly file: string; readonly type
   "/demo/page.js": { file: "page.js", type: "text/javascript; charset=utf-8" },
 };
 
-/** The page stands on the service's own origin, as a reverse proxy would put it in production. */
+/** Serves the page on the origin of the service, as a reverse proxy does in production. */
 async function answerDemo(path: string, method: string): Promise<Response | undefined> {
   if (path === "/demo/session" && method === "POST") {
     return Response.json({ token: await mintSession("demo-user") });
   }
   const page = Object.hasOwn(PAGE_FILES, path) ? PAGE_FILES[path] : undefined;
   if (page === undefined) return undefined;
-  // From the sources, also when compiled: both folders lie equally deep.
+  // Read from src/ also when this file runs from dist/: both folders have the same depth.
   const text = await readFile(new URL(`../../src/demo/${page.file}`, import.meta.url), "utf8");
   return new Response(text, {
     headers: {
@@ -118,7 +118,7 @@ const server = await startOnFreePort(SERVICE_PORT, (port) =>
   ),
 );
 
-// Not once: under npm a Ctrl-C can arrive twice, from the terminal and from npm.
+// `on` and not `once`: under npm a Ctrl-C can arrive twice, from the terminal and from npm.
 for (const signal of ["SIGINT", "SIGTERM"] as const) {
   process.on(signal, () => {
     void log.drained().then(() => process.exit(0));

@@ -1,4 +1,4 @@
-// The demo page: what a frontend does with uponai-bff, in plain JavaScript.
+// Script of the demo page: shows in plain JavaScript how a frontend uses uponai-bff.
 
 const messages = document.querySelector("#messages");
 const form = document.querySelector("#form");
@@ -6,10 +6,10 @@ const content = document.querySelector("#content");
 const button = document.querySelector("button");
 const status = document.querySelector("#status");
 
-// Stands for the site's own login: a real site has its backend sign the token.
+// This replaces the login of a real site, whose backend signs the token.
 const { token } = await (await fetch("/demo/session", { method: "POST" })).json();
 
-// The token is swapped for an HttpOnly cookie and forgotten: no script can read that.
+// Exchanges the token for an HttpOnly cookie, which no script can read.
 await fetch("/session", { method: "POST", headers: { Authorization: `Bearer ${token}` } });
 
 function show(role, text) {
@@ -22,7 +22,7 @@ function show(role, text) {
   item.scrollIntoView({ block: "end" });
 }
 
-/** The chat of this tab: the one it had before a reload, with what was said, or a new one. */
+/** Opens the chat that this tab had before a reload, with its messages, or a new one. */
 async function openChat() {
   const known = sessionStorage.getItem("chatId");
   const chat = known === null ? undefined : await fetch(`/chat/${known}`);
@@ -31,8 +31,8 @@ async function openChat() {
     for (const message of transcript) show(message.role, message.content);
     return known;
   }
-  // A page may choose only what the operator lists (CHAT_METADATA, CHAT_VARIABLES). The agent learns
-  // the user's name from the session (SESSION_VARIABLES), where no script can change it.
+  // A page may set only what the operator lists (CHAT_METADATA, CHAT_VARIABLES). The agent gets the
+  // user's name from the session (SESSION_VARIABLES), which no script can change.
   const response = await fetch("/chat", {
     method: "POST",
     headers: { "Content-Type": "application/json" },
@@ -44,7 +44,7 @@ async function openChat() {
   return String(started.chatId);
 }
 
-/** Codes after which the same request with the same key is safe, and useful. */
+/** Codes after which repeating the same request with the same key is safe and useful. */
 const REPEATABLE = new Set([
   "request_in_progress",
   "outcome_unknown",
@@ -56,7 +56,7 @@ const ATTEMPTS_MAX = 4;
 
 const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-/** Sends one message. Its key makes it one message, however often it is repeated. */
+/** Sends one message. With the same key, repeated requests are one message. */
 async function send(text) {
   const key = crypto.randomUUID();
   for (let attempt = 1; ; attempt += 1) {
@@ -75,7 +75,7 @@ async function send(text) {
     if (response.ok) {
       for (const message of answer.messages) show(message.role, message.content);
       return response.headers.has("Message-Recovered")
-        ? "The answer was lost, and found again."
+        ? "The answer was lost on the way and was recovered."
         : "";
     }
     const seconds = response.headers.get("Retry-After");
@@ -83,7 +83,7 @@ async function send(text) {
       await wait(Number(seconds ?? attempt) * 1000);
       continue;
     }
-    // A problem says in `detail` what to do about it.
+    // `detail` of a problem says what to do.
     return `${answer.title}. ${answer.detail}${seconds === null ? "" : ` (${seconds} s)`}`;
   }
 }

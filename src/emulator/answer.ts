@@ -1,7 +1,7 @@
-// Owns how an answer is written. It has no effect on any chat and knows no faults but their members.
+// Builds HTTP answers. It does not change any chat.
 import { type Bindings, sendInformational } from "./connection.ts";
 
-/** What an operation answers when nothing goes wrong. */
+/** The answer of an operation without a fault. */
 export interface Answer {
   readonly status: 200 | 201 | 204;
   /** Undefined with 204. */
@@ -14,7 +14,10 @@ type Body = string | Uint8Array<ArrayBuffer> | ReadableStream<Uint8Array<ArrayBu
 /** `Response` throws on a body with these (https://fetch.spec.whatwg.org/#null-body-status). */
 const NULL_BODY_STATUSES: ReadonlySet<number> = new Set([204, 205, 304]);
 
-/** JSON unless `headers` says otherwise; a body that the status forbids is left out. */
+/**
+ * Builds a response: JSON unless `headers` says otherwise. A body that the status forbids is left
+ * out.
+ */
 export function answer(status: number, body: Body, headers: Headers = {}): Response {
   if (body === null || NULL_BODY_STATUSES.has(status))
     return new Response(null, { status, headers });
@@ -24,12 +27,14 @@ export function answer(status: number, body: Body, headers: Headers = {}): Respo
   });
 }
 
-/** The operation's own answer. */
+/** Builds the answer of an operation without a fault. */
 export function answerPlainly({ status, body }: Answer): Response {
   return answer(status, body === undefined ? null : JSON.stringify(body));
 }
 
-/** The operation's answer as something to spoil: where it has no body, 200 and an empty object. */
+/**
+ * Returns status and text of an answer for a fault to change: 200 and `{}` where it has no body.
+ */
 export function withBody({ status, body }: Answer): { status: number; text: string } {
   return body === undefined ? { status: 200, text: "{}" } : { status, text: JSON.stringify(body) };
 }
@@ -40,17 +45,19 @@ interface ChosenHeaders {
   readonly headers?: Headers | undefined;
 }
 
-/** The members that have a name of their own give way to the same header in `headers`. */
+/**
+ * Combines the headers of a fault. A header in `headers` wins over `contentType` and `retryAfter`.
+ */
 export function answerHeaders({ contentType, retryAfter, headers = {} }: ChosenHeaders): Headers {
   const chosen: Headers = {};
   if (contentType !== undefined) chosen["content-type"] = contentType;
   if (retryAfter !== undefined) chosen["retry-after"] = retryAfter;
-  // Lower case, or "Content-Type" and "content-type" would be sent joined as one value.
+  // In lower case: otherwise "Content-Type" and "content-type" are sent as one joined value.
   for (const [name, value] of Object.entries(headers)) chosen[name.toLowerCase()] = value;
   return chosen;
 }
 
-/** Any status of 100 to 599. */
+/** Sends the status of a fault, 100 to 599. */
 export function answerStatus(
   chosen: ChosenHeaders & { readonly status: number; readonly body?: string | undefined },
   env: Bindings,

@@ -1,5 +1,5 @@
-// Owns the routes of the UponAI API and the order of their checks. Chats, faults and answers have
-// their own files; the emulator's own routes are in control-routes.ts.
+// Routes of the UponAI API and the order of their checks. The emulator's own routes are in
+// control-routes.ts.
 import type { Context, Hono } from "hono";
 import { z } from "zod";
 import { applyFault, type Call } from "./apply-fault.ts";
@@ -12,7 +12,7 @@ import { authorize, checkReach, parseBody, parseValue, type Tokens } from "./req
 
 interface ApiState {
   readonly tokens: Tokens;
-  /** Undefined: any agent exists in any workspace. */
+  /** Undefined: every agent exists in every workspace. */
   readonly agents: Readonly<Record<number, readonly string[]>> | undefined;
   readonly chats: ChatStore;
   readonly counts: MessageCounts;
@@ -37,9 +37,9 @@ const querySchema = z.object({
 });
 
 /**
- * In every route: token (401), body (415, 400), workspace (403), and only then the fault, so that a
- * fault waits for a request it can strike. What depends on the chat (404, 409) is asked when the
- * effect happens: a chat can end during a delay.
+ * Adds the routes. Each one checks the token (401), the body (415, 400) and the workspace (403),
+ * and then applies a fault, so that a refused request uses up no fault. The chat is checked (404,
+ * 409) when the operation runs, because a chat can end during a delay.
  */
 export function addApiRoutes(app: Hono<EmulatorEnv>, state: ApiState): void {
   const { tokens, chats, counts, faults, wait } = state;

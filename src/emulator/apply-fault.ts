@@ -1,5 +1,5 @@
-// Owns what each fault does to a request that passed the checks. It knows no routes and no tokens, and
-// it is where one sees whether a fault strikes before or after the message is taken.
+// Applies a fault to a request that has passed the checks. The order of `call.run()` and the fault
+// shows whether the message is taken before the fault or not at all.
 import { gzipSync } from "node:zlib";
 import {
   type Answer,
@@ -13,23 +13,23 @@ import { type Bindings, ConnectionCut } from "./connection.ts";
 import type { Fault } from "./faults.ts";
 import { dripBody, paddedBody } from "./hostile-bodies.ts";
 
-/** A checked request that has not had any effect yet. */
+/** A request that has passed the checks and has not run yet. */
 export interface Call {
   readonly env: Bindings;
-  /** Has the effect: a message is taken here and nowhere else. Throws the API's refusal. */
+  /** Runs the operation; only here is a message taken. Throws a Refusal. */
   run(): Answer;
-  /** The agent closes the chat; nothing where there is none. */
+  /** Closes the chat, as an agent does. Does nothing where the request has no chat. */
   closeChat(): void;
-  /** Throws ConnectionCut if the emulator ends meanwhile. */
+  /** Waits, in milliseconds. Throws ConnectionCut when the emulator ends or is reset meanwhile. */
   wait(delayMs: number | undefined): Promise<void>;
 }
 
 const BYTES_DEFAULT = 2 * 1024 * 1024;
 const DRIP_EVERY_MS_DEFAULT = 100;
-/** Port 9 is "discard": whoever follows the redirect finds nobody there. */
+/** Port 9 ("discard"): a client that follows the redirect finds no server there. */
 const LOCATION_DEFAULT = "http://127.0.0.1:9/";
 
-/** Runs `call`, struck by `fault` if there is one. */
+/** Runs `call` with `fault`, or without one. */
 export async function applyFault(call: Call, fault: Fault = {}): Promise<Response> {
   if (fault.kind !== "taken-then-delay") await call.wait(fault.delayMs);
   switch (fault.kind) {
@@ -40,13 +40,13 @@ export async function applyFault(call: Call, fault: Fault = {}): Promise<Respons
     case "reset-before":
       throw new ConnectionCut();
     case "closed":
-      // A chat that has ended refuses by itself.
+      // `run` then refuses, because the chat has ended.
       call.closeChat();
       break;
     case undefined:
       break;
     case "taken-then-delay": {
-      // Written now: a chat that goes on during the delay does not change what is answered.
+      // Built before the delay: messages that arrive meanwhile must not change this answer.
       const answered = answerPlainly(call.run());
       await call.wait(fault.delayMs);
       return answered;

@@ -1,9 +1,9 @@
-// Owns the bound on what the emulator remembers: a load test sends millions of requests, and the
-// machine must survive it. It knows nothing of what is remembered.
+// A map with a limit on entries and characters. A load test sends millions of requests, and the
+// records of the emulator must not fill the memory.
 
-/** More than any functional test looks back over, and small enough to keep. */
+/** Most entries: more than any functional test reads. */
 const ENTRIES_MAX = 10_000;
-/** Long messages reach memory before many do: at most two bytes for each, so 64 MiB. */
+/** Most characters, for tests with long messages: at most two bytes each, so 64 MiB. */
 const CHARS_MAX = 32 * 1024 * 1024;
 
 /** A map that forgets its oldest entries beyond 10,000 of them, or beyond 32 Mi characters. */
@@ -15,7 +15,7 @@ export class BoundedMap<K, V> {
     return this.#entries.get(key)?.value;
   }
 
-  /** Adds a new key; `chars` is about how much text the entry holds. The newest entry always stays. */
+  /** Adds a new key with about `chars` characters of text. The newest entry always stays. */
   add(key: K, value: V, chars: number): void {
     this.#entries.set(key, { value, chars });
     this.#chars += chars;
@@ -27,7 +27,7 @@ export class BoundedMap<K, V> {
     }
   }
 
-  /** Oldest first. */
+  /** Returns the values, the oldest first. */
   values(): V[] {
     return Array.from(this.#entries.values(), (entry) => entry.value);
   }

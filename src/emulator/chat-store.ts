@@ -1,8 +1,10 @@
-// Owns which chats exist. It does not check tokens: a caller has already been let into the workspace.
+// The chats that exist. It does not check tokens; the routes do.
 import { Chat, type ChatSeed } from "./chat.ts";
 import { Refusal } from "./refusal.ts";
 
-/** Chats from `create chat` beyond this many push out the oldest of them, for load tests. */
+/**
+ * Most chats of the operation `create`. Beyond it the oldest of them is deleted, for load tests.
+ */
 const CREATED_MAX = 100_000;
 
 export class ChatStore {
@@ -16,7 +18,7 @@ export class ChatStore {
     this.reset();
   }
 
-  /** Back to the initial chats, each as new. */
+  /** Deletes all chats and creates the initial ones again. */
   reset(): void {
     this.#chats.clear();
     this.#created.clear();
@@ -24,13 +26,15 @@ export class ChatStore {
     for (const seed of this.#initial) this.add(seed);
   }
 
-  /** Adds a chat that lives until the reset; one of the same id is replaced. */
+  /** Adds a chat that exists until the reset. It replaces a chat with the same id. */
   add(seed: ChatSeed): void {
     this.#created.delete(seed.chatId);
     this.#chats.set(seed.chatId, new Chat(seed));
   }
 
-  /** Adds a chat under a new id. The ids are counted, so that a run can be repeated exactly. */
+  /**
+   * Creates a chat with a new id. The ids are numbered, so that a test run can be repeated exactly.
+   */
   create(seed: Omit<ChatSeed, "chatId">): Chat {
     let chatId: string;
     do {
@@ -49,8 +53,9 @@ export class ChatStore {
   }
 
   /**
-   * @throws {Refusal} 404 for a chat that does not exist, and the same for one of another workspace,
-   * so that the answer does not tell which ids exist elsewhere
+   * Finds a chat of a workspace.
+   * @throws {Refusal} 404 for a chat that does not exist. A chat of another workspace gets the same
+   *   answer, so that it does not tell which ids exist elsewhere
    */
   find(chatId: string, workspaceId: number): Chat {
     const chat = this.#chats.get(chatId);

@@ -1,4 +1,4 @@
-// Owns one chat: its transcript, its end, and how it looks in an answer. It does not know who asks.
+// One chat: its transcript, its end, and its JSON form in an answer.
 import { Refusal } from "./refusal.ts";
 
 interface Message {
@@ -6,7 +6,7 @@ interface Message {
   readonly content: string;
 }
 
-/** What a chat is made from. */
+/** The values from which a chat is created. */
 export interface ChatSeed {
   readonly chatId: string;
   readonly workspaceId: number;
@@ -18,7 +18,7 @@ export interface ChatSeed {
 
 const GREETING: Message = { role: "assistant", content: "Hello, how can I help?" };
 
-// No test reads a transcript this long, but a load test writes one.
+// Limits of a transcript for load tests. No test reads a transcript this long.
 const TRANSCRIPT_MESSAGES_MAX = 10_000;
 const TRANSCRIPT_CHARS_MAX = 4 * 1024 * 1024;
 
@@ -48,18 +48,21 @@ export class Chat {
     return [reply];
   }
 
-  /** @throws {Refusal} 409 if it had ended before */
+  /**
+   * Ends the chat.
+   * @throws {Refusal} 409 if it has ended before
+   */
   end(): void {
     if (this.#endedAt !== null) throw new Refusal(409, "the chat has ended already");
     this.close();
   }
 
-  /** The agent's own end of a silent chat; a second time changes nothing. */
+  /** Ends the chat, as the agent does with a silent one. A second call changes nothing. */
   close(): void {
     this.#endedAt ??= new Date();
   }
 
-  /** The whole `Chat` of the API: every member has a value, so a test can prove which ones leak. */
+  /** The `Chat` of the API. Every member has a value, so that a test can prove which ones leak. */
   toJSON(): Record<string, unknown> {
     const speaker = { assistant: "Agent", user: "User" };
     return {

@@ -1,9 +1,8 @@
-// Owns the socket under a request: the only file that breaks one or writes to it by hand. It decides
-// nothing: the faults say when.
+// The socket of a request. Only this file resets a socket or writes to one directly.
 import type { HttpBindings } from "@hono/node-server";
 import { RESPONSE_ALREADY_SENT } from "@hono/node-server/utils/response";
 
-/** What every handler finds in its context. There is no socket when a test calls `app.request()`. */
+/** Context of every handler. There is no socket when a test calls `app.request()`. */
 export interface EmulatorEnv {
   Bindings: Partial<HttpBindings>;
   Variables: { body: string };
@@ -14,7 +13,7 @@ export type Bindings = Partial<HttpBindings> | undefined;
 
 /** Thrown to end a request without any answer. */
 export class ConnectionCut extends Error {
-  /** What `fetch` callers look for on a connection that the peer reset. */
+  /** The code that `fetch` reports when the peer resets the connection. */
   readonly code = "ECONNRESET";
 
   constructor() {
@@ -24,8 +23,8 @@ export class ConnectionCut extends Error {
 }
 
 /**
- * Destroys the socket with RST, so that the peer sees a reset and not a polite end.
- * Without a socket the error itself is thrown on: `app.fetch` then rejects, as `fetch` would.
+ * Closes the socket with RST, so that the peer sees a reset and not an orderly end.
+ * Without a socket it throws `cut`: `app.fetch` then rejects, as `fetch` would.
  */
 export function cutConnection(env: Bindings, cut: ConnectionCut): Response {
   const socket = env?.incoming?.socket;
@@ -35,9 +34,9 @@ export function cutConnection(env: Bindings, cut: ConnectionCut): Response {
 }
 
 /**
- * Sends a 1xx status as if it were the answer, and closes. `Response` refuses such a status
- * (https://fetch.spec.whatwg.org/#dom-response), so it has to be written by hand; the close spares
- * the peer from waiting for the final answer that never comes.
+ * Sends a 1xx status as the answer, and closes the connection. `Response` refuses such a status
+ * (https://fetch.spec.whatwg.org/#dom-response), so it is written to Node's response directly.
+ * Without the close the peer would wait for a final answer that never arrives.
  */
 export function sendInformational(
   env: Bindings,

@@ -1,4 +1,4 @@
-// What the emulator remembers, and its own routes by which a test drives it from outside.
+// The records of the emulator and its own routes.
 import { beforeEach, describe, expect, test } from "vitest";
 import { createEmulator, type Emulator } from "./emulator.ts";
 

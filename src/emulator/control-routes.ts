@@ -1,5 +1,5 @@
-// Owns the emulator's own routes, by which a test in another process or language drives it. They need
-// no token, do no more than the methods of Emulator, and never show the recorded requests.
+// The emulator's own routes, for tests in another process or language. They need no token and do
+// the same as the methods of `Emulator`. They do not show the recorded requests, which hold tokens.
 import type { Hono } from "hono";
 import { z } from "zod";
 import type { ChatSeed } from "./chat.ts";
@@ -22,6 +22,7 @@ const chatSchema = z.strictObject({
   agentId: z.string().optional(),
 });
 
+/** Adds the routes under `/emulator/`. */
 export function addControlRoutes(app: Hono<EmulatorEnv>, controls: Controls): void {
   app.post("/emulator/faults", (c) => {
     controls.queueFault(parseBody(c, faultRequestSchema));

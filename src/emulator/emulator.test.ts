@@ -1,5 +1,5 @@
-// The operations and their refusals, without a socket. Faults are in faults.test.ts, and what tests
-// can see of the past in control-routes.test.ts.
+// The operations and their refusals, without a socket. Faults are in faults.test.ts, records in
+// control-routes.test.ts.
 import { beforeEach, describe, expect, test } from "vitest";
 import { createEmulator, type Emulator } from "./emulator.ts";
 

@@ -1,6 +1,6 @@
-// Owns the emulator's public face: a stand-in for the UponAI API that can fail in every way a network
-// and a server can. It listens on nothing (listen.ts does) and shares no code with the product, so
-// that a misreading of the API in one is not repeated in the other.
+// The emulator: stands for the UponAI API in tests and can fail in every way a network and a server
+// can. It does not listen; listen.ts does. It shares no code with the product, so that an error in
+// reading the API's description is not in both.
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Context, Hono } from "hono";
 import { addApiRoutes } from "./api-routes.ts";
@@ -19,11 +19,11 @@ interface EmulatorChat {
 }
 
 export interface EmulatorOptions {
-  /** Token to the ids of the workspaces it reaches. */
+  /** The ids of the workspaces that each token reaches. */
   readonly tokens: Readonly<Record<string, readonly number[]>>;
   /**
-   * Workspace id to the ids of its agents, for `create chat`. A workspace that is not listed has none.
-   * Default: every agent id exists in every workspace.
+   * The ids of the agents of each workspace, for `create chat`. A workspace that is not listed has
+   * none. Default: every agent id exists in every workspace.
    */
   readonly agents?: Readonly<Record<number, readonly string[]>>;
   /** Chats that exist from the start, and again after a reset. */
@@ -31,28 +31,37 @@ export interface EmulatorOptions {
 }
 
 export interface Emulator {
-  /** All routes. Without a socket, faults that break one make `app.fetch` reject, as `fetch` does. */
+  /**
+   * All routes. Without a socket, a fault that breaks it makes `app.fetch` reject, as `fetch` does.
+   */
   readonly app: Hono<EmulatorEnv>;
-  /** Adds a chat, or puts a new one in the place of the one with this id. */
+  /** Adds a chat. It replaces a chat with the same id. */
   addChat(chat: EmulatorChat): void;
   /** Queues a fault for the next matching requests. Throws on a malformed one. */
   addFault(fault: Fault, options?: FaultOptions): void;
   clearFaults(): void;
-  /** How often each message arrived and was taken; the last 10,000 distinct ones, fewer if they are long. */
+  /**
+   * How often each message arrived and was taken; the last 10,000 distinct ones, fewer if they are
+   * long.
+   */
   messages(filter?: { readonly chatId?: string }): readonly MessageCount[];
   /**
-   * The last 10,000 requests (fewer if they are long), in the order in which their bodies were all
-   * here. Those to the emulator's own routes are left out.
+   * The last 10,000 requests (fewer if they are long), in the order in which their bodies were
+   * complete. Requests to the emulator's own routes are left out.
    */
   requests(): readonly RecordedRequest[];
   /**
-   * Forgets messages, requests and faults, and restores the initial chats. Requests that wait in a
-   * delay are cut off: one test's late message must not appear in the next test's chat.
+   * Deletes messages, requests and faults, and restores the initial chats. Requests that wait in a
+   * delay are cut off, so that a late message of one test does not appear in the next test's chat.
    */
   reset(): void;
 }
 
-/** @param ended cuts off every request that waits in a delay, so that no timer outlives the server */
+/**
+ * Creates an emulator.
+ *
+ * @param ended cuts off every request that waits in a delay, so that no timer outlives the server
+ */
 export function createEmulator(options: EmulatorOptions, ended?: AbortSignal): Emulator {
   const chats = new ChatStore(options.chats ?? []);
   const counts = new MessageCounts();
@@ -94,7 +103,7 @@ export function createEmulator(options: EmulatorOptions, ended?: AbortSignal): E
   app.use(async (c, next) => {
     const body = await c.req.text().catch(() => undefined);
     if (!c.req.path.startsWith("/emulator/")) log.add(c, c.env, body ?? "");
-    // The client left in the middle of its request: nobody is there to answer.
+    // The client has left before its body was complete, so no answer is possible.
     if (body === undefined) throw new ConnectionCut();
     c.set("body", body);
     await next();

@@ -1,5 +1,5 @@
-// Which fault strikes which request, and the faults that need no socket to be seen. The ones that are
-// about sockets are in sockets.test.ts.
+// Which request gets which fault, and the faults that can be tested without a socket. The others
+// are in sockets.test.ts.
 import { gunzipSync } from "node:zlib";
 import { beforeEach, describe, expect, test } from "vitest";
 import { createEmulator, type Emulator } from "./emulator.ts";

@@ -1,16 +1,17 @@
-// Owns what a fault is: its schema, and its form inside a message. It does not carry one out.
+// Faults: their schema, their form inside a message, and the queue of faults for the next requests.
+// apply-fault.ts applies them.
 import { z } from "zod";
 import { Refusal } from "./refusal.ts";
 
-/** Longer than any timeout that the product may be configured with. */
+/** In milliseconds: longer than any time-out of the product. */
 const DELAY_MS_MAX = 120_000;
-/** A gibibyte: a bomb for any reader that does not count, and still sent in seconds. */
+/** 1 GiB: too much for a reader without a limit, and still sent in seconds. */
 const BYTES_MAX = 2 ** 30;
 
 const delayMs = z.int().min(0).max(DELAY_MS_MAX).optional();
 const bytes = z.int().min(1).max(BYTES_MAX).optional();
 
-// RFC 9110 section 5.1 and 5.5. Node would throw on anything else, after the message was taken.
+// RFC 9110 sections 5.1 and 5.5. Node would throw for other texts, after the message was taken.
 const headerName = z.string().regex(/^[!#$%&'*+.^_`|~\w-]+$/);
 const headerValue = z.string().regex(/^[\t\x20-\x7e\x80-\xff]*$/);
 
@@ -20,13 +21,15 @@ const answer = {
   headers: z.record(headerName, headerValue).optional(),
 };
 const statusAnswer = {
-  /** 1xx is sent as if it were the answer, and the connection closed. */
+  /** A 1xx status is sent as the answer, and the connection is closed. */
   status: z.int().min(100).max(599),
   retryAfter: headerValue.optional(),
   ...answer,
 };
 
-/** `delayMs` passes before all else; only in `taken-then-delay` it passes after the taking. */
+/**
+ * The delay is before everything else. Only in `taken-then-delay` it is after the message is taken.
+ */
 export const faultSchema = z.discriminatedUnion("kind", [
   z.strictObject({ kind: z.undefined().optional(), delayMs }),
   z.strictObject({ kind: z.literal("status"), delayMs, ...statusAnswer }),
@@ -50,7 +53,7 @@ export const faultSchema = z.discriminatedUnion("kind", [
 ]);
 export type Fault = z.infer<typeof faultSchema>;
 
-/** The operations that faults can strike; the list of workspaces is not among them. */
+/** The operations that can have faults. The list of workspaces cannot. */
 export const operationSchema = z.enum(["completion", "create", "get", "end"]);
 export type Operation = z.infer<typeof operationSchema>;
 
@@ -61,7 +64,7 @@ const MESSAGE_PREFIX = "!fault ";
  * The lines after it are free text, so that two such messages can differ.
  *
  * @returns undefined for an ordinary message
- * @throws {Refusal} 400 if the first line begins like a fault and is none
+ * @throws {Refusal} 400 if the first line begins like a fault and is malformed
  */
 export function parseFaultMessage(content: string): Fault | undefined {
   if (!content.startsWith(MESSAGE_PREFIX)) return undefined;
@@ -82,7 +85,7 @@ export function parseFaultMessage(content: string): Fault | undefined {
   return fault.data;
 }
 
-/** What `POST /emulator/faults` takes, and in code `addFault`. */
+/** Body of `POST /emulator/faults`, and arguments of `addFault`. */
 export const faultRequestSchema = z.strictObject({
   fault: faultSchema,
   times: z.int().min(1).optional(),
@@ -92,14 +95,15 @@ export const faultRequestSchema = z.strictObject({
 export type FaultRequest = z.infer<typeof faultRequestSchema>;
 
 export interface FaultOptions {
-  /** How many matching requests it strikes, from 1. Default 1. */
+  /** Number of matching requests that get the fault, 1 or more. Default 1. */
   readonly times?: number;
-  /** Default: any. */
+  /** Default: any operation. */
   readonly operation?: Operation;
-  /** Default: any chat, and also the creation of one, which has no id yet. */
+  /** Default: any chat, and also the operation `create`, whose chat has no id yet. */
   readonly chatId?: string;
 }
 
+/** Faults for the next matching requests, in the order in which they were added. */
 export class FaultQueue {
   readonly #entries: (FaultRequest & { times: number })[] = [];
 
@@ -107,7 +111,7 @@ export class FaultQueue {
     this.#entries.push({ ...request, times: request.times ?? 1 });
   }
 
-  /** Uses up one time of the first fault that this request matches. */
+  /** Returns the first fault that matches the request, and counts it down. */
   next(operation: Operation, chatId?: string): Fault | undefined {
     const index = this.#entries.findIndex(
       (entry) =>

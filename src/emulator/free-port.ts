@@ -1,11 +1,11 @@
-// Owns the search for a port that can be listened on, for commands that people start by hand.
+// Finds a free port, for commands that people start by hand.
 
-/** How many further ports are tried; more taken ones in a row are hardly an accident. */
+/** Number of further ports that are tried. */
 const NEXT_PORTS_MAX = 20;
 
 /**
- * Starts on `first` or, where that is taken, says so and tries the next.
- * Rejects with the last error when none of them is free, and with any other error at once.
+ * Starts on the port `first`. Where it is taken, prints that and tries the next one.
+ * Rejects with the last error when all are taken, and with any other error at once.
  */
 export async function startOnFreePort<Running>(
   first: number,

@@ -1,10 +1,12 @@
-// Owns the bodies that a careless reader chokes on. All are made while they are read: neither a slow
-// nor a vanished reader makes the emulator hold more than a chunk.
+// Bodies that harm a careless reader: very large or very slow. They are created while they are
+// read, so the emulator holds one chunk at most, also for a reader that is slow or gone.
 import { setTimeout as sleep } from "node:timers/promises";
 
 const CHUNK = new TextEncoder().encode("x".repeat(64 * 1024));
 
-/** The JSON object `json` with a member `padding` in front, so that the whole has `bytes` bytes. */
+/**
+ * Puts a member `padding` in front of the JSON object `json`, so that the body has `bytes` bytes.
+ */
 export function paddedBody(json: string, bytes: number): ReadableStream<Uint8Array<ArrayBuffer>> {
   const encoder = new TextEncoder();
   const head = encoder.encode('{"padding":"');
@@ -27,7 +29,7 @@ export function paddedBody(json: string, bytes: number): ReadableStream<Uint8Arr
   });
 }
 
-/** `text`, one byte each `everyMs`. The reader's leaving ends the wait, so no timer outlives it. */
+/** Sends `text`, one byte every `everyMs` milliseconds. When the reader leaves, the timer ends. */
 export function dripBody(text: string, everyMs: number): ReadableStream<Uint8Array<ArrayBuffer>> {
   const body = new TextEncoder().encode(text);
   const left = new AbortController();
@@ -44,7 +46,7 @@ export function dripBody(text: string, everyMs: number): ReadableStream<Uint8Arr
         left.abort();
       },
     },
-    // Nothing is prepared before it is asked for: the first wait begins when the headers leave.
+    // Without a buffer the first wait begins when the headers are sent.
     { highWaterMark: 0 },
   );
 }

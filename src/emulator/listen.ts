@@ -1,16 +1,16 @@
-// Owns the emulator's listening socket. It knows no route and no fault.
+// Starts the emulator on a port.
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { getRequestListener } from "@hono/node-server";
 import { createEmulator, type Emulator, type EmulatorOptions } from "./emulator.ts";
 
 export interface ListenOptions {
-  /** Default 127.0.0.1: the control routes need no token, so the emulator is not for other machines. */
+  /** Default 127.0.0.1, because the control routes need no token. */
   readonly host?: string;
-  /** 0 to 65535. Default 0, any free one. */
+  /** 0 to 65535. Default 0: any free port. */
   readonly port?: number;
   /**
-   * Closes a connection so many milliseconds after its last answer, 1 or more, and says nothing of
-   * it beforehand, as many servers do. Default: after ten minutes.
+   * Time from the last answer of a connection to its close, in milliseconds, 1 or more. No header
+   * announces it, as with many servers. Default: ten minutes.
    */
   readonly idleMs?: number;
 }
@@ -19,23 +19,24 @@ export interface RunningEmulator extends Emulator {
   /** Without a slash at the end. */
   readonly url: string;
   readonly port: number;
-  /** Ends every socket and every wait at once. A second call waits for the same end. */
+  /** Closes every socket and ends every delay at once. It may be called again. */
   close(): Promise<void>;
 }
 
-// Node's own 5 seconds would reset a pooled connection now and then: a fault that nobody asked for.
+// Node's default of 5 seconds would sometimes reset a pooled connection: a fault that no test
+// wants.
 const KEEP_ALIVE_MS = 600_000;
 
-/** Rejects with Node's own error, such as code EADDRINUSE, if it cannot listen. */
+/** Starts an emulator. Rejects with Node's error, such as EADDRINUSE, when it cannot listen. */
 export async function startEmulator(
   options: EmulatorOptions & ListenOptions,
 ): Promise<RunningEmulator> {
   const { host = "127.0.0.1", port = 0, idleMs } = options;
   const ended = new AbortController();
   const emulator = createEmulator(options, ended.signal);
-  // Tests run the product in this same process: its global Request and Response stay what they are.
+  // Tests run the product in the same process, so the global Request and Response must not change.
   const listener = getRequestListener(emulator.app.fetch, { overrideGlobalObjects: false });
-  // Node would name its own time-out in a header (`Keep-Alive: timeout=5`); none leaves nothing to name.
+  // With 0, Node sends no header with its time-out (`Keep-Alive: timeout=5`).
   const keepAliveTimeout = idleMs === undefined ? KEEP_ALIVE_MS : 0;
   const server = createServer({ keepAliveTimeout }, (incoming, outgoing) => {
     if (idleMs !== undefined) closeWhenIdle(incoming, outgoing, idleMs);
@@ -67,7 +68,7 @@ export async function startEmulator(
   };
 }
 
-/** Whatever comes until then is still answered; what is under way when the time is over is cut off. */
+/** Closes the socket `idleMs` after an answer unless data arrives before. */
 function closeWhenIdle(
   { socket }: IncomingMessage,
   outgoing: ServerResponse,

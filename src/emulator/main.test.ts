@@ -1,4 +1,4 @@
-// The command as a user meets it: in a process of its own.
+// The command in its own process, as a user runs it.
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";

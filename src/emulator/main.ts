@@ -1,5 +1,5 @@
-// Owns the command `npm run emulator`: its options, what it prints, and its end. Only an entry: tests
-// and other code start the emulator through listen.ts.
+// The command `npm run emulator`: its options, its output and its end. Tests and other code use
+// `startEmulator` of listen.ts.
 import { parseArgs } from "node:util";
 import { startOnFreePort } from "./free-port.ts";
 import { type RunningEmulator, startEmulator } from "./listen.ts";
@@ -44,7 +44,7 @@ See how often each message arrived and was taken:
 Ctrl-C ends it.`;
 }
 
-/** Prints one line and ends the command: a stack trace does not help whoever mistyped an option. */
+/** Prints one line and ends the command. A stack trace does not help after a mistyped option. */
 function fail(message: string): never {
   console.error(message);
   process.exit(2);
@@ -67,9 +67,9 @@ const emulator = await startOnFreePort(readPort(), start).catch((error: unknown)
   fail(`The emulator cannot listen: ${error instanceof Error ? error.message : "unknown error"}.`),
 );
 for (const signal of ["SIGINT", "SIGTERM"] as const) {
-  // Nothing is left to run after the close, so the process ends by itself, with 0.
-  // Not once: under npm a Ctrl-C can arrive twice, from the terminal and from npm.
+  // After the close nothing is left to run, so the process ends with code 0.
+  // `on` and not `once`: under npm a Ctrl-C can arrive twice, from the terminal and from npm.
   process.on(signal, () => void emulator.close());
 }
-// Last, so that whoever waits for these lines can also end it.
+// Printed last: a script that waits for these lines can then end the command by a signal.
 console.log(describe(emulator.url));

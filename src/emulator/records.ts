@@ -9,19 +9,20 @@ import type { Bindings, EmulatorEnv } from "./connection.ts";
 export interface MessageCount {
   readonly chatId: string;
   readonly content: string;
-  /** Well-formed completion requests from a known token, whatever became of them. */
+  /** Number of well-formed completion requests with a known token, whatever their answer. */
   readonly arrived: number;
-  /** How many of these entered the chat. */
+  /** Number of those that were added to the chat. */
   readonly taken: number;
 }
 
+/** Counts each message by chat and content: a test sees what was lost or sent twice. */
 export class MessageCounts {
   readonly #counts = new BoundedMap<
     string,
     { -readonly [K in keyof MessageCount]: MessageCount[K] }
   >();
 
-  /** Counts one arrival, and returns how to count that this arrival was taken. */
+  /** Counts one arrival. The function that it returns counts that this message was taken. */
   arrived(chatId: string, content: string): () => void {
     const key = JSON.stringify([chatId, content]);
     let count = this.#counts.get(key);
@@ -36,7 +37,7 @@ export class MessageCounts {
     };
   }
 
-  /** In the order of first arrival; copies, so that a test can compare before and after. */
+  /** Returns copies in the order of first arrival, so that a test can compare before and after. */
   list(chatId?: string): readonly MessageCount[] {
     return this.#counts
       .values()
@@ -51,22 +52,23 @@ export class MessageCounts {
 
 export interface RecordedRequest {
   readonly method: string;
-  /** As it was sent, still percent-encoded, without the query. */
+  /** As it was sent, with its percent-encoding and without the query. */
   readonly path: string;
-  /** As it was sent, with its `?`; empty if there is none. */
+  /** As it was sent, with the `?`; empty if there is none. */
   readonly query: string;
   /** Lower-case names; `authorization` is among them. A repeated header is joined with ", ". */
   readonly headers: Readonly<Record<string, string>>;
-  /** Empty if there is none, or if the client left before it was all here. */
+  /** Empty if there is none, or if the client left before it was complete. */
   readonly body: string;
 }
 
+/** The requests that the emulator has received. */
 export class RequestLog {
   readonly #requests = new BoundedMap<number, RecordedRequest>();
   #count = 0;
 
   add(c: Context<EmulatorEnv>, env: Bindings, body: string): void {
-    // Hono's URL is normalized; a test that looks for "/../" needs the bytes from the request line.
+    // Hono's URL is normalized. A test that looks for "/../" needs the target of the request line.
     const target = env?.incoming?.url ?? c.req.url.replace(/^[^/]*\/\/[^/?]*/, "");
     const queryAt = target.indexOf("?");
     const request: RecordedRequest = {

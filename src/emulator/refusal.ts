@@ -1,10 +1,9 @@
-// Owns the one error that means "the API says no". It carries no token and no message content, and it
-// knows nothing of HTTP beyond the status.
+// The error of a request that the API refuses. It holds no token and no message content.
 
 /** The statuses with which the emulator refuses; UponAI documents none of them. */
 type RefusalStatus = 400 | 401 | 403 | 404 | 409 | 415;
 
-/** Thrown wherever a request is found wanting; `on-error.ts` turns it into `{"error": message}`. */
+/** Thrown for a request that is refused; the emulator answers it with `{"error": message}`. */
 export class Refusal extends Error {
   readonly status: RefusalStatus;
 

@@ -1,14 +1,16 @@
-// Owns the checks that come before an operation. Each throws the Refusal; none has an effect.
+// Checks before an operation. Each throws a Refusal and changes nothing.
 import type { Context } from "hono";
 import type { z } from "zod";
 import type { EmulatorEnv } from "./connection.ts";
 import { Refusal } from "./refusal.ts";
 
-/** Token to the workspaces it reaches; a Map, so that a token named "constructor" finds nothing. */
+/** The workspaces that each token reaches. A Map, so that a token "constructor" finds nothing. */
 export type Tokens = ReadonlyMap<string, readonly number[]>;
 
 /**
- * @returns the ids of the workspaces that the request's token reaches
+ * Checks the token of a request.
+ *
+ * @returns the ids of the workspaces that the token reaches
  * @throws {Refusal} 401 without a known bearer token (RFC 6750 section 2.1)
  */
 export function authorize(c: Context<EmulatorEnv>, tokens: Tokens): readonly number[] {
@@ -18,7 +20,10 @@ export function authorize(c: Context<EmulatorEnv>, tokens: Tokens): readonly num
   return reached;
 }
 
-/** @throws {Refusal} 403 unless `workspaceId` is among `reached` */
+/**
+ * Checks that a token reaches a workspace.
+ * @throws {Refusal} 403 unless `workspaceId` is among `reached`
+ */
 export function checkReach(reached: readonly number[], workspaceId: number): void {
   if (!reached.includes(workspaceId)) {
     throw new Refusal(403, "the token does not reach this workspace");
@@ -26,8 +31,8 @@ export function checkReach(reached: readonly number[], workspaceId: number): voi
 }
 
 /**
- * Reads the JSON body, as strict about types as the API's schema. Members it does not name are
- * tolerated where `schema` tolerates them.
+ * Parses the JSON body with the API's schema. Unknown members are accepted where `schema` accepts
+ * them.
  *
  * @throws {Refusal} 415 if it is not declared as JSON, 400 if it is malformed
  */
@@ -43,7 +48,10 @@ export function parseBody<T>(c: Context<EmulatorEnv>, schema: z.ZodType<T>): T {
   return parseValue(value, schema);
 }
 
-/** @throws {Refusal} 400; it names the members, and never repeats what they held */
+/**
+ * Validates a value.
+ * @throws {Refusal} 400 with the names of the wrong members, never with their values
+ */
 export function parseValue<T>(value: unknown, schema: z.ZodType<T>): T {
   const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;

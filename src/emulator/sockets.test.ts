@@ -1,12 +1,12 @@
-// What only a real socket shows: resets, delays that outlive the client, answers in pieces, clients
-// that leave, and the end of the emulator.
+// Tests that need a real socket: resets, delays longer than the client waits, answers in pieces,
+// clients that leave, and the end of the emulator.
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { text } from "node:stream/consumers";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { type RunningEmulator, startEmulator } from "./listen.ts";
 
-/** Before any emulator has started. */
+/** The global classes before any emulator has started. */
 const GLOBALS = [Request, Response];
 
 let emulator: RunningEmulator;
@@ -20,7 +20,7 @@ afterEach(async () => {
   await emulator.close();
 });
 
-/** Longer than the test may take: what waits for it must be ended by something else. */
+/** Longer than a test may take, in milliseconds: something else must end a wait of this length. */
 const FOREVER_MS = 120_000;
 const PATH = "/api/chats/c1/completions";
 
@@ -42,7 +42,7 @@ const arrived = async (times: number) =>
     expect(count().arrived).toBe(times);
   });
 
-/** A client that can do what `fetch` never would. */
+/** A client that can send what `fetch` cannot. */
 async function open(lines: readonly string[], body = ""): Promise<Socket> {
   const socket = connect(emulator.port, "127.0.0.1");
   socket.on("error", () => undefined);
@@ -58,7 +58,7 @@ const HEAD = [
 ];
 const BODY = '{"workspaceId":42,"content":"x"}';
 
-/** The promise behind every test here: whatever happened, the emulator still works. */
+/** Asserts after each test that the emulator still works. */
 async function expectAlive() {
   emulator.clearFaults();
   const before = count().taken;

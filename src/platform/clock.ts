@@ -1,4 +1,4 @@
-/** Owns the time of the machine, as the product sees it, on any platform. */
+/** The clock of the machine: the same on Node and on Workers. */
 import type { Clock } from "../clock.ts";
 
 export const systemClock: Clock = {

@@ -19,8 +19,8 @@ export interface RemoteKeyParts extends Omit<RemoteKeysOptions, "url" | "fetch">
 }
 
 /**
- * Creates the key source of `SESSION_SECRET`, `SESSION_PUBLIC_KEY` or `SESSION_JWKS_URL`. It fetches
- * nothing yet.
+ * Creates the key source of `SESSION_SECRET`, `SESSION_PUBLIC_KEY` or `SESSION_JWKS_URL`. It
+ * fetches nothing yet.
  *
  * @returns a problem where `SESSION_PUBLIC_KEY` holds no usable public key
  */

@@ -55,7 +55,7 @@ describe("the pseudonym", () => {
     );
   });
 
-  test("is no plain hash, which anybody could test a guess against", () => {
+  test("is not a plain hash, which would allow to test a guess", () => {
     const digest = hashing.digest("alice");
     expect(digest.startsWith(hashing.pseudonym("alice"))).toBe(false);
     expect(hashing.pseudonym(digest)).not.toBe(hashing.pseudonym("alice"));

@@ -1,15 +1,18 @@
-/** Owns the hashes of `Hashing` on platforms with `node:crypto`: Node, and Workers' nodejs_compat. */
+/** `Hashing` with `node:crypto`, which Node has and Workers have by the flag `nodejs_compat`. */
 import { createHmac, hash } from "node:crypto";
 
 import type { Config } from "../config/config.ts";
 import type { Hashing } from "../hashing.ts";
 
-/** 96 bits: no two subjects of one deployment look alike, and log lines stay short. */
+/** 96 bits: two subjects of a deployment do not collide, and log lines stay short. */
 const PSEUDONYM_CHARS = 16;
 
 /**
- * The pseudonym's key is derived from the secret that every instance of a deployment has, so that
- * the same subject looks the same in all their logs. It changes when that secret is rotated.
+ * Creates the hash functions of a deployment.
+ *
+ * The key of the pseudonyms is derived from a secret that all instances of a deployment share
+ * (`SESSION_SECRET`, otherwise the first API token). So a subject has the same pseudonym in all
+ * their logs, until that secret is rotated.
  */
 export function createHashing(config: Config): Hashing {
   const { key } = config.session;

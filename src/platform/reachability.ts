@@ -24,8 +24,9 @@ export interface Reachability {
 /**
  * Creates the outage log of one state.
  *
- * @param quietMs time without a failure before a success ends an outage, in milliseconds. In a Redis
- *   Cluster some nodes fail while others answer: with 0 each pair of calls would write two lines.
+ * @param quietMs time without a failure before a success ends an outage, in milliseconds. In a
+ *   Redis Cluster some nodes fail while others answer: with 0 each pair of calls would write two
+ *   lines.
  */
 export function createReachability(clock: Clock, log: Logger, quietMs: number): Reachability {
   /** Undefined until the first call has ended. */

@@ -1,4 +1,4 @@
-/** The entry of the service on Cloudflare Workers; wrangler.toml says how it runs. */
+/** Entry of the service on Cloudflare Workers; wrangler.toml configures it. */
 import type { App } from "../app.ts";
 import { createCommonHeaders } from "../http/common-headers.ts";
 import { Problem } from "../problem.ts";
@@ -12,7 +12,11 @@ interface ExecutionContext {
   waitUntil(work: Promise<unknown>): void;
 }
 
-/** Once per isolate. Requests that come while it is made make their own: they cannot wait for it. */
+/**
+ * One per isolate. A request that arrives while the service is being created creates its own,
+ * because on Workers a request must not wait for a promise of another request. The first one is
+ * kept.
+ */
 let service: App | undefined;
 
 async function answer(request: Request, bindings: WorkerBindings): Promise<Response> {
@@ -23,7 +27,7 @@ async function answer(request: Request, bindings: WorkerBindings): Promise<Respo
   return service === undefined ? refuse() : service.fetch(request, describeRequest(request));
 }
 
-/** Nothing can be served as the service is configured; the log says why. */
+/** The answer to every request where the configuration has problems. The log names them. */
 function refuse(): Response {
   const problem = new Problem("internal_error");
   const requestId = crypto.randomUUID();

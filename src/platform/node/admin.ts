@@ -1,14 +1,15 @@
 /**
- * Owns what the second listener answers: metrics for a scraper, and the probes of the public one.
- * It serves nothing else, so that whoever reaches it reaches no user's route.
+ * Requests to the second listener (`ADMIN_PORT`): metrics and the probes of the public listener. It
+ * serves nothing else, so a client of this port cannot reach the routes of users.
  */
 import type { App } from "../../app.ts";
 import { answer, createExchange, type ExchangeParts, runExchange } from "../../exchange.ts";
 import { Problem } from "../../problem.ts";
 
 export interface AdminParts extends ExchangeParts {
-  /** The public application, whose probes are asked. */
+  /** The public application, which answers the probes. */
   readonly app: App;
+  /** Renders the metrics as text of type `contentType`. */
   readonly render: () => Promise<string>;
   readonly contentType: string;
 }
@@ -16,6 +17,7 @@ export interface AdminParts extends ExchangeParts {
 const PROBES: ReadonlySet<string> = new Set(["/healthz", "/readyz"]);
 const READING: ReadonlySet<string> = new Set(["GET", "HEAD"]);
 
+/** Creates the request handler of the second listener. Other paths get 404, other methods 405. */
 export function createAdminFetch(parts: AdminParts): App["fetch"] {
   return (request, env) => {
     const { pathname } = new URL(request.url);

@@ -6,7 +6,7 @@ import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { SLOW_ADDRESS, type SlowPort, startSlowPort } from "../../../test/support/slow-port.ts";
 import { connectTcp } from "./connect-tcp.ts";
 
-/** What the resolver finds under any name. */
+/** The addresses that the resolver returns for any name. */
 let found: readonly string[];
 vi.mock("node:dns", () => ({
   lookup: (

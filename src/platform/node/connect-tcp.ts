@@ -1,14 +1,17 @@
 /**
  * Connects to a name that may have several addresses, as RFC 8305 ("Happy Eyeballs") describes.
  *
- * Node's own way gives each address but the last 250 ms and then gives it up, so a slow first address
- * and a last one that refuses fail at once, whatever the time limit. Here an address that is slow is
- * waited for while the next ones are tried, and the time limit holds for all of them together.
+ * Node's own implementation gives up each address but the last after 250 ms. With a slow first
+ * address and a last one that refuses, it fails at once, whatever the time limit is. Here a slow
+ * address stays in the race while the next ones are tried, and one time limit holds for all
+ * addresses together.
  */
 import { type LookupAddress, lookup } from "node:dns";
 import { connect, isIP, type Socket } from "node:net";
 
-/** Pause before the next address is tried as well; RFC 8305 section 5 recommends 250 ms. */
+/**
+ * Pause before the next address is tried, in milliseconds; RFC 8305 section 5 recommends 250 ms.
+ */
 const NEXT_ADDRESS_MS = 250;
 
 export interface TcpTarget {
@@ -28,9 +31,9 @@ export class ConnectTimeout extends Error {
 }
 
 /**
- * Connects to the first address that answers. Name resolution counts towards the time limit.
+ * Opens a TCP connection to the first address that accepts it. The limit includes name resolution.
  *
- * @param timeoutMs longest time for all of it, in milliseconds
+ * @param timeoutMs longest time for name resolution and all addresses together, in milliseconds
  * @throws ConnectTimeout; otherwise the error of the last address that failed, or of the resolution
  */
 export function connectTcp({ host, port }: TcpTarget, timeoutMs: number): Promise<Socket> {
@@ -91,7 +94,10 @@ export function connectTcp({ host, port }: TcpTarget, timeoutMs: number): Promis
   });
 }
 
-/** RFC 8305 section 4: families take turns, so that one that is broken does not hold up the other. */
+/**
+ * Alternates IPv6 and IPv4 (RFC 8305 section 4): where one family is broken, the other is tried
+ * soon.
+ */
 function alternateFamilies(addresses: readonly LookupAddress[]): LookupAddress[] {
   const [first] = addresses;
   const preferred = addresses.filter(({ family }) => family === first?.family);

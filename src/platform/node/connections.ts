@@ -1,6 +1,6 @@
 /**
- * Bounds what the clients of one listener can hold: connections in all and per address, requests sent
- * ahead on one connection, and answers that are not read. Ends connections in an orderly way.
+ * Limits what the clients of one listener can hold: connections per address, pipelined requests and
+ * answers that are not read. It also closes connections so that clients still get their answers.
  */
 import { IncomingMessage, type ServerResponse } from "node:http";
 import type { Socket } from "node:net";
@@ -9,68 +9,68 @@ import { normaliseAddress } from "../../admission/client-address.ts";
 import type { CutReason } from "../../metrics.ts";
 
 /**
- * Most requests that are answered or wait on one connection. Reading stops while any wait, but Node
- * parses all that it has read: 64 KiB, which hold 1,700 short requests of about 2 KiB of memory each.
- * Browsers and common proxies send no request before the last one is answered.
+ * Most requests of one connection that are being answered or wait. Reading stops while any request
+ * waits, but Node parses all that it has read: 64 KiB hold 1,700 short requests, which take about 2
+ * KiB of memory each. Browsers and common proxies send a request only after the last answer.
  */
 const PIPELINED_MAX = 32;
 
 /**
- * Longest time in which a client takes nothing of an answer that waits for it, in milliseconds. TCP
- * alone would wait for as long as the client acknowledges that it has no room.
+ * Longest time in which a client reads nothing of a waiting answer, in milliseconds. TCP alone
+ * waits as long as the client acknowledges with a window of zero.
  */
 const STALLED_MS = 20_000;
 
 /**
- * Most bytes of answers that wait for clients to read them, over all connections of a listener. What
- * the system's own send buffers hold is not among them: an answer of a few KiB never waits here.
+ * Most bytes of answers that wait for their clients, over all connections of a listener. Bytes in
+ * the send buffers of the system do not count, so an answer of a few KiB never waits here.
  */
 const UNSENT_BYTES_MAX = 32 * 1_024 * 1_024;
 
 /**
- * How long a connection that has had its last answer may go on sending, in milliseconds. Closed at
- * once, unread bytes would make the system send a reset, which can cost the client that answer
- * (RFC 9112 section 9.6).
+ * How long a client may go on sending after its last answer, in milliseconds. If the socket were
+ * closed at once, unread bytes would make the system send a reset, and the client could lose that
+ * answer (RFC 9112 section 9.6).
  */
 const LINGER_MS = 1_000;
 
 export interface ConnectionLimits {
   /** Most connections from one address (IPv6: from one /64); undefined: any number. */
   readonly perAddressMax: number | undefined;
-  /** In milliseconds; `STALLED_MS` where absent. */
+  /** In milliseconds; default `STALLED_MS`. */
   readonly stalledMs?: number;
-  /** `UNSENT_BYTES_MAX` where absent. */
+  /** In bytes; default `UNSENT_BYTES_MAX`. */
   readonly unsentBytesMax?: number;
 }
 
 export interface Connections {
-  /** The class of requests that the listener must make; see `createRequestClass`. */
+  /** Request class for the listener; see `createRequestClass`. */
   readonly Request: typeof IncomingMessage;
-  /** Takes over a new connection; past the limit of its address it is ended. */
+  /** Registers a new connection. Past the limit of its address it is closed. */
   open(socket: Socket): void;
   /**
-   * Answers a request: at once, or when those before it on its connection are answered and out. A
-   * request that its connection ends before is never begun.
+   * Answers a request, at once or when the answers to earlier requests of its connection are sent.
+   * If the connection ends before that, the request is dropped.
    *
    * @param begin writes the answer; resolves when all of it is written
    */
   serve(request: IncomingMessage, response: ServerResponse, begin: () => Promise<void>): void;
   /**
-   * Takes no more requests from a connection, and ends it once the whole requests that it has sent
-   * are answered. A request that is being read is told that no more will come, by its `aborted` event.
+   * Accepts no more requests from a connection, and closes it when its complete requests are
+   * answered. A request whose body is still being read gets an `aborted` event.
    *
-   * @returns false when nothing is owed to it: it was left as it is, and `endWith` may end it
+   * @returns false when no answer is due: the connection is unchanged, and `endWith` may close it
    */
   endAfterAnswers(socket: Socket): boolean;
-  /** Whether a connection is being ended; what still comes from it must be ignored. */
+  /** Whether a connection is being closed, so that further events of it must be ignored. */
   isEnding(socket: Socket): boolean;
-  /** Ends a connection that is owed nothing, with `text` as the last that it gets. */
+  /** Sends `text` as the last answer of a connection on which no answer is due, and closes it. */
   endWith(socket: Socket, text: string): void;
-  /** Makes every answer under way the last of its connection. */
+  /** Makes every answer that has begun the last of its connection. */
   stopKeepingAlive(): void;
-  /** Resolves when no answer is under way. */
+  /** Resolves when no answer is being sent. */
   allFinished(): Promise<void>;
-  /** Ends every connection at once. */
+  /** Closes every connection at once. */
   destroyAll(): void;
 }
 
@@ -83,16 +83,20 @@ interface Owed {
 interface Connection {
   readonly socket: Socket;
   readonly addressKey: string;
-  /** The first is being answered, the others wait. */
+  /** Requests without a complete answer: the first is being answered, the others wait. */
   readonly owed: Owed[];
   ending: boolean;
-  /** Ends the connection where the client goes on sending what is not read. */
+  /** Closes the connection when the client goes on sending after its last answer. */
   deadline: NodeJS.Timeout | undefined;
   /** Whether the last request was answered before its body was complete. */
   bodyIsUnfinished: boolean;
 }
 
-/** @param report told of every connection that is ended without an answer */
+/**
+ * Creates the connection limits of one listener.
+ *
+ * @param report called for every connection that is closed without an answer
+ */
 export function createConnections(
   limits: ConnectionLimits,
   report: (reason: CutReason) => void,
@@ -100,7 +104,7 @@ export function createConnections(
   const { perAddressMax, stalledMs = STALLED_MS, unsentBytesMax = UNSENT_BYTES_MAX } = limits;
   const bySocket = new Map<Socket, Connection>();
   const perAddress = new Map<string, number>();
-  /** Bytes that wait for their client, by connection; the one that waits longest first. */
+  /** Unread bytes of answers by connection; the connection that waits longest is first. */
   const unsent = new Map<Connection, number>();
   let unsentBytes = 0;
   let answering = 0;
@@ -127,12 +131,12 @@ export function createConnections(
     });
   }
 
-  /** Bounds what waits: in bytes over all connections, and in time for this one. */
+  /** Limits waiting answers: the bytes of all connections, and the time of this one. */
   function noteUnsent(connection: Connection, response: ServerResponse): void {
     const { socket } = connection;
     const bytes = socket.writableLength;
     if (bytes === 0 || response.closed || socket.destroyed) return;
-    // Node starts this anew whenever the system takes something of what waits.
+    // Node restarts this timer whenever the system accepts some of the waiting bytes.
     socket.setTimeout(stalledMs);
     unsent.set(connection, bytes);
     unsentBytes += bytes;
@@ -170,7 +174,7 @@ export function createConnections(
     unsentBytes -= bytes;
   }
 
-  /** An answer is out, or its connection is gone. */
+  /** Called when an answer is sent or its connection is closed. */
   function finish(connection: Connection): void {
     const { socket, owed } = connection;
     const bytes = unsent.get(connection);
@@ -179,7 +183,7 @@ export function createConnections(
     if (done !== undefined && !done.request.complete) endIfUnread(connection, done.request);
     const next = owed[0];
     if (next !== undefined && socket.writable) {
-      // Node sets the time of an idle connection only where no request is known to follow.
+      // Node sets the timer of an idle connection itself, but not when a request is waiting.
       socket.setTimeout(0);
       if (owed.length === 1) socket.resume();
       start(connection, next);
@@ -192,7 +196,7 @@ export function createConnections(
     waiting = [];
   }
 
-  /** Whether a connection may have no further request; then it is about to be ended. */
+  /** Whether a request exceeds the limit of its connection, which is then closed. */
   function refusesRequest(socket: Socket): boolean {
     const connection = bySocket.get(socket);
     if (connection === undefined || connection.owed.length < PIPELINED_MAX) return false;
@@ -203,8 +207,9 @@ export function createConnections(
   return {
     Request: createRequestClass(refusesRequest),
     open(socket) {
-      // Node hands over sockets without any (CONNECT), and an error that nobody listens for ends the
-      // process. Errors need no answer here: the socket is destroyed by them, and `close` follows.
+      // For CONNECT, Node gives up the socket and its error listener, and an error without a
+      // listener ends the process. The error needs no handling: the socket is destroyed and `close`
+      // follows.
       socket.on("error", () => undefined);
       const addressKey = normaliseAddress(socket.remoteAddress ?? "") ?? "unknown";
       const connection: Connection = {
@@ -222,7 +227,7 @@ export function createConnections(
       socket.on("resume", () => {
         if (connection.owed.length > 1 && !connection.ending) socket.pause();
       });
-      // Before Node's own listener, which Node takes away from sockets that it hands over.
+      // Runs before Node's own listener, which Node removes from a socket after CONNECT.
       socket.prependListener("timeout", () => {
         if (unsent.has(connection)) cut(connection, "unread_answers");
         else socket.destroy();
@@ -255,7 +260,7 @@ export function createConnections(
       const { owed } = connection;
       connection.ending = true;
       if (!last.request.complete) {
-        // Its body ends here, unfinished. Node does not say so: a reader of it would wait in vain.
+        // No more of its body will be read. Node emits no event, so the reader would wait for ever.
         if (owed.length === 1) {
           last.request.aborted = true;
           last.request.emit("aborted");
@@ -265,7 +270,7 @@ export function createConnections(
       }
       const lastAnswered = owed.at(-1);
       if (lastAnswered !== undefined) lastAnswered.response.shouldKeepAlive = false;
-      // Nothing more is parsed; what comes is read off, so that a client that leaves is noticed.
+      // Nothing more is parsed. The bytes are read and dropped, which shows when the client leaves.
       socket.resume();
       return true;
     },
@@ -299,10 +304,11 @@ export function createConnections(
 }
 
 /**
- * Requests that stop Node's parser where `refuses` says so. A socket that is destroyed while its data
- * is parsed is parsed to the end all the same, and every request of it is kept until its `close`. The
- * one thing that stops the parser is a change of protocol; where nothing listens for `upgrade`, Node
- * then destroys the socket.
+ * Creates a request class that stops Node's parser when `refuses` returns true.
+ *
+ * Destroying the socket is not enough: Node parses the data that it has read to the end, and keeps
+ * every request until `close`. Only a change of protocol stops the parser. Without a listener for
+ * `upgrade` Node then destroys the socket.
  */
 function createRequestClass(refuses: (socket: Socket) => boolean): typeof IncomingMessage {
   return class extends IncomingMessage {
@@ -311,7 +317,7 @@ function createRequestClass(refuses: (socket: Socket) => boolean): typeof Incomi
     get upgrade(): boolean {
       return this.#upgrade;
     }
-    /** Set by Node: to null while it is made, to what the parser says, to whether it is wanted. */
+    /** Node sets null in the constructor, then the value of the parser, then its own decision. */
     set upgrade(value: boolean | null) {
       if (value === null || this.#refused) return;
       this.#refused = refuses(this.socket);
@@ -320,7 +326,7 @@ function createRequestClass(refuses: (socket: Socket) => boolean): typeof Incomi
   };
 }
 
-/** Says that nothing more will be sent, and drops for a while what still comes. */
+/** Sends the end of the stream, and reads and drops for a while what the client still sends. */
 function linger(connection: Connection): void {
   const { socket } = connection;
   if (socket.destroyed) return;
@@ -329,7 +335,7 @@ function linger(connection: Connection): void {
   destroyLater(connection);
 }
 
-/** Where a client goes on sending the body of a request that is answered, its connection ends. */
+/** Closes the connection when the client goes on sending the body of an answered request. */
 function endIfUnread(connection: Connection, request: IncomingMessage): void {
   if (connection.socket.destroyed) return;
   connection.bodyIsUnfinished = true;

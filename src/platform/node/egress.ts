@@ -1,7 +1,7 @@
 /**
- * Connections to UponAI and to the issuer of session keys: directly, or through the proxy that
- * `HTTPS_PROXY` or `HTTP_PROXY` names, unless `NO_PROXY` excepts the host. The health check does not
- * come through here.
+ * Connections to UponAI and to the issuer of session keys. They are direct, or go through the proxy
+ * of `HTTPS_PROXY` or `HTTP_PROXY` unless `NO_PROXY` lists the host. The health check of the
+ * container does not use this module.
  */
 import type { Socket } from "node:net";
 
@@ -17,7 +17,7 @@ import type { ConfigProblem, Environment } from "../../config/config.ts";
 import type { FetchKeys } from "../../session/remote-keys.ts";
 import { connectTcp, ConnectTimeout } from "./connect-tcp.ts";
 
-/** The proxies of the environment, by the scheme of what is fetched through them. */
+/** The proxies of the environment, by the scheme of the target. */
 export interface ProxySettings {
   readonly https: string | undefined;
   readonly http: string | undefined;
@@ -28,8 +28,10 @@ export interface ProxySettings {
 export const NO_PROXIES: ProxySettings = { https: undefined, http: undefined, except: "" };
 
 /**
- * Reads the variables that every HTTP client knows; the name in small letters wins, as with curl. A
- * proxy's URL may hold a password and is never part of a problem.
+ * Reads `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`. The name in lower case wins, as with curl.
+ *
+ * @returns the proxies, and a problem for each that is not an http or https URL. A URL may hold a
+ *   password, so no problem quotes it.
  */
 export function readProxies(environment: Environment): {
   readonly proxies: ProxySettings;
@@ -66,10 +68,10 @@ export interface EgressOptions {
   readonly proxies: ProxySettings;
 }
 
-/** How long a connection is silent before TCP asks whether the other side is there: undici's own. */
+/** Silence before the first TCP keep-alive probe, in milliseconds; the same as undici's default. */
 const TCP_KEEP_ALIVE_MS = 60_000;
 
-/** Connections to one origin, made as needed and kept for a while. */
+/** Creates the connection pool of one origin. It connects when the first request needs it. */
 export function createDispatcher(
   origin: string,
   { connectTimeoutMs, proxies }: EgressOptions,
@@ -77,14 +79,15 @@ export function createDispatcher(
   const connect = createConnector(connectTimeoutMs);
   const options = {
     connect,
-    // One deadline of our own covers the whole exchange.
+    // The callers have one time limit for request and answer together.
     headersTimeout: 0,
     bodyTimeout: 0,
     pipelining: 1,
     allowH2: false,
-    // Idle sockets go before any common server drops its own (the shortest is 2 s, gunicorn's), so
-    // that no message is written to one that is closing: it could not be told whether it arrived.
-    // A server that names its time (`Keep-Alive: timeout=`) is left two seconds before that.
+    // Idle sockets are closed before any common server closes them (gunicorn does after 2 s). When
+    // a message is written to a socket that the server is closing, it is unknown whether it
+    // arrived. For a server that names its time (`Keep-Alive: timeout=`) undici closes two seconds
+    // earlier.
     keepAliveTimeout: 1_000,
     keepAliveMaxTimeout: 60_000,
   };
@@ -95,10 +98,10 @@ export function createDispatcher(
     httpProxy: proxy,
     httpsProxy: proxy,
     noProxy: proxies.except,
-    // Through a tunnel alone it can be told that a request has not left: a proxy that was handed the
-    // request itself may have passed it on before it answers 502.
+    // Only a tunnel shows whether a request has been sent: a proxy that receives the request itself
+    // may have forwarded it before it answers 502.
     proxyTunnel: true,
-    // A proxy that takes the connection and then is silent has the time of a connection as well.
+    // A proxy that accepts the connection and then sends nothing is given up after the same time.
     clientFactory: (url) =>
       new Pool(url, { connect, headersTimeout: connectTimeoutMs, allowH2: false }),
     requestTls: { allowH2: false, timeout: connectTimeoutMs },
@@ -110,7 +113,9 @@ export interface NodeFetch {
   readonly close: () => Promise<void>;
 }
 
-/** `fetch` for one origin, by the same connections as UponAI's. */
+/**
+ * Creates a `fetch` for the origin of `url`, with the same proxies and time limits as for UponAI.
+ */
 export function createNodeFetch(url: string, options: EgressOptions): NodeFetch {
   const dispatcher = createDispatcher(new URL(url).origin, options);
   return {
@@ -156,7 +161,7 @@ async function connectTo(
   const leftMs = Math.max(timeoutMs - (performance.now() - startedMs), 1);
   return new Promise((resolve, reject) => {
     let over = false;
-    // The handshake fails then as if the other side had broken it off.
+    // undici then reports a broken handshake; `over` tells that the time limit was the cause.
     const limit = setTimeout(() => {
       over = true;
       socket.destroy();

@@ -99,7 +99,7 @@ describe("what a file may be", () => {
     expect(read(write(secret)).environment["SESSION_SECRET"]).toBe(secret);
   });
 
-  test("a pipe that nobody writes to does not hold up the start", () => {
+  test("a pipe without a writer does not block the start", () => {
     const pipe = join(folder, "pipe");
     execFileSync("mkfifo", [pipe]);
     expect(read(pipe).problems).toMatchObject([

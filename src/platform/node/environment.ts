@@ -1,17 +1,22 @@
-/** Secrets that come as files: `NAME_FILE` holds the path of what would be `NAME`. */
+/** Secrets in files: `NAME_FILE` holds the path of a file with the value of `NAME`. */
 import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
 
 import { cleanText } from "../../config/clean-environment.ts";
 import type { ConfigProblem, Environment } from "../../config/config.ts";
 import { variableNames, variables } from "../../config/variables.ts";
 
-/** Largest file that is read, in bytes: far more than any table of workspaces. */
+/** Largest file in bytes: far more than any table of workspaces needs. */
 const FILE_BYTES_MAX = 1_048_576;
 
-/** Why a file is not read. Only fixed words: the file holds a secret. */
+/** The reason why a file is refused. Constant texts only, because the file holds a secret. */
 class Refusal extends Error {}
 
-/** Replaces each `NAME_FILE` of a secret by `NAME`. Synchronous: it runs once, before the start. */
+/**
+ * Replaces the `NAME_FILE` of each secret by `NAME` with the content of the file. Synchronous,
+ * because it runs once, before the start.
+ *
+ * @returns the new environment, and a problem for each file that cannot be used
+ */
 export function resolveSecretFiles(environment: Environment): {
   readonly environment: Environment;
   readonly problems: readonly ConfigProblem[];
@@ -37,18 +42,18 @@ export function resolveSecretFiles(environment: Environment): {
   return { environment: resolved, problems };
 }
 
-/** @throws Refusal where the file holds no text; an error of the system where it cannot be read */
+/** @throws Refusal for a file without usable text, a system error for one that cannot be read */
 function readText(path: string): string {
   const text = decode(readBytes(path));
-  // UTF-16 without its mark is valid UTF-8, with a zero in every other place.
+  // UTF-16 without a byte order mark decodes as UTF-8 with a zero in every second place.
   if (text.includes("\0")) throw new Refusal("names a file that is not text in UTF-8");
   if (cleanText(text) === "") throw new Refusal("names an empty file");
-  // Editors and `echo` end a file in a line break that no secret has.
+  // Editors and `echo` end a file in a line break that is not part of the secret.
   return text.replace(/\r?\n$/, "");
 }
 
 function readBytes(path: string): Uint8Array {
-  // Without O_NONBLOCK the open of a pipe that has no writer would wait for one forever.
+  // Without O_NONBLOCK, opening a named pipe without a writer blocks for ever.
   const file = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
     const stat = fstatSync(file);
@@ -66,7 +71,7 @@ function readBytes(path: string): Uint8Array {
   }
 }
 
-/** By its byte order mark the text is UTF-16 (as PowerShell writes it), else UTF-8. */
+/** Decodes UTF-16 where a byte order mark says so (PowerShell writes it), otherwise UTF-8. */
 function decode(bytes: Uint8Array): string {
   const [first, second] = bytes;
   const encoding =

@@ -1,15 +1,17 @@
 /**
- * The health check of a container, which has no shell and no curl: exit code 0 when the service
- * beside it answers `/healthz`, 1 when it does not.
+ * Health check of the container image, which has no shell and no curl. The exit code is 0 when the
+ * service in the same container answers `/healthz` with 200, otherwise 1.
  */
 import { Agent, get } from "node:http";
 
 import { readConfig } from "./read-config.ts";
 
-/** Less than a container's own time-out, so that the exit code is ours. */
+/**
+ * In milliseconds. Less than the time-out of the container's health check, which would kill this.
+ */
 const TIMEOUT_MS = 3_000;
 
-/** Addresses that stand for all of a machine's, and one of those by which it reaches itself. */
+/** Loopback address to use for a listener on all addresses of a family. */
 const LOOPBACK: ReadonlyMap<string, string> = new Map([
   ["0.0.0.0", "127.0.0.1"],
   ["::", "::1"],
@@ -20,9 +22,9 @@ function isHealthy(): Promise<boolean> {
   if (config === undefined) return Promise.resolve(false);
   const { host, port } = config.listen;
   const signal = AbortSignal.timeout(TIMEOUT_MS);
-  // Not `fetch`: a URL has no place for the zone of an IPv6 address. And an agent of its own, since
-  // the global one takes the proxy of the environment where NODE_USE_ENV_PROXY is set, and a proxy
-  // does not reach this container's own address.
+  // Not `fetch`, because a URL cannot hold the zone of an IPv6 address. The request has its own
+  // agent, because the global one uses the proxy of the environment where NODE_USE_ENV_PROXY is
+  // set, and a proxy cannot reach the loopback address of this container.
   const target = { host: LOOPBACK.get(host) ?? host, port, path: "/healthz", agent: new Agent() };
   return new Promise((resolve) => {
     const request = get({ ...target, signal }, (response) => {

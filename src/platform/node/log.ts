@@ -1,9 +1,9 @@
 /**
- * Log of a Node process: pino makes one JSON object per line, and a writer of our own writes the lines
- * to standard output or standard error without blocking the process.
+ * Log of a Node process: pino makes one JSON object per line, and a writer of our own writes the
+ * lines to standard output or standard error without blocking the process.
  *
- * Pino's own destination cannot be used. When the reader of the output is gone, its synchronous flush
- * at the exit retries for ever, and only SIGKILL ends the process.
+ * Pino's own destination cannot be used. When the reader of the output is gone, its synchronous
+ * flush at the exit retries for ever, and only SIGKILL ends the process.
  */
 import { write } from "node:fs";
 
@@ -12,16 +12,22 @@ import pino from "pino";
 import type { LogFields, Logger, LogLevel } from "../../logger.ts";
 
 export interface NodeLog extends Logger {
-  /** Writes an information line whatever the least level is. */
+  /** Writes a line at level `info`, even where `LOG_LEVEL` is higher. */
   announce(message: string, fields: LogFields): void;
-  /** Resolves when the lines are out, or soon after in any case; for the moment before an exit. */
+  /** Resolves when all lines are written, or after half a second. Called before an exit. */
   drained(): Promise<void>;
 }
 
-/** How long an exit waits for a reader of the log that does not read, in milliseconds. */
+/** Longest wait of an exit for a reader of the log that does not read, in milliseconds. */
 const DRAIN_MS = 500;
 
-/** @param fd 1 for standard output, 2 for standard error */
+/**
+ * Creates the log of the process.
+ *
+ * @param level lines below it are dropped
+ * @param pretty one readable line instead of JSON
+ * @param fd 1 for standard output, 2 for standard error
+ */
 export function createNodeLog(level: LogLevel, pretty: boolean, fd: 1 | 2 = 1): NodeLog {
   const writer = createLineWriter(fd);
   const destination = pretty ? { write: (line: string) => writer.write(prettify(line)) } : writer;
@@ -29,7 +35,7 @@ export function createNodeLog(level: LogLevel, pretty: boolean, fd: 1 | 2 = 1): 
     pino(
       {
         level: leastLevel,
-        // Process id and host name are the container's business.
+        // No process id and no host name: the log collector adds the name of the container.
         base: null,
         timestamp: pino.stdTimeFunctions.isoTime,
         formatters: { level: (label) => ({ level: label }) },
@@ -48,7 +54,7 @@ export function createNodeLog(level: LogLevel, pretty: boolean, fd: 1 | 2 = 1): 
   };
 }
 
-/** A line for people: `12:30:01 info request status=201 ms=3.1`. */
+/** Formats a line for a terminal: `12:30:01 info request status=201 ms=3.1`. */
 function prettify(line: string): string {
   const { time, level, msg, ...fields } = JSON.parse(line) as Record<string, unknown>; // oxlint-disable-line typescript/no-unsafe-type-assertion -- pino's own line
   const rest = Object.entries(fields).map(([name, value]) => `${name}=${String(value)}`);
@@ -57,16 +63,16 @@ function prettify(line: string): string {
 
 interface LineWriter {
   write(line: string): void;
-  /** Resolves when all is written, the reader is gone, or `waitMs` have passed. */
+  /** Resolves when all lines are written, the reader is gone, or `waitMs` have passed. */
   drained(waitMs: number): Promise<void>;
 }
 
-/** Lines kept for a reader that does not read, in characters; what comes then is dropped. */
+/** Most characters that wait for a reader that does not read. Further lines are dropped. */
 const BACKLOG_CHARS_MAX = 16_777_216;
-/** How soon a full pipe is tried again, in milliseconds. */
+/** Pause before a full pipe is tried again, in milliseconds. */
 const RETRY_MS = 10;
 
-/** @param fd 1 for standard output, 2 for standard error */
+/** Writes lines in order. Lines that arrive during a write go into the next write together. */
 function createLineWriter(fd: number): LineWriter {
   let backlog = "";
   let writing = false;

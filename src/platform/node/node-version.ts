@@ -1,19 +1,20 @@
 /**
- * Which Node runs the service. This file must run on older ones, so that they can be told: it imports
- * nothing and keeps to old syntax.
+ * Check of the Node version. Versions that are too old must be able to run this file, so it has no
+ * imports and uses only old syntax.
  */
 
 /** The same as `engines` in package.json. */
 const MAJOR_MIN = 22;
 const MINOR_MIN = 19;
 
-/** EX_CONFIG of sysexits.h: a restart would not help. */
+/** EX_CONFIG of sysexits.h: a restart does not help. */
 export const EXIT_UNSUPPORTED_NODE = 78;
 
 /**
- * One sentence where this version of Node is too old, undefined where it is not.
+ * Describes the problem where this version of Node is too old.
  *
  * @param version as in `process.versions.node`, such as `22.19.0`
+ * @returns the text for the log; undefined where the version is supported
  */
 export function describeOldNode(version: string): string | undefined {
   const numbers = version.split(".").map(Number);

@@ -1,6 +1,6 @@
 /**
- * Tracing by OpenTelemetry. Loaded only where `OTEL_EXPORTER_OTLP_ENDPOINT` is set: its packages are
- * optional, and a deployment without traces neither installs nor loads them.
+ * Tracing with OpenTelemetry. Loaded only where `OTEL_EXPORTER_OTLP_ENDPOINT` is set: its packages
+ * are optional, and a deployment without traces neither installs nor loads them.
  */
 import { ROOT_CONTEXT, type Span, SpanKind, SpanStatusCode, trace } from "@opentelemetry/api";
 import { OTLPTraceExporter } from "@opentelemetry/exporter-trace-otlp-http";
@@ -12,14 +12,14 @@ import type { SpanOutcome, TracedSpan, Tracing } from "../../tracing.ts";
 import { within } from "../../within.ts";
 
 export interface NodeTracing extends Tracing {
-  /** Sends what is left, as long as that takes no longer than a stopping process can wait. */
+  /** Sends the spans that are left; waits for the collector for at most 2 s. */
   close(): Promise<void>;
 }
 
-/** How long a stop waits for the collector, in milliseconds. */
+/** Longest wait of a stop for the collector, in milliseconds. */
 const FLUSH_MS = 2_000;
 
-/** Asked every few seconds by machines; nobody looks for their traces. */
+/** Routes that machines call every few seconds. Their traces are of no use. */
 const UNTRACED: ReadonlySet<string> = new Set(["/healthz", "/readyz", "/metrics"]);
 
 /**
@@ -63,7 +63,7 @@ export function createOpenTelemetry({
   };
 }
 
-/** W3C Trace Context, section 3.2; whoever calls has made sure of the form. */
+/** Reads the parent span (W3C Trace Context section 3.2). The caller has validated the format. */
 function readParent(traceparent: string | undefined) {
   const [, traceId, spanId, flags] = traceparent?.split("-") ?? [];
   if (traceId === undefined || spanId === undefined || flags === undefined) return ROOT_CONTEXT;
@@ -79,7 +79,7 @@ function writeTraceparent(span: Span): string {
 function endSpan(span: Span, { status, code }: SpanOutcome, kind: SpanKind): void {
   if (status !== undefined) span.setAttribute("http.response.status_code", status);
   if (code !== undefined) span.setAttribute("error.type", code);
-  // A server's 4xx is its client's fault; a client's is a failed call (OpenTelemetry's HTTP rules).
+  // OpenTelemetry's rules for HTTP: a 4xx is an error of a client's call, but not of a server.
   if (status === undefined || status >= (kind === SpanKind.SERVER ? 500 : 400)) {
     span.setStatus({ code: SpanStatusCode.ERROR });
   }

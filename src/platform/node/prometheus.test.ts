@@ -31,7 +31,7 @@ describe("a request", () => {
     expect(await read("bff_upstream_duration_seconds_sum")).toBeCloseTo(0.03);
   });
 
-  test("that nobody timed is in no histogram", async () => {
+  test("without a time is in no histogram", async () => {
     const { metrics, read } = create();
     metrics.countRequest({ route: "unparsed", status: 400, code: "invalid_request" });
     expect(await read('bff_request_duration_seconds_count{route="unparsed"}')).toBeUndefined();

@@ -1,6 +1,6 @@
 /**
- * Metrics in Prometheus's text format. Loaded only where `ADMIN_PORT` is set: without it the library
- * takes no memory and nothing is counted.
+ * Metrics in Prometheus's text format. Loaded only where `ADMIN_PORT` is set: without it the
+ * library takes no memory and nothing is counted.
  */
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from "prom-client";
 
@@ -22,12 +22,14 @@ export interface PrometheusMetrics extends Metrics {
 
 /** In seconds, from an answer out of memory to the longest wait for UponAI. */
 const REQUEST_BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60];
-/** In seconds. Redis usually answers in less than a millisecond; `REDIS_TIMEOUT` is half a second. */
+/**
+ * In seconds. Redis usually answers in less than a millisecond; `REDIS_TIMEOUT` is half a second.
+ */
 const STATE_BUCKETS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1];
 
 /**
- * Codes of requests without a valid session, with the label of each. An address that sends many wrong
- * sessions is refused by a limit: then `bff_limited_total` counts it.
+ * Codes of requests without a valid session, with the label of each. An address that sends many
+ * wrong sessions is refused by a limit: then `bff_limited_total` counts it.
  */
 const AUTH_FAILURES: { readonly [Code in ProblemCode]?: string } = {
   session_missing: "missing",
@@ -44,7 +46,9 @@ const CIRCUIT_VALUES: { readonly [State in CircuitState]: number } = {
   open: 2,
 };
 
-/** Creates the metrics of one process. `gate` is read at each scrape for the requests in progress. */
+/**
+ * Creates the metrics of one process. `gate` is read at each scrape for the requests in progress.
+ */
 export function createPrometheusMetrics(gate: LoadGate): PrometheusMetrics {
   const registry = new Registry();
   const registers = [registry];

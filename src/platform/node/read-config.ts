@@ -1,4 +1,4 @@
-/** Owns reading the process's own environment, with the secrets that come as files. */
+/** Reads the configuration from the environment of the process, secrets in files included. */
 import { type Config, type ConfigProblem, parseConfig } from "../../config/config.ts";
 import { type ProxySettings, readProxies } from "./egress.ts";
 import { resolveSecretFiles } from "./environment.ts";
@@ -8,10 +8,11 @@ export interface ConfigReading {
   readonly config: Config | undefined;
   readonly problems: readonly ConfigProblem[];
   readonly warnings: readonly string[];
-  /** The way out, which is set for all programs of a machine alike. */
+  /** Proxies for outgoing connections. */
   readonly proxies: ProxySettings;
 }
 
+/** Reads and checks the whole configuration. All problems are reported together. */
 export function readConfig(): ConfigReading {
   const { environment, problems: fileProblems } = resolveSecretFiles(process.env);
   const result = parseConfig(environment);
@@ -21,7 +22,7 @@ export function readConfig(): ConfigReading {
     return { config: result.config, problems: [], warnings: result.warnings, proxies };
   }
   const others = result.kind === "problems" ? result.problems : [];
-  // A secret whose file could not be read must not be told missing too.
+  // A secret whose file cannot be read is one problem: it must not be reported as missing as well.
   const unread = new Set(fileProblems.map(({ variable }) => variable));
   const told = others.filter(({ variable }) => !unread.has(`${variable}_FILE`));
   return { config: undefined, problems: [...earlier, ...told], warnings: [], proxies };

@@ -1,6 +1,7 @@
 /**
- * Owns the client of each shape of Redis and its options, all under one rule: a command that may
- * have run is never run again, and one that cannot be sent at once is refused at once.
+ * Creates ioredis clients for a single server, for Sentinels and for a Cluster. All follow two
+ * rules: a command that may have run is never run again, and a command that cannot be sent at once
+ * fails at once.
  */
 import { Cluster, Redis, ReplyError, type RedisOptions } from "ioredis";
 
@@ -12,7 +13,9 @@ import { backOff, createReconnects, type RedisEvents, watchRedis } from "./watch
 
 export type RedisClient = Redis | Cluster;
 
-/** What the connections to single servers, primaries and nodes have in common. */
+/**
+ * Options of every connection: to a single server, a primary behind Sentinels or a Cluster's node.
+ */
 type ConnectionOptions = Pick<
   RedisOptions,
   | "username"
@@ -27,13 +30,22 @@ type ConnectionOptions = Pick<
   | "disableClientInfo"
 >;
 
-/** How often a Cluster is asked which node serves what; a redirection asks at once. */
+/**
+ * Interval for reading the slot table of a Cluster, in milliseconds. A redirection reads it at
+ * once.
+ */
 const TOPOLOGY_MS = 10_000;
-/** Pause before a command that a slot on the move refused is sent again, in milliseconds. */
+/**
+ * Pause before a command is sent again after TRYAGAIN (its slot is being moved), in milliseconds.
+ */
 const TRY_AGAIN_MS = 50;
 
 /**
- * @param timeoutMs longest wait for an answer; a connection silent for four times as long is given up
+ * Creates the client of an address and starts to connect.
+ *
+ * @param timeoutMs longest wait for an answer, in milliseconds; a connection that is silent for
+ *   four times as long is closed
+ * @param events called for each change of the connection
  */
 export function createRedisClient(
   address: RedisAddress,
@@ -51,14 +63,14 @@ export function createRedisClient(
   const connection: ConnectionOptions = {
     ...address.credentials,
     ...(address.tls && { tls: {} }),
-    // A command whose connection broke may have run: it must not run again by itself.
+    // A command whose connection broke may have run, so the client must not send it again.
     autoResendUnfulfilledCommands: false,
     maxRetriesPerRequest: 0,
     connectTimeout: atLeastOneSecond(timeoutMs),
-    // A Redis that hangs is hung up on, so that what waits for it does not pile up here.
+    // Closes the connection to a Redis that hangs, so that waiting commands do not pile up.
     socketTimeout: timeoutMs * 4,
-    // Without these three ioredis sends HELLO, INFO and CLIENT SETINFO: commands that a user with few
-    // rights may not run and proxies do not know. `watchRedis` asks in another way.
+    // Without these three ioredis sends HELLO, INFO and CLIENT SETINFO. A user with few rights may
+    // not run them, and proxies do not know them. `watchRedis` checks the server in another way.
     protocol: 2,
     enableReadyCheck: false,
     disableClientInfo: true,
@@ -71,10 +83,10 @@ export function createRedisClient(
   const primary = {
     ...connection,
     db: address.database,
-    // While there is no connection every request must know at once, not wait in a queue.
+    // Without a connection a request must fail at once, not wait in a queue.
     enableOfflineQueue: false,
     retryStrategy,
-    // Commands of one turn of the event loop share a write.
+    // Commands of one turn of the event loop are sent in one write.
     enableAutoPipelining: true,
   } satisfies RedisOptions;
   if (address.kind === "single") {
@@ -82,7 +94,7 @@ export function createRedisClient(
       ...primary,
       ...address.node,
       Connector: RedisConnector,
-      // After a fail-over the old primary is read-only: the connection is made anew.
+      // After a fail-over the old primary is read-only: the client must connect again.
       reconnectOnError: (error: Error) => readErrorCode(error) === "READONLY",
     };
     const watched = { database: address.database, mayBeReplica: false };
@@ -97,11 +109,11 @@ export function createRedisClient(
     ...(sentinelPassword !== undefined && { sentinelPassword }),
     ...(address.tls && { sentinelTLS: {}, enableTLSForSentinelMode: true }),
     sentinelRetryStrategy: backOff,
-    // A Sentinel that hangs must not keep us from asking the next one.
+    // When a Sentinel hangs, the next one is asked.
     sentinelCommandTimeout: atLeastOneSecond(timeoutMs),
-    // `failoverDetector` stays off: a notice that comes while the Sentinels are being asked ends
-    // ioredis 6.0.0's client for good. A primary that died, hangs or was demoted breaks the
-    // connection anyway, and one that is cut off from its replicas says NOREPLICAS.
+    // `failoverDetector` stays off: a notice that arrives while the Sentinels are being asked ends
+    // the client of ioredis 6.0.0 for good. It is not needed: the connection breaks when a primary
+    // dies, hangs or is demoted, and a primary without its replicas answers NOREPLICAS.
     reconnectOnError: (error) => /^(?:READONLY|NOREPLICAS)$/.test(readErrorCode(error)),
   } satisfies RedisOptions;
   const watched = { database: address.database, mayBeReplica: true };
@@ -120,31 +132,32 @@ function createCluster(
 ): Cluster {
   const cluster = new Cluster([...nodes], {
     redisOptions: { ...redisOptions, Connector: RedisConnector },
-    // Below, so that a user who may not run CLUSTER INFO is served.
+    // `askState` does this check and accepts a user who may not run CLUSTER INFO.
     enableReadyCheck: false,
     enableOfflineQueue: false,
     clusterRetryStrategy: retryStrategy,
-    // Zero is "never", not "at once". A broken connection's commands may have run; and while the
-    // Cluster is down, whoever waits would only wait longer.
+    // Zero means "never". Commands of a broken connection may have run, and while the Cluster is
+    // down a retry only lengthens the wait of the request.
     retryDelayOnFailover: 0,
     retryDelayOnClusterDown: 0,
-    // MOVED, ASK and TRYAGAIN say that the command has not run: those alone are sent again.
+    // Commands are sent again only after MOVED, ASK and TRYAGAIN, which say that they have not run.
     retryDelayOnTryAgain: TRY_AGAIN_MS,
     slotsRefreshInterval: TOPOLOGY_MS,
     slotsRefreshTimeout: redisOptions.connectTimeout ?? 1_000,
-    // A certificate is checked against the name, which must not be swapped for an address here.
+    // Keeps the name: the TLS certificate is checked against it, not against an address.
     dnsLookup: (name, done) => done(null, name),
-    // Auto-pipelining stays off: ioredis 6.0.0 follows a redirection only where a whole pipeline,
-    // with the slots of other workspaces in it, was redirected alike, and hangs where a part of it
-    // could not be sent.
+    // Auto-pipelining stays off. A pipeline holds commands for the slots of several workspaces, and
+    // ioredis 6.0.0 follows a redirection only where all of them are redirected alike. It hangs
+    // where a part of the pipeline could not be sent.
   });
   cluster.on("+node", (node: Redis) => {
-    // On ASK ioredis 6.0.0 sends this without looking at the outcome; unhandled, it would end the
-    // process when that node dies. The command behind it fails, and is handled, by itself.
+    // On ASK ioredis 6.0.0 sends ASKING and ignores the promise: when that node dies, the unhandled
+    // rejection would end the process. The command that follows fails by itself and is handled.
     const asking = node.asking.bind(node);
     node.asking = async () => asking().catch(() => "OK" as const);
   });
-  // A node's first command would otherwise wait for its connection, and the next ones be refused.
+  // Otherwise a node connects with its first command, and further commands fail until it is
+  // connected.
   const connectPrimaries = () =>
     Promise.allSettled(
       cluster.nodes("master").map(async (node) => {
@@ -171,13 +184,13 @@ function createCluster(
     const code = readErrorCode(error);
     if (code !== UNREACHABLE) events.hint(code);
   });
-  // All nodes have failed; each one's own failure may have said more than this error.
+  // All nodes have failed. The hints of the single nodes say more than this error.
   cluster.on("error", () => events.failed(UNREACHABLE));
   cluster.on("close", () => events.down("closed"));
   return cluster;
 }
 
-/** What a node says of the Cluster; where it refuses to say, commands will show. */
+/** Asks a node for the state of the Cluster. Where the node refuses to answer, it counts as up. */
 async function askState(cluster: Cluster): Promise<"up" | "down" | "lost"> {
   try {
     const info = await cluster.cluster("INFO");

@@ -1,6 +1,7 @@
 /**
- * Connects ioredis to a single server or a Cluster's node. ioredis leaves that to Node, which gives up
- * each address of a name but the last after 250 ms; here the time limit holds for all of them.
+ * Opens the TCP and TLS connections of ioredis to a single server or to a node of a Cluster.
+ * ioredis uses Node's own connect, which gives up each address but the last after 250 ms;
+ * `connectTcp` has one time limit for all addresses.
  */
 import { Socket } from "node:net";
 import { connect as connectTls, type TLSSocket } from "node:tls";
@@ -10,7 +11,7 @@ import { z } from "zod";
 
 import { connectTcp, ConnectTimeout } from "./connect-tcp.ts";
 
-/** As much of ioredis's options as a connection takes; TLS has none of its own here. */
+/** The options of ioredis that are used here. `tls` only says whether TLS is used. */
 const optionsSchema = z.object({
   host: z.string(),
   port: z.number(),
@@ -19,17 +20,21 @@ const optionsSchema = z.object({
   disconnectTimeout: z.number(),
 });
 
+/** Connector of ioredis that uses `connectTcp`. */
 export class RedisConnector extends AbstractConnector {
   readonly #options: z.output<typeof optionsSchema>;
 
-  /** @param options of ioredis, with its defaults */
+  /** @param options all options of ioredis, with its defaults */
   constructor(options: unknown) {
     const parsed = optionsSchema.parse(options);
     super(parsed.disconnectTimeout);
     this.#options = parsed;
   }
 
-  /** Resolves with a closed connection where there is none: a rejection would end ioredis for good. */
+  /**
+   * Connects. On failure it resolves with a closed socket and sets `firstError`: after a rejection
+   * ioredis would never connect again.
+   */
   async connect(): Promise<Socket | TLSSocket> {
     this.connecting = true;
     let stream: Socket;
@@ -39,7 +44,7 @@ export class RedisConnector extends AbstractConnector {
       stream = new Socket().destroy();
       if (error instanceof Error) this.firstError = error;
     }
-    // `disconnect` was called meanwhile.
+    // `disconnect` was called while this was connecting.
     if (!this.#isWanted()) stream.destroy();
     this.stream = stream;
     return stream;
@@ -61,7 +66,7 @@ export class RedisConnector extends AbstractConnector {
 
 function secure(socket: Socket, host: string, timeoutMs: number): Promise<TLSSocket> {
   return new Promise((resolve, reject) => {
-    // The certificate is checked against the name that was asked for.
+    // The certificate is checked against `host`.
     const secured = connectTls({ socket, host });
     const limit = setTimeout(() => {
       secured.destroy();

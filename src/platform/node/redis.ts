@@ -1,4 +1,7 @@
-/** The connection to Redis on Node: one client, shared, that fails fast and heals itself. */
+/**
+ * Connection to Redis on Node: one client for all requests. Without a connection a command fails at
+ * once, and the client reconnects by itself.
+ */
 import { ReplyError } from "ioredis";
 
 import type { RedisConnection } from "../../admission/redis-state.ts";
@@ -13,17 +16,21 @@ import { createReachability } from "../reachability.ts";
 import { createRedisClient } from "./redis-client.ts";
 
 export interface NodeRedis extends RedisConnection {
-  /** Resolves once it is connected; with a word for what failed when that takes longer. */
+  /** Waits until it is connected; resolves with an error code when that takes longer. */
   readonly connected: (timeoutMs: number) => Promise<string | undefined>;
-  /** A word for what failed since the last command that succeeded. */
+  /** Error code of the last failure; undefined when a command has succeeded since. */
   readonly lastFailure: () => string | undefined;
   readonly close: () => void;
 }
 
-/** How long no node of a Cluster must have failed before it counts as reachable again. */
+/** Time without a failure before a Cluster counts as reachable again, in milliseconds. */
 const CLUSTER_QUIET_MS = 1_000;
 
-/** @param timeoutMs longest wait for an answer, in milliseconds */
+/**
+ * Creates the client and starts to connect. Outages are logged.
+ *
+ * @param timeoutMs longest wait for an answer, in milliseconds
+ */
 export function createNodeRedis(address: RedisAddress, timeoutMs: number, log: Logger): NodeRedis {
   const isCluster = address.kind === "cluster";
   const reachability = createReachability(systemClock, log, isCluster ? CLUSTER_QUIET_MS : 0);
@@ -34,22 +41,22 @@ export function createNodeRedis(address: RedisAddress, timeoutMs: number, log: L
 
   let usable = false;
   let closing = false;
-  /** What was last heard of a connection; explains the failures that follow. */
+  /** Error code of the last event of a connection. It explains the failures that follow. */
   let hint: string | undefined;
   let lastFailure: string | undefined;
   let inFlight = 0;
-  /** While a connection that was closed idle is made anew. */
+  /** Set while the client reconnects after an idle connection was closed. */
   let gap: { readonly over: Promise<void>; readonly end: () => void } | undefined;
   const failed = (reason: string, refused = false) => {
     gap?.end();
-    // Our own goodbye is no outage.
+    // The end of a connection that we close is not an outage.
     if (closing) return;
     lastFailure = reason;
     reachability.failed({ reason }, refused);
   };
   /**
-   * Redis and proxies close connections that are idle for long. With nothing under way nothing is
-   * lost by it: commands wait for the next connection, and only if there is none is it an outage.
+   * Redis and proxies close connections that are idle for long. No command is lost by that, so it
+   * is not an outage: commands wait for the new connection. Without one after `timeoutMs` it is.
    */
   const openGap = (reason: string) => {
     const { promise, resolve } = Promise.withResolvers<void>();
@@ -80,7 +87,7 @@ export function createNodeRedis(address: RedisAddress, timeoutMs: number, log: L
     },
     failed: (reason, refused) => {
       if (isCluster) failed(hint ?? reason);
-      // An error of a connection in use is followed by its end, which tells what it came to.
+      // The error of a usable connection is followed by `down`, which reports it.
       else if (!usable) failed(reason, refused);
     },
   });
@@ -93,15 +100,17 @@ export function createNodeRedis(address: RedisAddress, timeoutMs: number, log: L
     if (!usable) throw new Error("there is no connection");
     inFlight += 1;
     try {
-      // What a defined command returns is unknown to its types; `redis-state.ts` checks it.
+      // The types of ioredis do not know the reply of a defined command; `redis-state.ts` checks
+      // it.
       const reply: unknown = await Reflect.apply(command, client, [keys.length, ...keys, ...args]);
-      // A Cluster stays connected while one of its nodes fails and comes back.
+      // A Cluster stays connected while a node fails and returns, so no `up` event tells listeners.
       if (reachability.succeeded() && isCluster) tellReady();
       hint = undefined;
       lastFailure = undefined;
       return reply;
     } catch (error) {
-      // Without a connection the reason was said when it broke; a Cluster's is one of several.
+      // The loss of a single connection was reported by `down`. A Cluster has several connections
+      // and reports no `down` for one of them.
       if (error instanceof ReplyError) failed(readErrorCode(error), !isCluster);
       else if (isCluster) failed(hint ?? "closed");
       throw error;

@@ -1,4 +1,4 @@
-/** Reads from Node's own request what the application needs: the peer's address and the body. */
+/** Address of the peer and body of a request, read from Node's own request object. */
 import { IncomingMessage } from "node:http";
 
 import {
@@ -9,6 +9,7 @@ import {
 } from "../../http/read-stream.ts";
 import type { RequestSource } from "../../services.ts";
 
+/** Request source of Node. A call without Node's request in `env` throws. */
 export const nodeRequestSource: RequestSource = {
   readBody: (_request, env, limits) => readIncoming(findIncoming(env), limits),
   peerAddress: (env) => findIncoming(env).socket.remoteAddress ?? "",
@@ -21,12 +22,12 @@ function findIncoming(env: unknown): IncomingMessage {
   throw new Error("the request came without its Node connection");
 }
 
-/** Events after which no more of the body comes: from Node, and from the listener (see `Connections`). */
+/** Events after which no more of the body arrives: from Node, and from `Connections`. */
 const GONE = ["error", "close", "aborted"] as const;
 
-/** Reads Node's stream as it is: the web stream that stands for it costs more than all of this. */
+/** Reads Node's stream directly: its web stream wrapper costs more than the whole read. */
 function readIncoming(incoming: IncomingMessage, limits: BodyLimits): Promise<BodyRead> {
-  // The session is verified first, and the client may have left meanwhile.
+  // The client may have left while its session was verified.
   if (incoming.destroyed || incoming.aborted) return Promise.resolve({ kind: "aborted" });
   return new Promise((resolve) => {
     const chunks: Uint8Array[] = [];
@@ -40,7 +41,7 @@ function readIncoming(incoming: IncomingMessage, limits: BodyLimits): Promise<Bo
     const onData = (chunk: Uint8Array) => {
       size += chunk.byteLength;
       if (size > limits.bytesMax) {
-        // The rest is read off and dropped by the server once the refusal is written.
+        // When the refusal is written, the server reads and drops the rest.
         incoming.pause();
         finish({ kind: "too_large" });
         return;

@@ -1,7 +1,7 @@
 /**
- * The life of the process on Node: it reads the environment, starts, and on SIGTERM or SIGINT drains
- * and ends. Exit codes: 0 drained, 1 a defect or an unfinished drain, 78 configuration (EX_CONFIG of
- * sysexits.h).
+ * Runs the service as a process on Node: reads the environment, starts, and on SIGTERM or SIGINT
+ * drains and exits. Exit codes: 0 all requests were answered, 1 a defect or requests without an
+ * answer, 78 a wrong configuration (EX_CONFIG of sysexits.h).
  */
 import { setTimeout as pause } from "node:timers/promises";
 
@@ -18,7 +18,10 @@ import type { StopSignals } from "./stop-signals.ts";
 
 const EXIT_CONFIG = 78;
 
-/** Under npm one Ctrl-C comes twice, from the terminal and from npm, a few milliseconds apart. */
+/**
+ * Signals within this time count as one, in milliseconds. Under npm one Ctrl-C arrives twice, from
+ * the terminal and from npm.
+ */
 const SAME_SIGNAL_MS = 50;
 
 async function exit(log: NodeLog, code: number): Promise<never> {
@@ -29,7 +32,7 @@ async function exit(log: NodeLog, code: number): Promise<never> {
 /**
  * Runs the service until a signal ends the process.
  *
- * @param signals caught since before the start, so that none is lost while it waits
+ * @param signals caught since the process began, so that none is lost during the start
  */
 export async function runService(signals: StopSignals): Promise<void> {
   const startLog = createNodeLog("info", false, 2);
@@ -62,7 +65,7 @@ export async function runService(signals: StopSignals): Promise<void> {
   });
 }
 
-/** Starts one listener; where its port cannot be had, the process ends with a line that says so. */
+/** Starts one listener. Where its port cannot be used, logs that and ends the process. */
 async function listen(
   log: NodeLog,
   { insecure, connections }: Config,
@@ -87,7 +90,7 @@ async function listen(
   }
 }
 
-/** Defects outside a request: the process is in an unknown state and must not go on. */
+/** Ends the process after a defect outside a request, because its state is unknown then. */
 function exitOnDefects(log: NodeLog): void {
   const fail = (error: unknown) => {
     log.log("fatal", "defect", describeDefect(error));
@@ -97,7 +100,10 @@ function exitOnDefects(log: NodeLog): void {
   process.on("unhandledRejection", fail);
 }
 
-/** Plain text has no place among JSON lines; and what a library writes may quote what it was given. */
+/**
+ * Replaces warnings of Node and console output of libraries by log lines. Plain text would break
+ * the JSON lines, and a library may quote secrets.
+ */
 function silenceLibraries(log: NodeLog): void {
   process.removeAllListeners("warning");
   process.on("warning", ({ name }) => log.log("warn", "runtime warning", { name }));
@@ -106,7 +112,7 @@ function silenceLibraries(log: NodeLog): void {
   }
 }
 
-/** Until the service listens there is nothing to drain: a signal ends the process at once. */
+/** Makes a signal end the process at once: until the service listens there is nothing to drain. */
 function stopDuringStart(log: NodeLog, signals: StopSignals): void {
   signals.handle((signal) => {
     log.log("info", "stopped during the start", { signal });
@@ -114,6 +120,10 @@ function stopDuringStart(log: NodeLog, signals: StopSignals): void {
   });
 }
 
+/**
+ * Makes the first signal drain the service and end the process, and a second one end it at once.
+ * After SHUTDOWN_GRACE the process ends with requests unanswered.
+ */
 function stopOnSignals(
   log: NodeLog,
   signals: StopSignals,
@@ -124,7 +134,7 @@ function stopOnSignals(
   const stop = async (signal: string) => {
     log.log("info", "stopping", { signal, inFlight: gate.inFlight });
     if (delayMs > 0) {
-      // Load balancers learn of the stop by `/readyz` and send on until then: they are still served.
+      // Load balancers send requests until they see `/readyz` fail. Those are still served.
       gate.announceStop();
       await pause(delayMs);
       log.log("info", "draining", { inFlight: gate.inFlight });
@@ -135,7 +145,7 @@ function stopOnSignals(
       });
       void exit(log, 1);
     }, graceMs).unref();
-    // The listeners stay open while requests are answered: whoever comes meanwhile is told 503.
+    // The listeners stay open while requests are answered: new requests get 503.
     const drained = gate.drain();
     for (const server of servers) server.stopKeepingAlive();
     await drained;

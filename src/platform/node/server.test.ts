@@ -1,4 +1,6 @@
-/** The bounds of the listener that would take a real client long to reach, with smaller numbers. */
+/**
+ * Limits of the listener that a real client reaches only after a long time, with smaller numbers.
+ */
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 
@@ -41,7 +43,7 @@ interface TestClient {
   readonly closed: () => boolean;
 }
 
-/** Asks for one answer and does not read it yet. */
+/** Sends one request and does not read the answer yet. */
 async function ask(port: number, localAddress = "127.0.0.1"): Promise<TestClient> {
   const socket = connect({ port, host: "127.0.0.1", localAddress });
   socket.on("error", () => undefined);

@@ -1,4 +1,4 @@
-/** The HTTP listener on Node: limits of the protocol, broken requests, and stopping. */
+/** HTTP listener on Node: protocol limits, answers to broken requests, and the stop. */
 import { randomUUID } from "node:crypto";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { type AddressInfo, Socket } from "node:net";
@@ -17,32 +17,37 @@ import { type ConnectionLimits, createConnections } from "./connections.ts";
 export interface NodeServer {
   /** The port that was bound. */
   readonly port: number;
-  /** From now on every answer, those under way included, is the last of its connection. */
+  /** Makes every answer the last of its connection, also those that have begun. */
   stopKeepingAlive(): void;
-  /** Ends the listener; resolves when every answer under way is out and every connection ended. */
+  /** Stops listening. Resolves when all answers are sent and all connections are closed. */
   close(): Promise<void>;
 }
 
-/** Room for a session token in a header and one in a cookie, each 8 KiB at most, and the rest. */
+/**
+ * In bytes: a session token in a header and one in a cookie, at most 8 KiB each, and other headers.
+ */
 const HEADER_BYTES_MAX = 32_768;
 /**
- * Longest time for a request's head, and for the whole of it, in milliseconds; from the connection's
- * start or from the first byte. A body is given ten seconds by the application, which may begin to
- * read it late: behind an answer on the same connection, or after its session was checked.
+ * Longest time for the head of a request and for the whole request, in milliseconds, from the start
+ * of the connection or from the first byte. The application gives a body ten seconds from when it
+ * begins to read. It may begin late: after an answer on the same connection, or after the session
+ * check.
  */
 const HEADERS_MS = 20_000;
 const REQUEST_MS = 60_000;
-/** How often Node looks for those that are late, in milliseconds; they are cut that much later. */
+/**
+ * Interval of Node's check for late requests, in milliseconds. They are cut up to that much later.
+ */
 const CHECK_MS = 5_000;
 
-/** The route of what never became a request. */
+/** Route in the log and the metrics for what could not be parsed as a request. */
 const UNPARSED = "unparsed";
 
 export interface ListenOptions {
   readonly host: string;
-  /** 0 takes any free one. */
+  /** 0 to 65535; 0 takes any free port. */
   readonly port: number;
-  /** Headers of every answer, for those that are given below the application. */
+  /** Headers of every answer, for refusals that do not reach the application. */
   readonly commonHeaders: Readonly<Record<string, string>>;
   readonly connections: ListenLimits;
   readonly log: Logger;
@@ -56,7 +61,13 @@ export interface ListenLimits extends ConnectionLimits {
   readonly keepAliveMs: number;
 }
 
-/** @throws Error with code EADDRINUSE or EACCES where the port cannot be had */
+/**
+ * Starts a listener.
+ *
+ * @param fetch answers each request
+ * @param gate tells whether the service drains: then every answer closes its connection
+ * @throws a system error where it cannot listen, with code EADDRINUSE, EACCES or EADDRNOTAVAIL
+ */
 export async function startNodeServer(
   fetch: App["fetch"],
   gate: LoadGate,
@@ -66,16 +77,16 @@ export async function startNodeServer(
   const report = createCutReport(options);
   const connections = createConnections(limits, report);
   const handle = getRequestListener((request, env) => fetch(request, env), {
-    // HTTP/1.0 clients need send no Host; nothing here depends on it.
+    // For HTTP/1.0 clients without a Host header. Nothing depends on the name.
     hostname: "localhost",
-    // A request that cannot be made into a URL never reaches the application.
+    // Called where the target is not a valid URL: the request cannot reach the application.
     errorHandler: () => {
       const { status, headers, body } = refuse("invalid_request", options);
       return new Response(body, { status, headers });
     },
   });
   const answer = async (incoming: IncomingMessage, outgoing: ServerResponse) => {
-    // While stopping, clients are told to come back over another connection, to another instance.
+    // While draining, clients must open a new connection, which leads to another instance.
     if (gate.draining) outgoing.shouldKeepAlive = false;
     // Node's parser drops what follows such a request in the same piece of data. On a connection that
     // goes on, the rest of a later request would then be read as a request of its own.
@@ -99,11 +110,12 @@ export async function startNodeServer(
       headersTimeout: HEADERS_MS,
       requestTimeout: REQUEST_MS,
       connectionsCheckingInterval: CHECK_MS,
-      // `isWellFramed` asks for a Host, and its refusal is a problem; Node's own would be empty.
+      // `isWellFramed` requires a Host and answers with a problem. Node's own answer would be
+      // empty.
       requireHostHeader: false,
     },
-    // Nothing listens for `upgrade`: Node then ignores that header, as HTTP allows (RFC 9110
-    // section 7.8), and the request is answered like any other.
+    // Without a listener for `upgrade` Node ignores that header, as HTTP allows (RFC 9110 section
+    // 7.8), and the request is answered like any other.
     listener,
   );
   server.maxConnections = limits.max;
@@ -111,15 +123,16 @@ export async function startNodeServer(
   server.on("connection", (socket) => connections.open(socket));
   server.on("clientError", (error: NodeJS.ErrnoException, stream) => {
     const socket = requireSocket(stream);
-    // Each piece that follows what was broken is told of again.
+    // Node emits this event again for each chunk that follows a broken request.
     if (connections.isEnding(socket)) return;
-    // What follows a request that is being answered must not answer in its place.
+    // A broken request behind one that is being answered must not be answered in its place.
     if (connections.endAfterAnswers(socket)) return;
-    // There is no answer to a connection that failed.
+    // A connection that has failed cannot carry an answer.
     if (socket.errored !== null) socket.destroy();
     else connections.endWith(socket, renderBroken(error.code, options));
   });
-  // Expectations may be ignored (RFC 9110 section 10.1.1); a bare 417 would be no answer of ours.
+  // A server may ignore expectations (RFC 9110 section 10.1.1). Node's own 417 would not be a
+  // problem.
   server.on("checkExpectation", listener);
   server.on("connect", (_request, stream) => {
     const socket = requireSocket(stream);
@@ -127,7 +140,7 @@ export async function startNodeServer(
     connections.endWith(socket, renderBroken(undefined, options));
   });
   await listen(server, options);
-  // Such as no memory for a socket: the connections that there are go on, and others may follow.
+  // For example no memory for a socket. Other connections go on, and new ones may succeed.
   server.on("error", () => report("accept_failed"));
   return {
     port: (server.address() as AddressInfo).port, // oxlint-disable-line typescript/no-unsafe-type-assertion -- a TCP listener's address is an object
@@ -135,14 +148,14 @@ export async function startNodeServer(
     close: async () => {
       const closed = new Promise((resolve) => server.close(resolve));
       await connections.allFinished();
-      // The others wait for nothing: idle, or without a whole request so far.
+      // The other connections are idle or have not sent a whole request.
       connections.destroyAll();
       await closed;
     },
   };
 }
 
-/** Node types the sockets of these events by their base class. */
+/** Narrows the socket of an event, which Node types as `Duplex`. */
 function requireSocket(stream: Duplex): Socket {
   if (stream instanceof Socket) return stream;
   throw new TypeError("a TCP listener handed over something that is no socket");
@@ -158,13 +171,16 @@ function listen(server: Server, { host, port }: ListenOptions): Promise<void> {
   });
 }
 
-/** RFC 3986 section 3.2: a name or an address in brackets, and a port; empty where a URL has none. */
+/**
+ * RFC 3986 section 3.2: a name or an address in brackets, and an optional port. It may be empty.
+ */
 const HOST = /^(?:[\w.~!$&'()*+,;=%-]*|\[[\d.:a-f]+\])(?::\d*)?$/i;
 
 /**
- * What Node's parser lets through and proxies may read differently (RFC 9112 sections 3.2 and 6.1):
- * no Host or several, or one with a path, which would become part of the URL; an encoding of the
- * transfer that nothing here undoes; chunks over HTTP/1.0.
+ * Whether a request has one reading only. Node's parser accepts requests that a proxy may read
+ * differently (RFC 9112 sections 3.2 and 6.1), which allows request smuggling: no Host or several,
+ * a Host with a path (it would become part of the URL), a transfer encoding other than chunked, and
+ * chunks over HTTP/1.0.
  */
 function isWellFramed({ rawHeaders, headers, httpVersion }: IncomingMessage): boolean {
   let hosts = 0;
@@ -178,7 +194,7 @@ function isWellFramed({ rawHeaders, headers, httpVersion }: IncomingMessage): bo
   return encoding === undefined || (encoding.toLowerCase() === "chunked" && httpVersion !== "1.0");
 }
 
-/** Makes a refusal below the application, with its access line and its count. */
+/** Creates a refusal that does not reach the application, logs the request and counts it. */
 function refuse(code: ProblemCode, { commonHeaders, log, metrics }: ListenOptions) {
   const problem = new Problem(code);
   const reqId = randomUUID();
@@ -193,7 +209,7 @@ function refuse(code: ProblemCode, { commonHeaders, log, metrics }: ListenOption
   };
 }
 
-/** The answer to what Node's parser refused, in the form of every other refusal. */
+/** Renders the answer to a request that Node's parser refused, in the form of every refusal. */
 function renderBroken(errorCode: string | undefined, options: ListenOptions): string {
   const late = errorCode === "ERR_HTTP_REQUEST_TIMEOUT";
   const { status, headers, body } = refuse(late ? "request_timeout" : "invalid_request", options);
@@ -210,8 +226,8 @@ function renderBroken(errorCode: string | undefined, options: ListenOptions): st
 const CUT_LOG_PAUSE_MS = 10_000;
 
 /**
- * Reports connections that were ended without an answer. The metrics count every one. The log gets at
- * most one line per reason in 10 s, because an attack ends thousands of connections a second.
+ * Reports connections that were ended without an answer. The metrics count every one. The log gets
+ * at most one line per reason in 10 s, because an attack ends thousands of connections a second.
  */
 function createCutReport({ log, metrics }: ListenOptions): (reason: CutReason) => void {
   const lastMs = new Map<CutReason, number>();

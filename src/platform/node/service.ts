@@ -1,4 +1,4 @@
-/** Owns putting the parts together on Node: from a `Config` to a running service and back to none. */
+/** Creates the service on Node from a `Config`, and closes its connections at the end. */
 import { randomUUID } from "node:crypto";
 import { setTimeout } from "node:timers/promises";
 
@@ -30,9 +30,9 @@ export interface NodeService {
   readonly app: App;
   readonly gate: LoadGate;
   readonly metrics: Metrics;
-  /** What the second listener serves; undefined where there is none. */
+  /** Handler of the second listener; undefined where `ADMIN_PORT` is not set. */
   readonly adminFetch: App["fetch"] | undefined;
-  /** Ends connections to Redis and UponAI; only once the gate is drained. */
+  /** Closes the connections to Redis, UponAI and the issuer. Call it after the gate is drained. */
   readonly close: () => Promise<void>;
 }
 
@@ -40,10 +40,17 @@ export type NodeServiceResult =
   | { readonly kind: "service"; readonly service: NodeService }
   | { readonly kind: "problem"; readonly problem: ConfigProblem };
 
-/** How long the start waits for the state; without it the first requests would be answered 503. */
+/**
+ * Longest wait of the start for Redis, in milliseconds. Without the wait the first requests would
+ * get 503.
+ */
 const STATE_WAIT_MS = 1_000;
 
-/** Makes the service; it does not listen yet. Keys that cannot be read are a config problem. */
+/**
+ * Creates the service, which does not listen yet.
+ *
+ * @returns a problem where the session key or the packages for tracing cannot be used
+ */
 export async function createNodeService(
   config: Config,
   log: Logger,
@@ -107,7 +114,7 @@ export async function createNodeService(
   return { kind: "service", service: { app, gate, metrics, adminFetch, close } };
 }
 
-/** Only where it is asked for: the library is neither loaded nor fed otherwise. */
+/** Loads the metrics library, which takes memory only where metrics are served. */
 async function loadPrometheus(gate: LoadGate): Promise<PrometheusMetrics> {
   const { createPrometheusMetrics } = await import("./prometheus.ts");
   return createPrometheusMetrics(gate);
@@ -146,7 +153,7 @@ async function createState(
   }
   const { address, prefix, timeoutMs } = config.state;
   const connection = createNodeRedis(address, timeoutMs, log);
-  // In vain where Redis is down: then the service starts all the same, and says so on `/readyz`.
+  // When Redis is down the service starts nevertheless, and `/readyz` reports it.
   await connection.connected(STATE_WAIT_MS);
   const timed = metrics === undefined ? connection : timeRedis(connection, systemClock, metrics);
   return {

@@ -1,14 +1,16 @@
 /**
- * Catches SIGTERM and SIGINT from the first moment. It imports nothing, so that it is there before
- * anything is loaded: a process with id 1 (a container's) ignores a signal that it has no handler for.
+ * Catches SIGTERM and SIGINT from the start of the process. It has no imports, so that it runs
+ * before other modules are loaded: a process with id 1, as in a container, ignores signals without
+ * a handler.
  */
 export type StopSignal = "SIGTERM" | "SIGINT";
 
 export interface StopSignals {
-  /** Hands over all further signals, and first those that came while nobody handled them. */
+  /** Sets the handler of all further signals, and calls it for those that arrived before. */
   handle(handler: (signal: StopSignal) => void): void;
 }
 
+/** Starts to catch signals. They are kept until `handle` is called. */
 export function catchStopSignals(): StopSignals {
   const early: StopSignal[] = [];
   let current = (signal: StopSignal): void => void early.push(signal);

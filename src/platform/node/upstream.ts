@@ -1,6 +1,6 @@
 /**
- * Exchanges with UponAI on Node: undici, driven through its lowest interface, which is both the
- * cheapest and the one that tells when a request is about to be written.
+ * Requests to UponAI on Node. It uses the lowest interface of undici (`dispatch`), which is the
+ * fastest and the only one that tells when a request is about to be written.
  */
 import { promisify } from "node:util";
 import { brotliDecompress, gunzip, inflate } from "node:zlib";
@@ -12,7 +12,7 @@ import { createDispatcher, type EgressOptions } from "./egress.ts";
 
 export interface NodeUpstreamOptions extends EgressOptions {
   readonly origin: string;
-  /** Largest answer, counted after decoding. */
+  /** Largest body of an answer after decoding, in bytes. */
   readonly answerBytesMax: number;
 }
 
@@ -21,6 +21,9 @@ export interface NodeUpstream {
   close(): Promise<void>;
 }
 
+/**
+ * Creates the transport to UponAI and its connection pool. `close` breaks requests that are open.
+ */
 export function createNodeUpstream(options: NodeUpstreamOptions): NodeUpstream {
   const { origin } = options;
   const dispatcher = createDispatcher(origin, options);
@@ -34,24 +37,24 @@ export function createNodeUpstream(options: NodeUpstreamOptions): NodeUpstream {
   };
 }
 
-/** Of the connection itself, of TLS on it, and of a proxy's answer to `CONNECT`. */
+/** Error codes of a time-out while connecting, in TLS, or in a proxy's answer to `CONNECT`. */
 const CONNECT_TIMEOUTS: ReadonlySet<string> = new Set([
   "ETIMEDOUT",
   "UND_ERR_CONNECT_TIMEOUT",
   "UND_ERR_HEADERS_TIMEOUT",
 ]);
 
-/** Most interim responses (1xx) before an answer; real servers send one or two. */
+/** Most interim responses (1xx) before an answer. Real servers send one or two. */
 const INTERIMS_MAX = 20;
 
-/** One exchange. Whatever happens first resolves it; what comes later is dropped. */
+/** Handles one request to UponAI. The first result resolves it; later events are ignored. */
 class ExchangeHandler implements Dispatcher.DispatchHandler {
   readonly #options: NodeUpstreamOptions;
   readonly #resolve: (reply: UpstreamReply) => void;
   readonly #timer: NodeJS.Timeout;
   #controller: Dispatcher.DispatchController | undefined;
   #resolved = false;
-  /** Whether a response has begun to arrive whose status is not known yet. */
+  /** Whether a response has begun to arrive and its status is not known yet. */
   #responding = false;
   #interims = 0;
   #status = 0;
@@ -71,10 +74,10 @@ class ExchangeHandler implements Dispatcher.DispatchHandler {
     this.#timer = setTimeout(() => this.#expire(), timeoutMs);
   }
 
-  /** Called just before the first byte is written: until then nothing can have left. */
+  /** Called just before the first byte is written: until then nothing has been sent. */
   onRequestStart(controller: Dispatcher.DispatchController): void {
     this.#controller = controller;
-    // Answered already (timed out while connecting): an abort here keeps it from being written.
+    // The time was over while connecting. The abort keeps the request from being written.
     if (this.#resolved) controller.abort(new Error("given up"));
   }
 
@@ -91,7 +94,8 @@ class ExchangeHandler implements Dispatcher.DispatchHandler {
     this.#responding = false;
     if (status < 200) {
       this.#interims += 1;
-      // RFC 9110 section 15.2: interim responses are skipped. Nobody asked for another protocol (101).
+      // RFC 9110 section 15.2: interim responses are skipped. 101 is an error: the request did not
+      // ask for another protocol.
       if (status !== 101 && this.#interims <= INTERIMS_MAX) return;
       this.#finish({ kind: "unusable" });
       controller.abort(new Error("no final answer"));
@@ -101,7 +105,7 @@ class ExchangeHandler implements Dispatcher.DispatchHandler {
     this.#retryAfter = readHeader(headers["retry-after"]);
     this.#contentType = readHeader(headers["content-type"]);
     this.#coding = readHeader(headers["content-encoding"]);
-    // Bodies of other statuses are never looked at, only read off so that the socket can be reused.
+    // The body of any other status is not used. It is read so that the socket can be reused.
     if (status !== 200 && status !== 201) this.#finish(this.#answer(""));
   }
 
@@ -120,15 +124,15 @@ class ExchangeHandler implements Dispatcher.DispatchHandler {
     if (this.#resolved) return;
     const bytes = this.#chunks.length === 1 ? this.#chunks[0] : Buffer.concat(this.#chunks);
     const coding = this.#coding?.trim().toLowerCase();
-    // Not asked for, and not named where there is none; but some servers do either.
+    // The request does not accept codings, but some servers send one nevertheless.
     if (bytes !== undefined && isKnownCoding(coding)) {
       void decode(bytes, coding, this.#options.answerBytesMax).then((decoded) =>
         this.#finish(decoded === undefined ? { kind: "unusable" } : this.#answer(decoded)),
       );
       return;
     }
-    // Under any other name ("identity", "none", none at all) it is read as it came: what is encoded
-    // all the same is no JSON. `fetch` on Workers does likewise.
+    // With any other name ("identity", "none") or without one the body is read as it is. If it is
+    // encoded nevertheless, it does not parse as JSON. `fetch` on Workers does the same.
     this.#finish(this.#answer(bytes === undefined ? "" : readText(bytes)));
   }
 
@@ -145,8 +149,8 @@ class ExchangeHandler implements Dispatcher.DispatchHandler {
         reason: CONNECT_TIMEOUTS.has(code) ? "connect_timeout" : "connect",
       };
     }
-    // What came back was not HTTP, or was cut off before its status, or is what undici breaks the
-    // connection for without a word of its own: a 100 that was not asked for, and a 101.
+    // The answer was not HTTP or ended before its status, or undici closed the connection because
+    // of an unexpected 100 or 101 (it has no error code of its own for that).
     const malformed =
       error.name === "HTTPParserError" ||
       code === "UND_ERR_HEADERS_OVERFLOW" ||
@@ -180,7 +184,9 @@ function readHeader(value: string | string[] | undefined): string | undefined {
   return typeof value === "string" ? value : value?.[0];
 }
 
-/** Without the byte order mark, which `JSON.parse` refuses and `TextDecoder` drops. */
+/**
+ * Decodes UTF-8 without its byte order mark, which `JSON.parse` refuses and `TextDecoder` drops.
+ */
 function readText(bytes: Buffer): string {
   const text = bytes.toString("utf8");
   return text.charCodeAt(0) === 0xfeff ? text.slice(1) : text;
@@ -197,7 +203,7 @@ function isKnownCoding(coding: string | undefined): coding is keyof typeof decod
   return coding !== undefined && Object.hasOwn(decoders, coding);
 }
 
-/** Decodes an answer, bounded as it unfolds; undefined when it is broken or too large. */
+/** Decodes an answer; undefined when it is broken or decodes to more than `bytesMax` bytes. */
 async function decode(
   bytes: Uint8Array,
   coding: keyof typeof decoders,

@@ -1,8 +1,9 @@
 /**
- * Decides when the connection to one Redis server may be used, and how soon a lost one is made anew.
+ * Decides when the connection to one Redis server is usable, and how long to wait before the next
+ * attempt to connect.
  *
- * ioredis asks `INFO` for the first. Many users may not run it and many proxies do not know it, so
- * the server is asked instead for what the service needs anyway: to run a script.
+ * ioredis runs `INFO` to see whether a server is ready. Many users may not run it and many proxies
+ * do not know it. This module runs a script instead, a right that the service needs anyway.
  */
 import { setTimeout } from "node:timers/promises";
 
@@ -11,38 +12,45 @@ import { type Redis, ReplyError } from "ioredis";
 import type { Clock } from "../../clock.ts";
 import { readErrorCode } from "../redis-error-code.ts";
 
-/** What a client tells of its connections. */
+/** Events of a client's connections. A `reason` is an error code, see `readErrorCode`. */
 export interface RedisEvents {
-  /** Commands may be sent from now on. */
+  /** The connection is usable: commands may be sent. */
   readonly up: () => void;
-  /** None may be sent until `up`. */
+  /** The connection is lost: no command may be sent until `up`. */
   readonly down: (reason: string) => void;
-  /** Something that may explain a failure, or be one of many nodes' own trouble. */
+  /** An error that may explain a later failure; in a Cluster it may concern one node only. */
   readonly hint: (reason: string) => void;
-  /** Commands cannot be answered; `refused` where Redis itself said so. */
+  /** Commands cannot be answered; `refused` is true where Redis answered with an error. */
   readonly failed: (reason: string, refused?: boolean) => void;
 }
 
-/** Longest pause between two attempts, in milliseconds. */
+/** Longest pause between two attempts to connect, in milliseconds. */
 const PAUSE_MS_MAX = 1_000;
-/** A connection that was usable for this long is made anew without a pause, in milliseconds. */
+/**
+ * After a connection that was usable for this long, the next attempt has no pause; in milliseconds.
+ */
 const LASTED_MS = 500;
 
-/** @param attempt counted from 1; returns a pause in milliseconds */
+/**
+ * Returns the pause before an attempt, in milliseconds: 100 to 1,000, doubled each time.
+ *
+ * @param attempt counted from 1
+ */
 export function backOff(attempt: number): number {
   return Math.min(50 * 2 ** Math.min(attempt, 5), PAUSE_MS_MAX);
 }
 
 export interface Reconnects {
-  /** The pause before the next attempt to connect, in milliseconds. */
+  /** Returns the pause before the next attempt to connect, in milliseconds. */
   next(): number;
-  /** Told when a connection has become usable. */
+  /** Must be called when a connection has become usable. */
   usable(): void;
 }
 
 /**
- * A connection that lasted is made anew at once: Redis or a proxy closes idle ones, and a request may
- * come at any moment. One that did not, although it could be used, must not be tried in a tight loop.
+ * Creates the pauses between attempts to connect. After a connection that lasted there is no pause:
+ * Redis or a proxy has closed it while idle, and a request may arrive at any moment. After a
+ * connection that broke at once there is one, so that the client does not connect in a tight loop.
  */
 export function createReconnects(clock: Clock): Reconnects {
   let attempt = 0;
@@ -62,19 +70,21 @@ export function createReconnects(clock: Clock): Reconnects {
 }
 
 export interface WatchOptions {
-  /** The one that was asked for. 0 needs no `SELECT`, which some proxies refuse. */
+  /** Number of the database. 0 needs no `SELECT`, which some proxies refuse. */
   readonly database: number;
-  /** Whether a replica may be at the other end, as after a fail-over that a Sentinel has not seen. */
+  /**
+   * Whether the server may be a replica, as after a fail-over that the Sentinel has not seen yet.
+   */
   readonly mayBeReplica: boolean;
 }
 
-/** Tells the events of a client of one server; `up` only once the server runs scripts. */
+/** Reports the events of a client of one server. `up` comes only when the server runs scripts. */
 export function watchRedis(
   redis: Redis,
   { database, mayBeReplica }: WatchOptions,
   events: RedisEvents,
 ): Redis {
-  /** Counts connections, so that what is learnt of one is not taken for the next. */
+  /** Number of the connection, so that a late result of an earlier one is ignored. */
   let connection = 0;
   const fail = (error: unknown) => {
     const code = readErrorCode(error);
@@ -88,7 +98,7 @@ export function watchRedis(
     const isCurrent = () => own === connection;
     for (let attempt = 1; isCurrent(); attempt += 1) {
       try {
-        // ioredis goes on in database 0 where the one that was meant cannot be had; we do not.
+        // ioredis would use database 0 where this one cannot be selected. Here that is a failure.
         if (database !== 0) await redis.select(database);
         await redis.eval("return 1", 0);
         if (!mayBeReplica || !(await isReplica(redis))) {
@@ -98,14 +108,15 @@ export function watchRedis(
         events.hint("READONLY");
         events.failed("READONLY", true);
       } catch (error) {
-        // The end of the connection is told by its own event.
+        // The `close` event reports the end of the connection.
         if (!isCurrent() || !(error instanceof ReplyError)) return;
         fail(error);
       }
-      // The operator may grant a command at any time, and a Redis that loads its data will be done.
+      // Tries again: an operator may grant the right, and a Redis that loads its data becomes
+      // ready.
       await setTimeout(backOff(attempt), undefined, { ref: false });
       if (mayBeReplica && isCurrent()) {
-        // Behind Sentinels another server may be the right one by now.
+        // Behind Sentinels another server may be the primary by now.
         redis.disconnect(true);
         return;
       }
@@ -121,7 +132,7 @@ export function watchRedis(
   return redis;
 }
 
-/** Where `ROLE` is refused, the first write shows it. */
+/** Whether the server is a replica. Where `ROLE` is refused, the first write will show it. */
 async function isReplica(redis: Redis): Promise<boolean> {
   try {
     return (await redis.role())[0] === "slave";

@@ -1,6 +1,6 @@
 /**
- * Owns the types of Cloudflare's own modules, as far as they are used here. The published set
- * declares `fetch`, `Request` and the like once more, against Node's in the same program.
+ * Types of Cloudflare's modules, as far as the service uses them. The published types cannot be
+ * used: they declare `fetch`, `Request` and others globally, which conflicts with Node's types.
  */
 declare module "cloudflare:workers" {
   export abstract class DurableObject {
@@ -11,15 +11,15 @@ declare module "cloudflare:workers" {
   export interface DurableObjectState {
     readonly storage: {
       readonly sql: SqlStorage;
-      /** All of it or, when it throws, nothing. */
+      /** Runs `work` in a transaction. When `work` throws, nothing is written. */
       transactionSync<Result>(work: () => Result): Result;
       getAlarm(): Promise<number | null>;
       /** @param atMs milliseconds since the epoch */
       setAlarm(atMs: number): Promise<void>;
-      /** Empties the storage, tables included: an object without any costs nothing. */
+      /** Deletes all data and tables. An object without storage costs nothing. */
       deleteAll(): Promise<void>;
     };
-    /** Ends the object in memory; the next call makes it anew from its storage. */
+    /** Ends the object in memory. The next call creates it again from its storage. */
     abort(reason: string): void;
   }
 

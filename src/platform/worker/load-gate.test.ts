@@ -8,7 +8,7 @@ import { runInScope } from "./request-scope.ts";
 let nowMs = 0;
 const clock = { epochMs: () => nowMs, monotonicMs: () => nowMs };
 
-/** Enters in a request of its own; gives how to end it, or the code of the refusal. */
+/** Enters in a new request. Returns a function that ends it, or the code of the refusal. */
 async function enter(gate: LoadGate): Promise<(() => void) | string> {
   const entered = Promise.withResolvers<(() => void) | string>();
   const ended = Promise.withResolvers<undefined>();

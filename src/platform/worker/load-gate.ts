@@ -1,6 +1,6 @@
 /**
- * Bounds how many requests one isolate works on at once. The platform can end a request without a
- * word (half a minute after its client has left), so places are held by request, and for a time.
+ * Limits how many requests one isolate handles at once. Cloudflare can end a request without notice
+ * (half a minute after its client has left), so each place belongs to one request and expires.
  */
 import type { Clock } from "../../clock.ts";
 import type { LoadGate } from "../../load-gate.ts";
@@ -8,11 +8,13 @@ import { Problem } from "../../problem.ts";
 import { currentScope, type RequestScope } from "./request-scope.ts";
 
 /**
- * @param inFlightMax requests inside at once, 1 or more
- * @param lifeMs longest that any request can take; whoever is inside for longer was ended
+ * Creates the gate of one isolate. A full gate refuses with `overloaded`.
+ *
+ * @param inFlightMax most requests at once, 1 or more
+ * @param lifeMs longest time of any request, in milliseconds; an older one counts as ended
  */
 export function createWorkerGate(inFlightMax: number, lifeMs: number, clock: Clock): LoadGate {
-  // In the order in which they came, so that the ones to give up are first.
+  // In order of arrival, so that the first ones expire first.
   const inside = new Map<RequestScope, number>();
   const requireRoom = () => {
     if (inside.size < inFlightMax) return;
@@ -24,7 +26,7 @@ export function createWorkerGate(inFlightMax: number, lifeMs: number, clock: Clo
     if (inside.size >= inFlightMax) throw new Problem("overloaded");
   };
   return {
-    // A new version takes over request by request: there is nothing to stop.
+    // Cloudflare replaces a version request by request, so an isolate never stops or drains.
     requireRunning: () => undefined,
     requireRoom,
     enter() {
@@ -32,7 +34,6 @@ export function createWorkerGate(inFlightMax: number, lifeMs: number, clock: Clo
       inside.set(currentScope(), clock.monotonicMs());
     },
     leave: () => void inside.delete(currentScope()),
-    // A new version takes over request by request; there is nothing to drain.
     announceStop: () => undefined,
     drain: () => Promise.resolve(),
     stopping: false,

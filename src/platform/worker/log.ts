@@ -1,4 +1,4 @@
-/** Owns how log lines leave a Worker: one JSON object a line, through the console. */
+/** Log of a Worker: one JSON object per line, written with the console. */
 import type { Logger, LogLevel } from "../../logger.ts";
 
 const RANKS: Readonly<Record<LogLevel, number>> = {
@@ -9,7 +9,7 @@ const RANKS: Readonly<Record<LogLevel, number>> = {
   fatal: 4,
 };
 
-/** The platform's log viewer shows the console's level beside the line's own. */
+/** Console method by level: Cloudflare's log viewer shows the level of the console. */
 const METHODS = {
   debug: "debug",
   info: "log",
@@ -18,12 +18,13 @@ const METHODS = {
   fatal: "error",
 } as const satisfies Record<LogLevel, keyof Console>;
 
+/** Creates the log of an isolate. Lines below the level `least` are dropped. */
 export function createWorkerLog(least: LogLevel): Logger {
   return {
     log(level, msg, fields) {
       if (RANKS[level] < RANKS[least]) return;
       const line = { level, time: new Date().toISOString(), ...fields, msg };
-      console[METHODS[level]](JSON.stringify(line)); // oxlint-disable-line no-console -- the only way out
+      console[METHODS[level]](JSON.stringify(line)); // oxlint-disable-line no-console -- a Worker has no other output
     },
   };
 }

@@ -31,7 +31,12 @@ const unused: StateObjectCalls = {
   withdraw: fail,
 };
 
-/** Asks whether the state is reachable, of an object whose clock is ahead and whose answers take a while. */
+/**
+ * Calls `isReachable` on an object with another clock.
+ *
+ * @param aheadMs how far the object's clock is ahead
+ * @param answerMs time until the object answers
+ */
 async function ask(aheadMs: number, answerMs: number) {
   let nowMs = 1_000_000;
   let calls = 0;

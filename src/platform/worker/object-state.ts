@@ -1,7 +1,8 @@
 /**
- * Asks the state's objects: which one decides, within the time bound, and what it said. All values of
- * one admission lie in one object, so that its limits are exact; they are the ones that share a hash
- * tag in Redis.
+ * State in Durable Objects, as the Worker calls it: chooses the object and limits the wait for it.
+ *
+ * All values of one admission are in one object, so that its limits are exact. They are the same
+ * values that share a hash tag in Redis.
  */
 import type { AdmissionState, AdmitOutcome, AdmitRequest } from "../../admission/admission.ts";
 import type { StateSettings } from "../../admission/state-settings.ts";
@@ -13,10 +14,10 @@ import { createReachability } from "../reachability.ts";
 import { currentScope } from "./request-scope.ts";
 import type { CallAnswer, CallOptions, StateObject } from "./state-object.ts";
 
-/** What is needed of one object. */
+/** The methods of an object that are called here. */
 export type StateObjectCalls = Pick<StateObject, keyof AdmissionState | "withdraw">;
 
-/** What is needed of the binding to the objects' class. */
+/** The part of the binding `STATE_OBJECT` that is used here. */
 export interface StateObjects {
   getByName(name: string): StateObjectCalls;
 }
@@ -30,12 +31,16 @@ export interface ObjectStateOptions {
   readonly log: Logger;
 }
 
+/** Creates the state. A call without an answer in time is `unavailable`; outages are logged. */
 export function createObjectState(options: ObjectStateOptions): AdmissionState {
   const { objects, timeoutMs, settings, clock, log } = options;
   const reachability = createReachability(clock, log, 0);
   const failed = (error: unknown) => reachability.failed(describeDefect(error));
 
-  /** Calls by our clock and, where the object's says "late" while there is time, by the object's. */
+  /**
+   * Calls with a deadline by the Worker's clock. If the object answers "late" although time is
+   * left, its clock is ahead: a second call has a deadline by the object's clock.
+   */
   const callInTime = async <Result>(
     call: (callOptions: CallOptions) => Promise<CallAnswer<Result>>,
   ): Promise<Result | undefined> => {
@@ -53,28 +58,28 @@ export function createObjectState(options: ObjectStateOptions): AdmissionState {
     call: (object: StateObjectCalls, callOptions: CallOptions) => Promise<CallAnswer<Result>>,
   ): Promise<Result | undefined> => {
     const asking = callInTime((callOptions) => call(objects.getByName(name), callOptions));
-    // What still comes after the answer must not be cut off half-way.
+    // The call must go on after the request is answered, or Cloudflare would cut it off.
     currentScope().waitUntil(asking.then(reachability.succeeded, failed));
     return asking;
   };
 
-  /** Undefined: no answer in time. */
+  /** Calls an object; undefined when there is no answer in time. */
   const ask = <Result>(
     name: string,
     call: (object: StateObjectCalls, callOptions: CallOptions) => Promise<CallAnswer<Result>>,
   ): Promise<Result | undefined> => within(timeoutMs, begin(name, call));
 
-  /** The answer came too late, or broke: what the admission took is given back. */
+  /** After an answer that came too late or failed: gives back what the admission has taken. */
   const withdrawLater = (request: AdmitRequest, admitting: Promise<AdmitOutcome | undefined>) => {
     const withdraw = async () => {
-      // A call that failed may have been decided: then only what it left proves it.
+      // A call that failed may have been decided. Then only the stored values show whether it was.
       const outcome = await admitting.catch(() => "unheard" as const);
       const spent = outcome === "unheard" || (outcome !== undefined && SPENDING.has(outcome.kind));
       if (!spent) return;
       const object = objects.getByName(nameOf(request.workspaceId));
       await object.withdraw(request, outcome !== "unheard", settings);
     };
-    // In vain where the object cannot be reached: leases and windows end on their own.
+    // When the object cannot be reached this fails, and leases and windows end on their own.
     currentScope().waitUntil(withdraw().catch(() => undefined));
   };
 
@@ -91,8 +96,8 @@ export function createObjectState(options: ObjectStateOptions): AdmissionState {
       const name = nameOf(admission.request.workspaceId);
       const settle = () =>
         begin(name, (object, callOptions) => object.settle(admission, settlement, callOptions));
-      // An object that a deployment resets fails what it was asked. What a message's sender settles
-      // may be told twice; what a recoverer settles would look like another's the second time.
+      // A deployment resets an object, and open calls fail. A sender's settlement may be sent
+      // twice. A recoverer's may not: the second call would look like that of another recoverer.
       const settling = admission.role === "sender" ? settle().catch(settle) : settle();
       return (await within(timeoutMs, settling)) ?? "unavailable";
     },
@@ -138,10 +143,13 @@ export function createObjectState(options: ObjectStateOptions): AdmissionState {
   };
 }
 
-/** Outcomes that spend the limits. */
+/** Outcomes that count against the limits. */
 const SPENDING: ReadonlySet<AdmitOutcome["kind"]> = new Set(["admitted", "denied", "unresolved"]);
 
-/** Sessions without a workspace have an object of their own; no workspace has the id 0. */
+/**
+ * Name of a workspace's object. Sessions without a workspace share the object of id 0, which is no
+ * workspace.
+ */
 function nameOf(workspaceId: WorkspaceId | undefined): string {
   return `ws:${workspaceId ?? 0}`;
 }

@@ -1,6 +1,7 @@
 /**
- * Owns the connections to Redis on Workers: one per request, since a socket belongs to the request
- * that opened it. Opened by the first command, closed once the request's work is done.
+ * Connections to Redis on Workers: one per request, because on Workers only the request that opened
+ * a socket may use it. The first command opens it, and it is closed when the request's work is
+ * done.
  */
 import { createHash } from "node:crypto";
 
@@ -15,10 +16,18 @@ import { createReachability, type Reachability } from "../reachability.ts";
 import { readErrorCode } from "../redis-error-code.ts";
 import { currentScope } from "./request-scope.ts";
 
-/** Clusters and Sentinels have to be asked for their nodes first, by each request anew. */
+/**
+ * The only kind of address that is served: with a Cluster or Sentinels each request would have to
+ * ask for the nodes first.
+ */
 export type SingleRedisAddress = RedisAddress & { readonly kind: "single" };
 
-/** @param timeoutMs longest wait for an answer; a connection silent for four times as long is given up */
+/**
+ * Creates the connection of an isolate, which opens one socket per request. Outages are logged.
+ *
+ * @param timeoutMs longest wait for an answer, in milliseconds; a connection that is silent for
+ *   four times as long is closed
+ */
 export function createWorkerRedis(
   address: SingleRedisAddress,
   timeoutMs: number,
@@ -32,7 +41,7 @@ export function createWorkerRedis(
   const digestOf = (script: RedisScript): string => {
     const known = digests.get(script);
     if (known !== undefined) return known;
-    // What EVALSHA wants; nothing is kept secret by it.
+    // EVALSHA requires SHA-1. It is not used for security.
     const digest = createHash("sha1").update(script.lua).digest("hex");
     digests.set(script, digest);
     return digest;
@@ -45,13 +54,13 @@ export function createWorkerRedis(
       () => {
         for (const listener of listeners) listener();
       },
-      // Whoever waits for it is told.
+      // The commands that wait for the connection fail with this error.
       () => undefined,
     );
     return connection;
   };
 
-  /** The request's connection; another one where Redis has ended the first. */
+  /** Returns the connection of the request; a new one where Redis has closed the first. */
   const take = (): RequestRedis => {
     const slot = currentScope().keep<{ held?: RequestRedis }>(owner, () => ({}));
     if (slot.held === undefined || slot.held.isEnded()) slot.held = open();
@@ -65,7 +74,7 @@ export function createWorkerRedis(
 }
 
 interface RequestRedis {
-  /** Resolves once it can be used. */
+  /** Resolves when the connection is usable. */
   readonly opened: Promise<void>;
   run(
     digest: string,
@@ -74,7 +83,7 @@ interface RequestRedis {
     args: readonly (string | number)[],
   ): Promise<unknown>;
   isEnded(): boolean;
-  /** Ends it once nothing is waited for, or waited for in vain. */
+  /** Closes the connection when no command waits for an answer. */
   close(): Promise<void>;
 }
 
@@ -89,13 +98,13 @@ function connect(
     ...(tls && { tls: {} }),
     db: database,
     lazyConnect: true,
-    // One request, one connection, one try: the next request makes its own.
+    // One attempt to connect: the next request opens its own connection.
     retryStrategy: () => null,
     maxRetriesPerRequest: 0,
     autoResendUnfulfilledCommands: false,
     connectTimeout: timeoutMs,
     socketTimeout: timeoutMs * 4,
-    // Each would be one more round trip before the first command.
+    // Each of these would add a round trip before the first command.
     protocol: 2,
     enableReadyCheck: false,
     disableClientInfo: true,
@@ -142,14 +151,17 @@ function connect(
     },
     isEnded: () => redis.status === "end",
     async close() {
-      // The socket's own time limit ends what Redis never answers.
+      // `socketTimeout` ends commands that Redis never answers.
       while (pending.size > 0) await Promise.allSettled(pending);
       redis.disconnect();
     },
   };
 }
 
-/** Connects; fails where the database that was meant cannot be had, which the client would ignore. */
+/**
+ * Connects and selects the database. ioredis itself would ignore a failed selection and use
+ * another.
+ */
 async function openDatabase(redis: Redis): Promise<void> {
   await redis.connect();
   const { db } = redis.options;

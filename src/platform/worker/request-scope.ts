@@ -1,21 +1,22 @@
 /**
- * Owns what belongs to one request on Workers: a socket or a timer that one request made must not be
- * used by another, so the parts that are made once per isolate find here what is theirs for now.
+ * Objects that belong to one request on Workers. A request must not use a socket or timer of
+ * another request, so the parts that exist once per isolate keep such objects in the scope of the
+ * request.
  */
 import { AsyncLocalStorage } from "node:async_hooks";
 
 export interface RequestScope {
-  /** Lets work go on after the answer; the platform ends it half a minute later at the latest. */
+  /** Lets work go on after the answer, for at most half a minute. */
   waitUntil(work: Promise<unknown>): void;
-  /** Adds what ends once the request is answered and its work done. */
+  /** Adds a function that is called when the request is answered and its work is done. */
   onEnd(end: () => void | Promise<void>): void;
-  /** What one part keeps for this request; made by the first who asks for it. */
+  /** Returns the object of `owner` for this request; the first call creates it. */
   keep<Part>(owner: object, create: () => Part): Part;
 }
 
 const scopes = new AsyncLocalStorage<RequestScope>();
 
-/** The scope of the request that the caller works for. */
+/** Returns the scope of the current request. Throws outside a request. */
 export function currentScope(): RequestScope {
   const scope = scopes.getStore();
   if (scope === undefined) throw new Error("there is no request");
@@ -23,9 +24,9 @@ export function currentScope(): RequestScope {
 }
 
 /**
- * Runs one request in a scope of its own. It is worked on to its end even when its client leaves.
+ * Runs one request in a new scope. The work goes on to its end even when the client leaves.
  *
- * @param waitUntil the platform's own
+ * @param waitUntil Cloudflare's own function for this request
  */
 export function runInScope<Result>(
   waitUntil: (work: Promise<unknown>) => void,
@@ -38,7 +39,7 @@ export function runInScope<Result>(
     onEnd: (end) => void ends.push(end),
     keep<Part>(owner: object, create: () => Part): Part {
       if (!parts.has(owner)) parts.set(owner, create());
-      // Each owner keeps parts of one type, under an object that only it has.
+      // Each owner keeps objects of one type, under a key object that only it has.
       return parts.get(owner) as Part; // oxlint-disable-line typescript/no-unsafe-type-assertion
     },
   };

@@ -1,4 +1,4 @@
-/** Owns putting the parts together on Workers: from bindings to an application, once per isolate. */
+/** Creates the application on Workers from the bindings, once per isolate. */
 import type { AdmissionState } from "../../admission/admission.ts";
 import { createRedisState } from "../../admission/redis-state.ts";
 import { compileStateSettings } from "../../admission/state-settings.ts";
@@ -23,15 +23,20 @@ import { workerRequestSource } from "./request-source.ts";
 import { currentScope } from "./request-scope.ts";
 import { createWorkerUpstream } from "./upstream.ts";
 
-/** What wrangler.toml and the secrets bind. */
+/** The bindings of wrangler.toml; variables and secrets are bindings too. */
 export interface WorkerBindings {
   readonly STATE_OBJECT?: StateObjects;
 }
 
-/** A request is past this only when the platform ended it: what it may take besides the upstream. */
+/**
+ * Longest time of a request besides the wait for UponAI, in milliseconds. A request that takes
+ * longer was ended by Cloudflare.
+ */
 const REQUEST_SLACK_MS = 60_000;
 
-/** Makes the application; undefined when it cannot be, which the log then tells. */
+/**
+ * Creates the application. Logs the problems and returns undefined where the configuration has any.
+ */
 export async function createWorkerService(bindings: WorkerBindings): Promise<App | undefined> {
   const result = parseConfig(readEnvironment(bindings), "durable-object");
   const log = createWorkerLog(result.kind === "config" ? result.config.log.level : "info");
@@ -71,7 +76,7 @@ export async function createWorkerService(bindings: WorkerBindings): Promise<App
   });
 }
 
-/** Variables and secrets are texts; other bindings are not for the configuration. */
+/** Returns the variables and secrets, which are strings. Other bindings are not configuration. */
 function readEnvironment(bindings: WorkerBindings): Environment {
   return Object.fromEntries(
     Object.entries(bindings).flatMap(([name, value]: [string, unknown]): [string, string][] =>
@@ -98,7 +103,7 @@ async function createState(
   const { state } = config;
   const settings = compileStateSettings(config);
   if (state.kind === "redis" && state.address.kind === "single") {
-    // A third of the program's start is the Redis client, which only those pay who use it.
+    // The Redis client takes a third of the start time, so it is loaded only where it is used.
     const { createWorkerRedis } = await import("./redis.ts");
     const { address, prefix, timeoutMs } = state;
     const connection = createWorkerRedis(address, timeoutMs, log);

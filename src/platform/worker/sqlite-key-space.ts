@@ -1,17 +1,22 @@
-/** Key space of an object on Workers: the state's texts in its own SQLite database. */
+/** Key space of a Durable Object: the texts of the state in the SQLite database of the object. */
 import type { SqlStorage } from "cloudflare:workers";
 
 import type { KeySpace } from "../../admission/key-space.ts";
 import type { Swept } from "./sweep.ts";
 
 export interface SqliteKeySpace extends KeySpace {
-  /** Deletes what has expired; undefined when nothing is left. */
+  /** Deletes expired texts; returns undefined when none are left. */
   sweep(): Swept | undefined;
 }
 
 /**
- * One table and no further index: each would double what a write costs. The sweep reads it all, so
- * it comes the more seldom the more there is; expired texts are told by their own time anyway.
+ * Creates the key space and its table.
+ *
+ * There is no index on the expiry time, because it would double the cost of each write. So a sweep
+ * reads the whole table, and runs less often the more rows there are (see sweep.ts). `read` checks
+ * the expiry time itself and does not depend on the sweep.
+ *
+ * @param nowUs current time in microseconds since the epoch
  */
 export function createSqliteKeySpace(sql: SqlStorage, nowUs: () => number): SqliteKeySpace {
   sql.exec(

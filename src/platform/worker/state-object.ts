@@ -1,7 +1,7 @@
 /**
- * State that needs no other service on Workers: an object with a SQLite database of its own, which
- * Cloudflare runs once in the world. It decides by the rules of the in-process state, one synchronous
- * step at a time, and each step is written whole or not at all.
+ * State on Workers without another service: a Durable Object with its own SQLite database.
+ * Cloudflare runs one instance of each object worldwide. It decides by the rules of the in-process
+ * state, one synchronous step at a time, and each step is one transaction.
  *
  * https://developers.cloudflare.com/durable-objects/
  */
@@ -28,15 +28,23 @@ import { createSqliteKeySpace, type SqliteKeySpace } from "./sqlite-key-space.ts
 import { chooseSweepPauseMs, SWEEP_EVERY_MS } from "./sweep.ts";
 
 export interface CallOptions {
-  /** By the object's clock; past it nothing is done, since the request was answered 503. */
+  /**
+   * In milliseconds by the object's clock. Past it nothing is done: the request was answered 503.
+   */
   readonly deadlineMs: number;
   readonly settings: StateSettings;
 }
 
-/** What a call came to; or, where it came too late, the object's time by the epoch. */
+/**
+ * The result of a call; or, where it arrived too late, the object's time in milliseconds since the
+ * epoch.
+ */
 export type CallAnswer<Result> = { readonly result: Result } | { readonly lateAtMs: number };
 
-/** Only the Worker of the same deployment can call the methods; each is one step of the state. */
+/**
+ * The Durable Object class. Only the Worker of the same deployment can call it; each call is one
+ * step.
+ */
 export class StateObject extends DurableObject {
   readonly #clock: Clock;
   #space: SqliteKeySpace | undefined;
@@ -124,13 +132,13 @@ export class StateObject extends DurableObject {
     decide: (state: RulesState) => Promise<Result>,
   ): Promise<Result> {
     const state = createRulesState(this.#open(), () => this.#nowUs(), settings);
-    // The rules decide at once: all of it has happened when their promise is there.
+    // The rules run synchronously: when `decide` returns its promise, all writes are done.
     const deciding = this.ctx.storage.transactionSync(() => decide(state));
     await this.#scheduleSweep();
     return deciding;
   }
 
-  /** Called by the platform, at the time that was set. */
+  /** Called by Cloudflare at the time of the alarm: deletes expired values. */
   async alarm(): Promise<void> {
     this.#sweepIsDue = false;
     const left = this.#open().sweep();
@@ -138,7 +146,7 @@ export class StateObject extends DurableObject {
       await this.ctx.storage.setAlarm(Date.now() + chooseSweepPauseMs(left));
       return;
     }
-    // With its table gone the object costs nothing; the next call makes it anew.
+    // An object without a table costs nothing. The next call creates the table again.
     this.#space = undefined;
     await this.ctx.storage.deleteAll();
   }

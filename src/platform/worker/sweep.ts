@@ -1,20 +1,28 @@
-/** Owns when an object's expired values are swept: so often that they do not pile up, and no oftener. */
+/** Decides when an object deletes its expired values: often enough that they do not pile up. */
 
-/** How long after its first value an object is swept, and the least time between two sweeps, in milliseconds. */
+/**
+ * Time from an object's first value to its first sweep, and least time between sweeps, in
+ * milliseconds.
+ */
 export const SWEEP_EVERY_MS = 600_000;
-/** Longest time between two sweeps: what expired lies no longer than that. */
+/**
+ * Longest time between two sweeps, in milliseconds: an expired value is stored no longer than that.
+ */
 export const SWEEP_PAUSE_MAX_MS = 86_400_000;
-/** A sweep reads every value, twice, and is paid by what it reads: so many more, so much later. */
+/**
+ * For each so many values the next sweep is `SWEEP_EVERY_MS` later: a sweep reads every value
+ * twice, and Cloudflare charges for the rows that are read.
+ */
 const VALUES_PER_PAUSE = 5_000;
 
-/** What a sweep left. */
+/** The values that are left after a sweep. */
 export interface Swept {
   readonly values: number;
-  /** When the first of them expires, in milliseconds from now. */
+  /** Time until the first of them expires, in milliseconds. */
   readonly nextExpiryMs: number;
 }
 
-/** How long after this sweep the next one is due, in milliseconds. */
+/** Returns the time from this sweep to the next, in milliseconds: 10 minutes to 24 hours. */
 export function chooseSweepPauseMs({ values, nextExpiryMs }: Swept): number {
   const affordableMs = SWEEP_EVERY_MS * Math.ceil(values / VALUES_PER_PAUSE);
   return Math.min(Math.max(affordableMs, nextExpiryMs), SWEEP_PAUSE_MAX_MS);

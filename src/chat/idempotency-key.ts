@@ -1,12 +1,14 @@
-/** Owns what an idempotency key may look like (draft-ietf-httpapi-idempotency-key-header). */
+/** Parses the `Idempotency-Key` header (draft-ietf-httpapi-idempotency-key-header). */
 
-// Visible ASCII. The draft's quotes, where a client sends them, are part of the key.
+// Visible ASCII. If a client sends the draft's quotes, they are part of the key.
 const IDEMPOTENCY_KEY_CHARS_MAX = 255;
 const IDEMPOTENCY_KEY = /^[\x21-\x7e]{1,255}$/;
 
 /**
- * @param header the `Idempotency-Key` header, or null
- * @returns the key, undefined where there is none, null where it is not valid
+ * Parses an idempotency key of 1 to 255 visible ASCII characters.
+ *
+ * @param header the `Idempotency-Key` header; null if it is absent
+ * @returns the key; undefined if the header is absent; null if it is not valid
  */
 export function parseIdempotencyKey(header: string | null): string | undefined | null {
   if (header === null) return undefined;

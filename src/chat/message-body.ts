@@ -1,12 +1,16 @@
-/** Owns what a client may say in a message, and how request bodies are read. */
+/** Schema of a message, and the parser of all request bodies. */
 import { z } from "zod";
 
 import { Problem, type RequestFault } from "../problem.ts";
 
-/** Faults told of one request: a body of nothing but unknown members must not be echoed whole. */
+/** Most faults in one answer, so that a body of many unknown members is not echoed in full. */
 const FAULTS_MAX = 10;
 
-/** @param contentCharsMax longest message, in Unicode code points */
+/**
+ * Creates the schema of the body of `POST /chat/:chatId/send`.
+ *
+ * @param contentCharsMax longest message, in Unicode code points
+ */
 export function createMessageSchema(contentCharsMax: number) {
   return z.strictObject({
     content: z
@@ -30,14 +34,14 @@ function countCodePoints(text: string): number {
   return text.length - pairs;
 }
 
-/** Refuses what is no UTF-8; made once, since making it costs more than a message's decoding. */
+/** Throws for invalid UTF-8. Created once: creating it costs more than decoding a message. */
 const utf8 = new TextDecoder("utf-8", { fatal: true });
 
 export interface BodyRules<Body> {
   readonly schema: z.ZodType<Body>;
-  /** Says of an unknown member of the object at this path why it is refused; never its name. */
+  /** Describes why an unknown member of the object at this path is refused, without its name. */
   readonly describeUnknown?: (path: readonly PropertyKey[]) => string;
-  /** Looks for faults in the text of a body that fits the schema. */
+  /** Finds faults in the text of a body that matches the schema. */
   readonly findFaults?: (text: string) => readonly PathFault[];
 }
 
@@ -47,7 +51,7 @@ export interface PathFault {
 }
 
 /**
- * Reads and validates a body.
+ * Parses and validates a body.
  *
  * @param bytes the raw body; must be UTF-8 (RFC 8259 section 8.1)
  * @throws Problem `invalid_request` with a pointer to each fault
@@ -57,7 +61,7 @@ export function parseBody<Body>(bytes: Uint8Array, schema: z.ZodType<Body>): Bod
 }
 
 /**
- * Reads and validates a body by more rules than a schema has.
+ * Parses and validates a body with a schema and further rules.
  *
  * @param bytes the raw body; must be UTF-8 (RFC 8259 section 8.1)
  * @throws Problem `invalid_request` with a pointer to each fault
@@ -109,10 +113,10 @@ function article(type: string): string {
   return /^[aeiou]/.test(type) ? `an ${type}` : `a ${type}`;
 }
 
-/** Longest pointer that is told, in characters: a member's name is the client's own text. */
+/** Longest pointer in an answer, in characters: it contains names that the client chose. */
 const POINTER_CHARS_MAX = 200;
 
-/** RFC 6901. */
+/** Formats a path as a JSON pointer (RFC 6901). */
 function toPointer(path: readonly PropertyKey[]): string {
   return path
     .map((member) => `/${String(member).replaceAll("~", "~0").replaceAll("/", "~1")}`)

@@ -1,13 +1,13 @@
 /**
- * Owns the mark that a started chat bears in its metadata: a keyed hash of its owner, by which the
- * ownership can be rebuilt when the state has lost it. Only who has an API token could forge one,
- * and who has that can read the chat anyway.
+ * Creates and checks the owner stamp: a keyed digest of the owner in the metadata of a chat that this
+ * service started. It restores the owner after the state has lost it. The key is an API token, so
+ * only a holder of the token can forge a stamp, and a holder can read the chat anyway.
  */
 import type { Hashing } from "../hashing.ts";
 import type { Subject } from "../branded.ts";
 import type { Workspace } from "../workspace.ts";
 
-/** The metadata's member; clients may not set it. */
+/** Name of the metadata member; clients cannot set it. */
 export const OWNER_STAMP = "uponai_bff_owner";
 
 export interface StampedOwner {
@@ -15,13 +15,14 @@ export interface StampedOwner {
   readonly subject: Subject;
 }
 
+/** Creates the stamp of a chat's owner, with the workspace's first API token. */
 export function createOwnerStamp(hashing: Hashing, owner: StampedOwner): string {
   return stampWith(hashing, owner.workspace.apiTokens[0], owner);
 }
 
 /**
- * Whose chat this is by its metadata. Every configured token counts, so that tokens can be rotated;
- * once the one it was stamped with is gone, a chat is somebody else's.
+ * Checks the stamp in a chat's metadata against an owner, with every configured token, so that tokens
+ * can be rotated. A stamp of a token that is no longer configured is "foreign".
  */
 export function readOwnerStamp(
   hashing: Hashing,

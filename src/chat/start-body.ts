@@ -8,7 +8,7 @@ import { type PathFault, parseBodyBy } from "./message-body.ts";
 /** Largest `metadata` and `variables`, each, in UTF-8 bytes of their JSON. */
 export const START_MEMBER_BYTES_MAX = 4_096;
 
-/** The names that a client may choose: `CHAT_VARIABLES` and `CHAT_METADATA`. */
+/** The names that a client may set: `CHAT_VARIABLES` and `CHAT_METADATA`. */
 export interface StartNames {
   readonly variables: ReadonlySet<string>;
   readonly metadata: ReadonlySet<string>;
@@ -35,7 +35,11 @@ function createMemberSchema(names: ReadonlySet<string>, about: string) {
     .meta({ description: `${about} ${known} ${LIMITS}` });
 }
 
-/** @param names the owner stamp's name is in neither list; the configuration refuses it */
+/**
+ * Creates the schema of the body of `POST /chat`.
+ *
+ * @param names neither list has the owner stamp's name; the configuration refuses it
+ */
 export function createStartSchema(names: StartNames) {
   return z.strictObject({
     metadata: createMemberSchema(names.metadata, "Kept with the chat."),
@@ -47,7 +51,9 @@ export type StartSchema = ReturnType<typeof createStartSchema>;
 export type StartBody = z.output<StartSchema>;
 
 /**
- * @param bytes the raw body; none at all is an empty one
+ * Parses and validates the body of `POST /chat`.
+ *
+ * @param bytes the raw body; no bytes count as an empty object
  * @throws Problem `invalid_request` with a pointer to each fault
  */
 export function parseStartBody(bytes: Uint8Array, schema: StartSchema): StartBody {
@@ -61,7 +67,7 @@ function describeUnknown([member]: readonly PropertyKey[]): string {
   return `is not allowed: the operator lists the allowed names in ${list}`;
 }
 
-/** Numbers would change silently on their way to UponAI; a client can send them as strings. */
+/** Finds numbers that would change on their way to UponAI; a client can send them as strings. */
 function findFaults(text: string): readonly PathFault[] {
   return findInexactNumbers(text).map((path) => ({
     path,

@@ -5,32 +5,33 @@
 import type { Clock } from "../clock.ts";
 import type { CircuitState } from "../metrics.ts";
 
-/** Leave to call, to be handed to `record` with what came of the call. */
+/** Permission for one call; pass it to `record` with the outcome of the call. */
 export interface CircuitPass {
   readonly kind: "closed" | "probe";
 }
 
 export interface CircuitBreaker {
-  /** How long calls are refused from now on, in milliseconds; 0 when one may be made. */
+  /** How long calls are refused from now on, in milliseconds; 0 if a call may be made. */
   waitMs(): number;
   /**
-   * Begins a call; only where `waitMs` is 0. Every pass must be recorded once. One that never is
-   * only costs the time to the next probe.
+   * Begins a call; only if `waitMs` is 0. Every pass must be recorded once. A pass that is never
+   * recorded only delays the next probe.
    */
   enter(): CircuitPass;
+  /** Records whether the call of a pass failed. */
   record(pass: CircuitPass, failed: boolean): void;
   /** `open` while calls are refused, `half_open` while a probe is due or under way. */
   readonly state: CircuitState;
 }
 
 export interface CircuitOptions {
-  /** Opens after so many failures without a success between them; 1 or more. */
+  /** Opens after this number of consecutive failures; 1 or more. */
   readonly failuresInRow: number;
-  /** Opens, too, when half of at least so many calls of late have failed; 1 or more. */
+  /** Also opens if half of at least this number of calls in the window failed; 1 or more. */
   readonly callsMin: number;
-  /** How late "of late" is, in seconds; the oldest of them counts only in part. */
+  /** Length of the window, in seconds; its oldest second counts only in part. */
   readonly windowSeconds: number;
-  /** How long nothing goes upstream, and then how long until another probe, in milliseconds. */
+  /** How long an open circuit refuses all calls, and the time between probes, in milliseconds. */
   readonly openMs: number;
 }
 
@@ -41,18 +42,22 @@ const STANDARD: CircuitOptions = {
   openMs: 5_000,
 };
 
-/** @param onChange told each new state */
+/**
+ * Creates a closed circuit breaker.
+ *
+ * @param onChange called with each new state
+ */
 export function createCircuitBreaker(
   clock: Clock,
   onChange: (state: CircuitState) => void = () => undefined,
   options = STANDARD,
 ): CircuitBreaker {
   const { failuresInRow, callsMin, windowSeconds, openMs } = options;
-  /** The pass of everyone while the circuit is closed; a new one each time that it closes. */
+  /** The pass of all calls while the circuit is closed; a new one each time that it closes. */
   let closed: CircuitPass | undefined = { kind: "closed" };
   let inRow = 0;
   let seconds = createSeconds(windowSeconds);
-  /** Those of this outage: what an earlier one's says is out of date. */
+  /** Probes of this outage: the outcome of an earlier outage's probe is out of date. */
   let probes = new WeakSet<CircuitPass>();
   let probing = false;
   let nextProbeMs = 0;
@@ -77,8 +82,8 @@ export function createCircuitBreaker(
     enter() {
       if (closed !== undefined) return closed;
       const nowMs = clock.monotonicMs();
-      // Not only when the last one has come back: an answer may take a minute, and a healthy
-      // upstream must not be left alone for that long.
+      // The next probe does not wait for the outcome of this one: an answer may take a minute, and
+      // a healthy upstream must not be unused for that long.
       nextProbeMs = nowMs + openMs;
       if (!probing) onChange("half_open");
       probing = true;
@@ -93,7 +98,7 @@ export function createCircuitBreaker(
         else close();
         return;
       }
-      // Begun before the circuit last opened: it has been judged by then.
+      // The call began before the circuit last opened; its outcome is out of date.
       if (pass !== closed) return;
       inRow = failed ? inRow + 1 : 0;
       seconds.count(nowMs, failed);
@@ -101,20 +106,20 @@ export function createCircuitBreaker(
     },
     get state() {
       if (closed !== undefined) return "closed";
-      // Past its time an open circuit refuses nothing, although no call may have come since.
+      // After its time an open circuit refuses no call, even if none has come since.
       return probing || clock.monotonicMs() >= nextProbeMs ? "half_open" : "open";
     },
   };
 }
 
 interface Second {
-  /** Which second of the clock this is of. */
+  /** The second of the clock that this counts. */
   at: number;
   calls: number;
   failed: number;
 }
 
-/** The calls of the last seconds, in as many counters: memory and time are the same at any rate. */
+/** Counts the calls of the last seconds, with one counter per second: constant memory and time. */
 function createSeconds(count: number) {
   const ring: Second[] = Array.from({ length: count }, () => ({ at: -1, calls: 0, failed: 0 }));
   return {

@@ -54,7 +54,7 @@ export function createApp(config: Config, services: Services): App {
   const startSchema = createStartSchema(config.chats);
   const chatParts = {
     ...services,
-    upstream: createUponaiClient(
+    provider: createUponaiClient(
       services.transport,
       clock,
       config.upstream.timeoutMs,

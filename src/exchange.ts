@@ -10,7 +10,7 @@ import { describeDefect, type Logger, type LogLevel } from "./logger.ts";
 import type { Metrics, RecoveryResult } from "./metrics.ts";
 import { Problem, type ProblemCode } from "./problem.ts";
 import type { TracedSpan, Tracing } from "./tracing.ts";
-import type { CallRecord } from "./upstream/uponai-client.ts";
+import type { CallRecord } from "./chat/chat-provider.ts";
 
 /** Context of one request: its input, and what later steps learn for the answer and the log. */
 export interface Exchange {

@@ -1,37 +1,74 @@
 /**
- * Admits a request to its chat: asks the state, maps refusals to problems, and reads the owner stamp
- * of a chat whose owner the state has lost.
+ * Admits a request to its chat: decides which chats the session may use, asks the state, maps its
+ * refusals to problems, and reads the owner stamp of a chat whose owner the state does not have.
  */
 import type {
   Admission,
   AdmitOutcome,
   AdmitRequest,
+  ChatAccess,
   ChatUse,
   MessageRef,
   OwnerKind,
+  Settlement,
 } from "../admission/admission.ts";
 import { describeRefusal, renderLimitHeaders } from "../admission/rate-limit-headers.ts";
+import { isSameState, type TranscriptState } from "../admission/transcript-state.ts";
+import type { ChatId } from "../branded.ts";
 import type { Exchange } from "../exchange.ts";
 import { Problem } from "../problem.ts";
-import type { UpstreamChat } from "../upstream/message-schema.ts";
-import type { CallOutcome } from "../upstream/uponai-client.ts";
-import type { Workspace } from "../workspace.ts";
-import { resolveChatAccess } from "./chat-access.ts";
 import {
   type Caller,
+  type ChatAccessMode,
   type ChatCaller,
   type ChatParts,
-  type ChatPurpose,
   describeFailure,
   traceOf,
 } from "./chat-parts.ts";
-import type { AbsentCall } from "./not-found-delay.ts";
+import type { ProviderChat } from "./chat-provider.ts";
+import {
+  type ChatPurpose,
+  recordCall,
+  type Refusal,
+  refuseAbsent,
+  refuseForeign,
+} from "./not-found-delay.ts";
 import { readOwnerStamp } from "./owner-stamp.ts";
-import { learnMark } from "./transcript.ts";
+import { computeAnsweredState } from "./transcript.ts";
 
 export type Granted = Extract<AdmitOutcome, { kind: "admitted" | "unresolved" | "replayed" }>;
 
-/** @throws Problem for every refusal; from here on all answers tell where the limits stand */
+/**
+ * Returns which owner the chat may have for the session to use it.
+ *
+ * @param chats the token's `chats` claim: the only chats that the session may use besides those it
+ *   started; undefined if the token has no such claim
+ */
+export function resolveChatAccess(
+  mode: ChatAccessMode,
+  chats: readonly string[] | undefined,
+  chatId: ChatId,
+): ChatAccess {
+  if (chats !== undefined) {
+    if (!chats.includes(chatId)) return "started";
+    // A listed chat without an owner becomes the session's own, so that no other session can take it.
+    return mode === "first-use" ? "open-first-use" : "open";
+  }
+  switch (mode) {
+    case "first-use":
+      return "first-use";
+    case "claim":
+      return "started";
+    case "workspace":
+      return "open";
+  }
+}
+
+/**
+ * Admits a request that is about no existing chat. From here on every answer has the limit headers.
+ *
+ * @throws Problem for every refusal
+ */
 export async function admitCaller(
   parts: ChatParts,
   exchange: Exchange,
@@ -39,10 +76,14 @@ export async function admitCaller(
 ): Promise<void> {
   const outcome = await admit(parts, exchange, caller, undefined);
   if (outcome.kind === "admitted") return;
-  throw new Error("without a chat there is nothing else to be granted");
+  throw new Error(`a request without a chat was ${outcome.kind}`);
 }
 
-/** @throws Problem for every refusal, a chat of another owner included */
+/**
+ * Admits a request to a chat.
+ *
+ * @throws Problem for every refusal, including a chat of another owner
+ */
 export async function admitToChat(
   parts: ChatParts,
   exchange: Exchange,
@@ -57,94 +98,18 @@ export async function admitToChat(
   if (outcome.kind !== "denied") return outcome;
   const startedMs = parts.clock.monotonicMs();
   const refusal: Refusal = { workspace, use, purpose, startedMs, unknown: true };
-  // Without an agent this workspace has started no chats, and there is no stamp to look for.
+  // A workspace without an agent has started no chats, so its chats have no stamps.
   if (outcome.unowned && workspace.agentId !== undefined) {
     const found = await findStamp(parts, exchange, caller, purpose);
     if (found === "own") {
-      // Its limits are spent already.
+      // Without policies: the first admission has spent the limits.
       const again = await admit(parts, exchange, caller, use, []);
       if (again.kind !== "denied") return again;
     }
-    // Any other access makes more calls into a chat that does not exist: see `listAbsentCalls`.
+    // With any other access a request makes more calls for an absent chat; see `listAbsentCalls`.
     if (found === "absent" && access === "started") throw refuseAbsent(parts, refusal);
   }
   throw await refuseForeign(parts, refusal);
-}
-
-/** What the time of a refusal depends on. */
-export interface Refusal {
-  readonly workspace: Workspace;
-  readonly use: ChatUse;
-  readonly purpose: ChatPurpose;
-  /** When the request was admitted or denied, in monotonic milliseconds. */
-  readonly startedMs: number;
-  /** Whether the state knew nothing of the chat: otherwise fewer calls are made than are listed. */
-  readonly unknown: boolean;
-}
-
-/** @param startedMs when the request was admitted, in monotonic milliseconds */
-export function createRefusal(
-  { workspace }: Caller,
-  { request, provisionalOwner }: Admission,
-  purpose: ChatPurpose,
-  startedMs: number,
-): Refusal {
-  if (request.chat === undefined) throw new Error("only a request for a chat can miss it");
-  return { workspace, use: request.chat, purpose, startedMs, unknown: provisionalOwner };
-}
-
-/** The answer where UponAI says that there is no such chat; its time is recorded. */
-export function refuseAbsent({ notFoundDelay, clock }: ChatParts, refusal: Refusal): Problem {
-  if (refusal.unknown) {
-    const elapsedMs = clock.monotonicMs() - refusal.startedMs;
-    notFoundDelay.recordRequest(refusal.workspace, listAbsentCalls(refusal), elapsedMs);
-  }
-  return new Problem("chat_not_found");
-}
-
-/** The answer where the chat is another owner's, after the time that an absent chat would have taken. */
-export async function refuseForeign(
-  { notFoundDelay, clock, pause }: ChatParts,
-  refusal: Refusal,
-): Promise<Problem> {
-  const ms = notFoundDelay.estimate(refusal.workspace, listAbsentCalls(refusal));
-  const leftMs = refusal.startedMs + ms - clock.monotonicMs();
-  if (leftMs > 0) await pause(leftMs);
-  return new Problem("chat_not_found");
-}
-
-/**
- * The calls that a request makes into a chat that neither UponAI nor the state has. It follows
- * `admitToChat`, `prepareMessage`, `readChat` and `endChat`.
- */
-function listAbsentCalls({ workspace, use, purpose }: Refusal): readonly AbsentCall[] {
-  const hasAgent = workspace.agentId !== undefined;
-  // The state denies such a chat at once; only a stamp could open it.
-  if (use.access === "started") return hasAgent ? ["look"] : [];
-  switch (purpose) {
-    case "read":
-      return ["read"];
-    case "end":
-      return hasAgent ? ["look", "end"] : ["end"];
-    case "send":
-      return hasAgent || use.message?.keyDigest !== undefined ? ["look", "complete"] : ["complete"];
-  }
-}
-
-/**
- * Records how long UponAI took for a call, where it answered by what it knows of the chat: a failure
- * takes another time than "no such chat".
- */
-export function recordCall(
-  { notFoundDelay }: ChatParts,
-  { workspace }: Caller,
-  outcome: CallOutcome<unknown>,
-): void {
-  const { kind, call } = outcome;
-  if (kind === "failed" && outcome.code !== "chat_not_found" && outcome.code !== "chat_ended") {
-    return;
-  }
-  notFoundDelay.recordCall(workspace, call.ms);
 }
 
 async function admit(
@@ -188,11 +153,11 @@ async function admit(
 }
 
 /**
- * Reads the owner stamp of a chat that the state knows no owner of. Where it is the stamp of this
+ * Reads the owner stamp of a chat for which the state has no owner. If it is the stamp of this
  * session's subject, the state records the owner again.
  *
- * @returns "absent" where UponAI has no such chat
- * @throws Problem when UponAI cannot be asked, as any other use of the chat would
+ * @returns "absent" if UponAI has no such chat
+ * @throws Problem if UponAI cannot be asked
  */
 async function findStamp(
   parts: ChatParts,
@@ -200,11 +165,11 @@ async function findStamp(
   caller: ChatCaller,
   purpose: ChatPurpose,
 ): Promise<"own" | "other" | "absent"> {
-  const { upstream, hashing, state } = parts;
+  const { provider, hashing, state } = parts;
   const { session, workspace, chatId } = caller;
-  const outcome = await upstream.getChat(workspace, chatId, traceOf(exchange));
+  const outcome = await provider.read(workspace, chatId, traceOf(exchange));
   exchange.call = outcome.call;
-  recordCall(parts, caller, outcome);
+  recordCall(parts, workspace, outcome);
   if (outcome.kind === "failed") {
     if (outcome.code === "chat_not_found") return "absent";
     throw describeFailure(outcome, purpose === "send" ? "unsent" : purpose);
@@ -212,26 +177,36 @@ async function findStamp(
   const { metadata, messages } = outcome.answer;
   const { subject, subjectKey } = session;
   if (readOwnerStamp(hashing, metadata, { workspace, subject }) !== "own") return "other";
-  const transcriptState = learnMark(hashing, messages);
+  const transcriptState = computeAnsweredState(hashing, messages);
   const ownership = { workspaceId: workspace.id, subjectKey, chatId, transcriptState };
   const owned = await state.own({ ...ownership, stamped: true });
   return owned === "owned" ? "own" : "other";
 }
 
-/** What a provisional owner turns out to be. */
+/** What is known of a chat before a message is sent into it. */
+export interface KnownChat {
+  /** Transcript state before the message; undefined if it is unknown. */
+  readonly stateBefore: TranscriptState | undefined;
+  /** How the provisional owner is confirmed once UponAI has proven that the chat exists. */
+  readonly owner: OwnerKind | undefined;
+  /** Whether UponAI has shown the chat to this request. */
+  readonly proven: boolean;
+}
+
+/** Whether the caller may use the chat, and how its provisional owner is confirmed. */
 export type OwnerFinding =
   { readonly allowed: true; readonly owner: OwnerKind | undefined } | { readonly allowed: false };
 
 /**
- * Checks the stamp of a chat that UponAI has shown, if the caller is its provisional owner: the state
- * may have lost that another subject started it. Then it is not the caller's; but one that the
- * caller's token lists may be used all the same.
+ * Checks the owner stamp of a chat that UponAI has shown, if the caller is its provisional owner: the
+ * state may have lost the record that another subject started the chat. Such a chat is refused,
+ * unless the caller's token lists it; then the caller may use it and does not become its owner.
  */
 export function confirmOwner(
   { hashing }: ChatParts,
   { session, workspace }: ChatCaller,
   { request, provisionalOwner }: Pick<Admission, "request" | "provisionalOwner">,
-  { metadata }: UpstreamChat,
+  { metadata }: ProviderChat,
 ): OwnerFinding {
   if (!provisionalOwner) return { allowed: true, owner: undefined };
   switch (readOwnerStamp(hashing, metadata, { workspace, subject: session.subject })) {
@@ -246,7 +221,11 @@ export function confirmOwner(
   }
 }
 
-/** Admission to a chat without a message for it. */
+/**
+ * Admits a request that reads or ends a chat.
+ *
+ * @throws Problem for every refusal
+ */
 export async function admitToRead(
   parts: ChatParts,
   exchange: Exchange,
@@ -255,5 +234,19 @@ export async function admitToRead(
 ): Promise<Admission> {
   const granted = await admitToChat(parts, exchange, caller, purpose);
   if (granted.kind === "admitted") return granted.admission;
-  throw new Error("without a message there is nothing else to be granted");
+  throw new Error(`a request without a message was ${granted.kind}`);
+}
+
+/**
+ * Settles the admission of a request that read or ended a chat. Without a provisional owner or a new
+ * transcript state there is nothing to settle, and the round trip is saved.
+ */
+export async function settleRead(
+  { state }: ChatParts,
+  admission: Admission,
+  settlement: Settlement & { readonly disposition: "not_taken" },
+): Promise<void> {
+  const { stateAfter } = settlement;
+  const learnt = stateAfter !== undefined && !isSameState(admission.transcriptState, stateAfter);
+  if (admission.provisionalOwner || learnt) await state.settle(admission, settlement);
 }

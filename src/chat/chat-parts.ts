@@ -1,4 +1,4 @@
-/** What the chat routes share: their parts, and the caller. */
+/** What the chat routes share: their parts, the caller, and the problems of failed calls. */
 import type { AdmissionState } from "../admission/admission.ts";
 import type { ChatId } from "../branded.ts";
 import type { Clock } from "../clock.ts";
@@ -8,15 +8,16 @@ import type { LoadGate } from "../load-gate.ts";
 import type { Logger } from "../logger.ts";
 import { Problem, type ProblemCode } from "../problem.ts";
 import type { Session } from "../session/session.ts";
-import type { Failure } from "../upstream/classify-reply.ts";
-import type { TraceIds, UponaiClient } from "../upstream/uponai-client.ts";
 import type { Workspace } from "../workspace.ts";
-import type { ChatAccessMode } from "./chat-access.ts";
+import type { ChatProvider, ProviderFailure, TraceIds } from "./chat-provider.ts";
 import type { NotFoundDelay } from "./not-found-delay.ts";
+
+/** Which chats a session without a `chats` claim may use; see `CHAT_ACCESS`. */
+export type ChatAccessMode = "first-use" | "claim" | "workspace";
 
 export interface ChatParts {
   readonly state: AdmissionState;
-  readonly upstream: UponaiClient;
+  readonly provider: ChatProvider;
   readonly clock: Clock;
   readonly hashing: Hashing;
   readonly gate: LoadGate;
@@ -30,7 +31,7 @@ export interface ChatParts {
   readonly exposeToolCalls: boolean;
 }
 
-/** Who asks: all of it proven. */
+/** The client of a request, after its guard has verified the session and resolved the workspace. */
 export interface Caller {
   readonly session: Session;
   readonly workspace: Workspace;
@@ -38,27 +39,25 @@ export interface Caller {
   readonly addressKey: string;
 }
 
-/** Who asks for something of which chat. */
+/** A caller and the chat that its request is about. */
 export interface ChatCaller extends Caller {
   readonly chatId: ChatId;
 }
 
-/** What a request wants of a chat. */
-export type ChatPurpose = "read" | "end" | "send";
-
+/** Returns the ids that connect a call to UponAI with this request. */
 export function traceOf(exchange: Exchange): TraceIds {
   return { requestId: exchange.requestId, traceparent: resolveTraceparent(exchange) };
 }
 
 /**
- * The request that a call to UponAI failed for. `unsent` is a message that was certainly not taken;
- * `send` is one that may have been.
+ * The kind of request for which a call to UponAI failed. `unsent` is a message that certainly was not
+ * taken; `send` is a message that may have been taken.
  */
 export type FailedRequest = "send" | "unsent" | "read" | "end" | "start";
 
-/** The answer to what failed upstream, with UponAI's own word on when to try again. */
+/** Creates the problem for a failed call, with UponAI's `Retry-After` if it sent one. */
 export function describeFailure(
-  { code, retryAfterSeconds }: Pick<Failure, "code" | "retryAfterSeconds">,
+  { code, retryAfterSeconds }: Omit<ProviderFailure, "disposition">,
   request: FailedRequest,
 ): Problem {
   const detail = DETAILS[request][code];
@@ -87,7 +86,7 @@ const NO_MESSAGE: Details = {
   upstream_unavailable: "Wait for the number of seconds in the Retry-After header, then try again.",
 };
 
-/** What replaces the catalogue's details, which are for messages that were sent. */
+/** Replacements for the catalogue's details, which are written for messages that were sent. */
 const DETAILS: Readonly<Record<FailedRequest, Details>> = {
   send: {},
   unsent: describeFailed("Try again; the message was not sent."),

@@ -1,52 +1,49 @@
 /** Ends a chat. */
 import type { OwnerKind } from "../admission/admission.ts";
 import { answer, type Exchange } from "../exchange.ts";
-import {
-  admitToRead,
-  confirmOwner,
-  createRefusal,
-  recordCall,
-  refuseAbsent,
-  refuseForeign,
-} from "./admit-chat.ts";
+import { admitToRead, confirmOwner, settleRead } from "./admit-chat.ts";
 import { type ChatCaller, type ChatParts, describeFailure, traceOf } from "./chat-parts.ts";
-import { settleRead } from "./read.ts";
+import { createRefusal, recordCall, refuseAbsent, refuseForeign } from "./not-found-delay.ts";
 
-/** Ending an ended chat is no failure. @throws Problem for every refusal and failure */
+/**
+ * Answers `POST /chat/:chatId/end`. A chat that has ended before is a success.
+ *
+ * @throws Problem for every refusal and failure
+ */
 export async function endChat(
   parts: ChatParts,
   exchange: Exchange,
   caller: ChatCaller,
 ): Promise<Response> {
-  const { upstream, clock } = parts;
+  const { provider, clock } = parts;
   const { workspace, chatId } = caller;
   const admission = await admitToRead(parts, exchange, caller, "end");
-  const refusal = createRefusal(caller, admission, "end", clock.monotonicMs());
+  const refusal = createRefusal(workspace, admission, "end", clock.monotonicMs());
   const settle = (owner: OwnerKind | undefined) =>
     settleRead(parts, admission, { disposition: "not_taken", stateAfter: undefined, owner });
   let owner: OwnerKind | undefined = admission.provisionalOwner ? "first-use" : undefined;
   let proven = false;
 
   if (admission.provisionalOwner && workspace.agentId !== undefined) {
-    const seen = await upstream.getChat(workspace, chatId, traceOf(exchange));
-    exchange.call = seen.call;
-    recordCall(parts, caller, seen);
-    if (seen.kind === "answered") {
-      const finding = confirmOwner(parts, caller, admission, seen.answer);
+    const read = await provider.read(workspace, chatId, traceOf(exchange));
+    exchange.call = read.call;
+    recordCall(parts, workspace, read);
+    if (read.kind === "answered") {
+      const finding = confirmOwner(parts, caller, admission, read.answer);
       if (!finding.allowed) {
         await settle(undefined);
         throw await refuseForeign(parts, refusal);
       }
       owner = finding.owner;
       proven = true;
-    } else if (seen.code !== "chat_not_found") {
+    } else if (read.code !== "chat_not_found") {
       await settle(undefined);
-      throw describeFailure(seen, "end");
+      throw describeFailure(read, "end");
     }
   }
-  const outcome = await upstream.endChat(workspace, chatId, traceOf(exchange));
+  const outcome = await provider.end(workspace, chatId, traceOf(exchange));
   exchange.call = outcome.call;
-  recordCall(parts, caller, outcome);
+  recordCall(parts, workspace, outcome);
   const absent = outcome.kind === "failed" && outcome.code === "chat_not_found";
   const ended = outcome.kind === "answered" || outcome.code === "chat_ended";
   await settle((proven || ended) && !absent ? owner : undefined);

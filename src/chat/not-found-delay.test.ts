@@ -1,11 +1,11 @@
 import { beforeEach, describe, expect, test } from "vitest";
 
 import type { WorkspaceId } from "../branded.ts";
-import type { UpstreamAccount } from "../upstream/circuits.ts";
+import type { ProviderAccount } from "./chat-provider.ts";
 import { createNotFoundDelay, type NotFoundDelay } from "./not-found-delay.ts";
 
-const ACME: UpstreamAccount = { id: 42 as WorkspaceId, apiTokens: ["acme"] };
-const GLOBEX: UpstreamAccount = { id: 43 as WorkspaceId, apiTokens: ["globex"] };
+const ACME: ProviderAccount = { id: 42 as WorkspaceId, apiTokens: ["acme"] };
+const GLOBEX: ProviderAccount = { id: 43 as WorkspaceId, apiTokens: ["globex"] };
 
 let delay: NotFoundDelay;
 /** What the next draws are made with; 0 where it is empty. */
@@ -19,28 +19,28 @@ beforeEach(() => {
 describe("before any request found no chat", () => {
   test("a delay is 150 ms for each call that the request would make", () => {
     expect(delay.estimate(ACME, [])).toBe(0);
-    expect(delay.estimate(ACME, ["complete"])).toBe(150);
-    expect(delay.estimate(ACME, ["look", "complete"])).toBe(300);
+    expect(delay.estimate(ACME, ["send"])).toBe(150);
+    expect(delay.estimate(ACME, ["check", "send"])).toBe(300);
   });
 
   test("it is a measured call's time for each call, once there is one", () => {
     delay.recordCall(ACME, 40);
     expect(delay.estimate(ACME, ["end"])).toBe(40);
-    expect(delay.estimate(ACME, ["look", "end"])).toBe(80);
+    expect(delay.estimate(ACME, ["check", "end"])).toBe(80);
     delay.recordCall(ACME, 60);
     // For each call: which two times, and where between them.
     drawn = [0, 0.5, 0.5, 0.5, 0.9, 0];
-    expect(delay.estimate(ACME, ["look", "end"])).toBe(110);
+    expect(delay.estimate(ACME, ["check", "end"])).toBe(110);
   });
 });
 
 describe("once requests found no chat", () => {
   test("a delay is the time of one that made the same calls", () => {
     delay.recordCall(ACME, 7);
-    delay.recordRequest(ACME, ["look", "complete"], 280);
-    delay.recordRequest(ACME, ["complete"], 120);
-    expect(delay.estimate(ACME, ["look", "complete"])).toBe(280);
-    expect(delay.estimate(ACME, ["complete"])).toBe(120);
+    delay.recordRequest(ACME, ["check", "send"], 280);
+    delay.recordRequest(ACME, ["send"], 120);
+    expect(delay.estimate(ACME, ["check", "send"])).toBe(280);
+    expect(delay.estimate(ACME, ["send"])).toBe(120);
     expect(delay.estimate(ACME, ["read"])).toBe(7);
   });
 
@@ -73,12 +73,12 @@ test("one account's times are not another's: a slow workspace slows down no othe
   delay.recordCall(ACME, 1_900);
   expect(delay.estimate(GLOBEX, ["read"])).toBe(150);
   delay.recordCall(GLOBEX, 20);
-  expect(delay.estimate(GLOBEX, ["look", "complete"])).toBe(40);
+  expect(delay.estimate(GLOBEX, ["check", "send"])).toBe(40);
 });
 
 test("no delay is over two seconds", () => {
   delay.recordRequest(ACME, ["read"], 30_000);
   delay.recordCall(ACME, 1_500);
   expect(delay.estimate(ACME, ["read"])).toBe(2_000);
-  expect(delay.estimate(ACME, ["look", "end"])).toBe(2_000);
+  expect(delay.estimate(ACME, ["check", "end"])).toBe(2_000);
 });

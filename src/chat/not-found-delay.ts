@@ -1,56 +1,66 @@
 /**
- * Estimates how long "no such chat" takes. A chat of another owner is refused without asking UponAI,
- * and a quick refusal would tell that the chat exists. So it is delayed by the time that the calls of
- * this very request would have taken.
+ * Answers `chat_not_found` so that its time does not tell whether the chat exists. A chat of another
+ * owner is refused without a call to UponAI, and a quick refusal would show that the chat exists. So
+ * it is delayed by the time that the calls of the same request take for an absent chat.
  */
-import type { UpstreamAccount } from "../upstream/circuits.ts";
+import type { Admission, ChatUse } from "../admission/admission.ts";
+import type { Clock } from "../clock.ts";
+import { Problem } from "../problem.ts";
+import type { Workspace } from "../workspace.ts";
+import type { CallOutcome, ProviderAccount } from "./chat-provider.ts";
+
+/** What a request does with a chat. */
+export type ChatPurpose = "read" | "end" | "send";
 
 /**
- * A call that a request makes into a chat that UponAI does not have. `look` reads the chat before the
- * request's own call; `read`, `complete` and `end` are that call.
+ * A call that a request makes for a chat that UponAI does not have. `check` reads the chat before the
+ * request's own call; `read`, `send` and `end` are that call.
  */
-export type AbsentCall = "look" | "read" | "complete" | "end";
+export type AbsentCall = "check" | "read" | "send" | "end";
 
-/** What is measured belongs to one account: a slow workspace does not slow down another. */
+/** Durations of calls and requests, per account: a slow workspace does not slow down another. */
 export interface NotFoundDelay {
   /**
-   * Records how long a request took to learn from UponAI that there is no such chat.
+   * Records how long a request took until UponAI answered that there is no such chat.
    *
-   * @param calls the calls that it made, in order
+   * @param calls the calls that the request made, in order
    * @param ms milliseconds from admission to the answer
    */
-  recordRequest(account: UpstreamAccount, calls: readonly AbsentCall[], ms: number): void;
+  recordRequest(account: ProviderAccount, calls: readonly AbsentCall[], ms: number): void;
   /** Records how long UponAI took to read or end any chat, in milliseconds. */
-  recordCall(account: UpstreamAccount, ms: number): void;
+  recordCall(account: ProviderAccount, ms: number): void;
   /**
-   * How long a request with these calls takes in a chat that does not exist, in milliseconds from
-   * admission; 0 to 2,000. A random time between two random ones of the last sixteen such requests;
-   * before the first one, the same of the last sixteen calls, for each call that it would make; before
-   * the first call, 150 ms for each.
+   * Estimates how long a request with these calls takes for an absent chat, in milliseconds from
+   * admission; 0 to 2,000. It is a random time between two of the last sixteen such requests; before
+   * the first one, the sum of such times of recent calls; before the first call, 150 ms for each.
    */
-  estimate(account: UpstreamAccount, calls: readonly AbsentCall[]): number;
+  estimate(account: ProviderAccount, calls: readonly AbsentCall[]): number;
 }
 
-/** More than one: equal times would tell a refusal of our own from UponAI's. */
+/** More than one: a constant delay would show that the refusal is not UponAI's. */
 const SAMPLES_MAX = 16;
 
-/** A delayed request holds a place among the requests in flight: a slow UponAI must not fill them. */
+/** A delayed request counts for `MAX_IN_FLIGHT`; this bounds the effect of a slow UponAI. */
 const DELAY_MS_MAX = 2_000;
 
-/** A call over the public internet to a service that reads its database, in milliseconds. */
+/** Typical time of a call over the public internet with a database read, in milliseconds. */
 const FIRST_ESTIMATE_MS = 150;
 
 interface AccountSamples {
   readonly calls: Samples;
-  /** By the calls that the request made. */
+  /** The key is the list of calls that the request made. */
   readonly requests: Map<string, Samples>;
 }
 
-/** @param random a number from 0 up to but not including 1 */
+/**
+ * Creates the record of durations of all accounts; it keeps sixteen of each kind.
+ *
+ * @param random returns a number from 0 up to but not including 1
+ */
 export function createNotFoundDelay(random: () => number = Math.random): NotFoundDelay {
-  const accounts = new WeakMap<UpstreamAccount, AccountSamples>();
+  const accounts = new WeakMap<ProviderAccount, AccountSamples>();
 
-  const samplesOf = (account: UpstreamAccount): AccountSamples => {
+  const samplesOf = (account: ProviderAccount): AccountSamples => {
     const known = accounts.get(account);
     if (known !== undefined) return known;
     const samples = { calls: createSamples(random), requests: new Map() };
@@ -82,13 +92,13 @@ export function createNotFoundDelay(random: () => number = Math.random): NotFoun
 
 interface Samples {
   add(ms: number): void;
-  /** A random time between two of the last sixteen; undefined without any. */
+  /** Draws a random time between two of the last sixteen; undefined if there is none. */
   draw(): number | undefined;
 }
 
 /**
- * Recorded times are never given back as they are: a client that has timed its own requests for absent
- * chats would recognise them, and their order.
+ * Creates a record of times that never returns one as it was recorded: a client that has timed its own
+ * requests for absent chats would recognise the times and their order.
  */
 function createSamples(random: () => number): Samples {
   const times: number[] = [];
@@ -104,4 +114,90 @@ function createSamples(random: () => number): Samples {
       return one === undefined || other === undefined ? undefined : one + (other - one) * random();
     },
   };
+}
+
+export interface RefusalParts {
+  readonly notFoundDelay: NotFoundDelay;
+  readonly clock: Clock;
+  readonly pause: (ms: number) => Promise<void>;
+}
+
+/** What the time of a refusal depends on. */
+export interface Refusal {
+  readonly workspace: Workspace;
+  readonly use: ChatUse;
+  readonly purpose: ChatPurpose;
+  /** When the request was admitted or denied, in monotonic milliseconds. */
+  readonly startedMs: number;
+  /** Whether the state has no confirmed owner. If it has one, fewer calls are made than listed. */
+  readonly unknown: boolean;
+}
+
+/**
+ * Creates the refusal of an admitted request, in case that UponAI or the owner stamp refuses it.
+ *
+ * @param startedMs when the request was admitted, in monotonic milliseconds
+ */
+export function createRefusal(
+  workspace: Workspace,
+  { request, provisionalOwner }: Admission,
+  purpose: ChatPurpose,
+  startedMs: number,
+): Refusal {
+  if (request.chat === undefined) throw new Error("a refusal needs a request for a chat");
+  return { workspace, use: request.chat, purpose, startedMs, unknown: provisionalOwner };
+}
+
+/** Returns the answer for a chat that UponAI does not have, and records the request's time. */
+export function refuseAbsent({ notFoundDelay, clock }: RefusalParts, refusal: Refusal): Problem {
+  if (refusal.unknown) {
+    const elapsedMs = clock.monotonicMs() - refusal.startedMs;
+    notFoundDelay.recordRequest(refusal.workspace, listAbsentCalls(refusal), elapsedMs);
+  }
+  return new Problem("chat_not_found");
+}
+
+/** Returns the answer for a chat of another owner, after the time that an absent chat takes. */
+export async function refuseForeign(
+  { notFoundDelay, clock, pause }: RefusalParts,
+  refusal: Refusal,
+): Promise<Problem> {
+  const ms = notFoundDelay.estimate(refusal.workspace, listAbsentCalls(refusal));
+  const leftMs = refusal.startedMs + ms - clock.monotonicMs();
+  if (leftMs > 0) await pause(leftMs);
+  return new Problem("chat_not_found");
+}
+
+/**
+ * Records how long UponAI took for a call, if its answer depends on the chat: other failures take
+ * another time than "no such chat".
+ */
+export function recordCall(
+  { notFoundDelay }: RefusalParts,
+  account: ProviderAccount,
+  outcome: CallOutcome<unknown>,
+): void {
+  const { kind, call } = outcome;
+  if (kind === "failed" && outcome.code !== "chat_not_found" && outcome.code !== "chat_ended") {
+    return;
+  }
+  notFoundDelay.recordCall(account, call.ms);
+}
+
+/**
+ * Lists the calls that a request makes for a chat that neither UponAI nor the state has. It must
+ * match what `admitToChat`, `sendMessage`, `readChat` and `endChat` do.
+ */
+function listAbsentCalls({ workspace, use, purpose }: Refusal): readonly AbsentCall[] {
+  const hasAgent = workspace.agentId !== undefined;
+  // The state denies such a chat at once; only its owner stamp could allow it.
+  if (use.access === "started") return hasAgent ? ["check"] : [];
+  switch (purpose) {
+    case "read":
+      return ["read"];
+    case "end":
+      return hasAgent ? ["check", "end"] : ["end"];
+    case "send":
+      return hasAgent || use.message?.keyDigest !== undefined ? ["check", "send"] : ["send"];
+  }
 }

@@ -26,7 +26,7 @@ test("what UponAI leaves out is null, and messages are none", () => {
 });
 
 test("tool calls are shown only when they are exposed", () => {
-  const chat = { chatId: "chat-1", messages: [{ tool_calls: [{ id: "call-1" }] }] };
+  const chat = { chatId: "chat-1", messages: [{ toolCalls: [{ id: "call-1" }] }] };
   expect(presentChat(chat, false).messages).toEqual([]);
   expect(presentChat(chat, true).messages).toEqual([
     { role: "assistant", content: "", tool_calls: [{ id: "call-1" }] },

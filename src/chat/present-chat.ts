@@ -1,7 +1,7 @@
-/** Owns which parts of UponAI's chats a browser gets to see. */
+/** Selects the parts of the provider's chats that a browser receives. */
 import { z } from "zod";
 
-import type { UpstreamChat } from "../upstream/message-schema.ts";
+import type { ProviderChat } from "./chat-provider.ts";
 import { messageSchema, presentMessages } from "./present-messages.ts";
 
 const instant = z.iso.datetime().nullable().meta({ description: "RFC 3339, UTC." });
@@ -23,9 +23,9 @@ export const chatSchema = z.strictObject({
   messages: z.array(messageSchema),
 });
 
-/** Built from nothing: no cost, analysis, metadata or variables. */
+/** Creates the client's chat: without cost, analysis, metadata or variables. */
 export function presentChat(
-  { chatId, status, startedAt, endedAt, messages }: UpstreamChat,
+  { chatId, status, startedAt, endedAt, messages }: ProviderChat,
   exposeToolCalls: boolean,
 ): z.output<typeof chatSchema> {
   return {
@@ -37,8 +37,9 @@ export function presentChat(
   };
 }
 
+/** Creates the client's view of a chat that was just started: it has no end. */
 export function presentStartedChat(
-  chat: UpstreamChat,
+  chat: ProviderChat,
   exposeToolCalls: boolean,
 ): z.output<typeof startedChatSchema> {
   const { endedAt: _endedAt, ...started } = presentChat(chat, exposeToolCalls);

@@ -1,12 +1,14 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 
-import { parseCompletion, type UpstreamMessage } from "../upstream/message-schema.ts";
-import { messagesSchema, presentMessages } from "./present-messages.ts";
+import { problemCodes } from "../problem.ts";
+import { parseCompletion } from "../upstream/message-schema.ts";
+import type { ProviderMessage } from "./chat-provider.ts";
+import { formatReply, messagesSchema, parseReply, presentMessages } from "./present-messages.ts";
 
 const TOOL_CALLS = [{ id: "call-1", function: { name: "look_up", arguments: "{}" } }];
 
-const present = (...messages: UpstreamMessage[]) => presentMessages(messages, false);
+const present = (...messages: ProviderMessage[]) => presentMessages(messages, false);
 
 describe("without tool calls", () => {
   test("what assistant and user say comes through, in order", () => {
@@ -31,11 +33,11 @@ describe("without tool calls", () => {
   );
 
   test.each([{}, { content: null }, { content: "" }])("no text (%j) is left out", (message) => {
-    expect(present({ role: "assistant", tool_calls: TOOL_CALLS, ...message })).toEqual([]);
+    expect(present({ role: "assistant", toolCalls: TOOL_CALLS, ...message })).toEqual([]);
   });
 
   test("tool calls beside a text are left out, the text is not", () => {
-    expect(present({ role: "assistant", content: "One moment", tool_calls: TOOL_CALLS })).toEqual([
+    expect(present({ role: "assistant", content: "One moment", toolCalls: TOOL_CALLS })).toEqual([
       { role: "assistant", content: "One moment" },
     ]);
   });
@@ -49,7 +51,7 @@ describe("without tool calls", () => {
 describe("with tool calls exposed", () => {
   test("they come through, and so do messages of other roles or without a text", () => {
     const messages = [
-      { role: "assistant", content: null, tool_calls: TOOL_CALLS },
+      { role: "assistant", content: null, toolCalls: TOOL_CALLS },
       { role: "tool", content: "42" },
     ];
     expect(presentMessages(messages, true)).toEqual([
@@ -59,7 +61,7 @@ describe("with tool calls exposed", () => {
   });
 
   test("a message without any has no such member", () => {
-    const [message] = presentMessages([{ content: "Hi", tool_calls: null }], true);
+    const [message] = presentMessages([{ content: "Hi", toolCalls: null }], true);
     expect(message).toEqual({ role: "assistant", content: "Hi" });
     expect(message).not.toHaveProperty("tool_calls");
   });
@@ -107,5 +109,39 @@ describe("whatever JSON the upstream sends", () => {
         expect(presented.map(({ content }) => content)).toEqual(said);
       }),
     );
+  });
+});
+
+describe("a stored answer", () => {
+  test("an answer that was stored is the same answer again", () => {
+    fc.assert(
+      fc.property(fc.string({ unit: "binary" }), (json) => {
+        const reply = { kind: "messages", json } as const;
+        expect(parseReply(formatReply(reply))).toEqual(reply);
+      }),
+    );
+  });
+
+  test.each(problemCodes)("the problem %s is the same problem again", (code) => {
+    expect(parseReply(formatReply({ kind: "problem", code }))).toEqual({ kind: "problem", code });
+  });
+
+  test.each([
+    "",
+    "m",
+    "p",
+    "p ",
+    "p no_such_problem",
+    "p toString",
+    "x {}",
+    " m {}",
+    "messages {}",
+  ])("%j is nothing that this version wrote", (text) => {
+    expect(parseReply(text)).toBeUndefined();
+  });
+
+  test("an answer costs two characters more than itself", () => {
+    const json = JSON.stringify({ messages: [{ role: "assistant", content: "é".repeat(1_000) }] });
+    expect(formatReply({ kind: "messages", json })).toHaveLength(json.length + 2);
   });
 });

@@ -1,7 +1,11 @@
-/** Owns which parts of UponAI's messages a browser gets to see. */
+/**
+ * Creates the answer to a message: selects the parts of the provider's messages that a browser
+ * receives, and formats the answer as it is stored for an idempotency key.
+ */
 import { z } from "zod";
 
-import type { UpstreamMessage } from "../upstream/message-schema.ts";
+import { isProblemCode, type ProblemCode } from "../problem.ts";
+import type { ProviderMessage } from "./chat-provider.ts";
 
 /** One message of an answer. */
 export const messageSchema = z.strictObject({
@@ -20,17 +24,17 @@ export const messagesSchema = z.strictObject({ messages: z.array(messageSchema) 
 export type PresentedMessage = z.output<typeof messageSchema>;
 
 /**
- * Builds the client's messages from nothing.
+ * Creates the client's messages from the listed members only.
  *
- * @param exposeToolCalls false: only what `assistant` and `user` say in words; tool calls can hold
- *   internal data
+ * @param exposeToolCalls false: only messages of `assistant` and `user` that have text, without
+ *   their tool calls, which can hold internal data
  */
 export function presentMessages(
-  messages: readonly UpstreamMessage[],
+  messages: readonly ProviderMessage[],
   exposeToolCalls: boolean,
 ): PresentedMessage[] {
   const presented: PresentedMessage[] = [];
-  for (const { role: givenRole, content, name, tool_calls: toolCalls } of messages) {
+  for (const { role: givenRole, content, name, toolCalls } of messages) {
     const role = givenRole ?? "assistant";
     const spoken = (role === "assistant" || role === "user") && content != null && content !== "";
     if (!spoken && !exposeToolCalls) continue;
@@ -40,4 +44,31 @@ export function presentMessages(
     presented.push(message);
   }
   return presented;
+}
+
+/** The answer to a message, as it is stored for an idempotency key. */
+export type Reply =
+  /** 201 with this JSON. */
+  | { readonly kind: "messages"; readonly json: string }
+  | { readonly kind: "problem"; readonly code: ProblemCode };
+
+/** Creates the answer with these messages; `exposeToolCalls` as for `presentMessages`. */
+export function presentReply(
+  messages: readonly ProviderMessage[],
+  exposeToolCalls: boolean,
+): Extract<Reply, { kind: "messages" }> {
+  const json = JSON.stringify({ messages: presentMessages(messages, exposeToolCalls) });
+  return { kind: "messages", json };
+}
+
+/** Formats an answer as text for the state: two characters more than the answer itself. */
+export function formatReply(reply: Reply): string {
+  return reply.kind === "messages" ? `m ${reply.json}` : `p ${reply.code}`;
+}
+
+/** Parses a stored answer; undefined if this version did not write it. */
+export function parseReply(text: string): Reply | undefined {
+  const rest = text.slice(2);
+  if (text.startsWith("m ")) return { kind: "messages", json: rest };
+  return text.startsWith("p ") && isProblemCode(rest) ? { kind: "problem", code: rest } : undefined;
 }

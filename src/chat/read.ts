@@ -1,31 +1,24 @@
-/** Reads a chat: its transcript, for its owner. */
-import type { Admission, Settlement } from "../admission/admission.ts";
-import { isSameState } from "../admission/transcript-state.ts";
+/** Reads a chat with its transcript. */
 import { answerJson, type Exchange } from "../exchange.ts";
-import {
-  admitToRead,
-  confirmOwner,
-  createRefusal,
-  recordCall,
-  refuseAbsent,
-  refuseForeign,
-} from "./admit-chat.ts";
+import { admitToRead, confirmOwner, settleRead } from "./admit-chat.ts";
 import { type ChatCaller, type ChatParts, describeFailure, traceOf } from "./chat-parts.ts";
+import { createRefusal, recordCall, refuseAbsent, refuseForeign } from "./not-found-delay.ts";
 import { presentChat } from "./present-chat.ts";
-import { learnMark } from "./transcript.ts";
+import { computeAnsweredState } from "./transcript.ts";
 
-/** @throws Problem for every refusal and failure */
+/** Answers `GET /chat/:chatId`. @throws Problem for every refusal and failure */
 export async function readChat(
   parts: ChatParts,
   exchange: Exchange,
   caller: ChatCaller,
 ): Promise<Response> {
-  const { upstream, hashing, exposeToolCalls } = parts;
+  const { provider, hashing, exposeToolCalls } = parts;
+  const { workspace, chatId } = caller;
   const admission = await admitToRead(parts, exchange, caller, "read");
-  const refusal = createRefusal(caller, admission, "read", parts.clock.monotonicMs());
-  const outcome = await upstream.getChat(caller.workspace, caller.chatId, traceOf(exchange));
+  const refusal = createRefusal(workspace, admission, "read", parts.clock.monotonicMs());
+  const outcome = await provider.read(workspace, chatId, traceOf(exchange));
   exchange.call = outcome.call;
-  recordCall(parts, caller, outcome);
+  recordCall(parts, workspace, outcome);
   if (outcome.kind === "failed") {
     await settleRead(parts, admission, { disposition: "not_taken", stateAfter: undefined });
     if (outcome.code === "chat_not_found") throw refuseAbsent(parts, refusal);
@@ -36,19 +29,8 @@ export async function readChat(
     await settleRead(parts, admission, { disposition: "not_taken", stateAfter: undefined });
     throw await refuseForeign(parts, refusal);
   }
-  const stateAfter = learnMark(hashing, outcome.answer.messages);
+  const stateAfter = computeAnsweredState(hashing, outcome.answer.messages);
   const { owner } = finding;
   await settleRead(parts, admission, { disposition: "not_taken", stateAfter, owner });
   return answerJson(exchange, 200, JSON.stringify(presentChat(outcome.answer, exposeToolCalls)));
-}
-
-/** Settles what only looked, where there is anything to be said: mostly the state knew it all. */
-export async function settleRead(
-  { state }: ChatParts,
-  admission: Admission,
-  settlement: Settlement & { readonly disposition: "not_taken" },
-): Promise<void> {
-  const { stateAfter } = settlement;
-  const learnt = stateAfter !== undefined && !isSameState(admission.transcriptState, stateAfter);
-  if (admission.provisionalOwner || learnt) await state.settle(admission, settlement);
 }

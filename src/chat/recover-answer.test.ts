@@ -3,9 +3,8 @@ import { createHash } from "node:crypto";
 import * as fc from "fast-check";
 import { beforeEach, describe, expect, test } from "vitest";
 
-import type { UpstreamChat } from "../upstream/message-schema.ts";
-import type { CallOutcome } from "../upstream/uponai-client.ts";
-import { recoverAnswer, type SearchResult } from "./recover-answer.ts";
+import type { CallOutcome, ProviderChat } from "./chat-provider.ts";
+import { type SearchOutcome, searchTranscript } from "./recover-answer.ts";
 
 const hashing = {
   digest: (text: string) => createHash("sha256").update(text).digest("base64url"),
@@ -14,17 +13,17 @@ const hashing = {
 };
 
 const CALL = { status: 200, ms: 1, retries: 0 };
-const MARK = { count: 0, digest: "none" };
+const STATE = { count: 0, digest: "none" };
 const MESSAGE = { role: "user", content: "hi" };
 const ANSWER = { role: "assistant", content: "hello" };
 
-type Look = CallOutcome<UpstreamChat>;
+type Look = CallOutcome<ProviderChat>;
 const seen = (...messages: object[]): Look => ({
   kind: "answered",
   answer: { chatId: "chat-1", messages },
   call: CALL,
 });
-const FAILED: Look = { kind: "failed", code: "upstream_error", fate: "unknown", call: CALL };
+const FAILED: Look = { kind: "failed", code: "upstream_error", disposition: "unknown", call: CALL };
 const NOT_YET = seen(MESSAGE);
 const FOUND = seen(MESSAGE, ANSWER);
 const ELSEWHERE = seen({ role: "user", content: "ho" }, ANSWER);
@@ -51,8 +50,8 @@ function search({
   look,
   lookMs = 0,
   isGivenUp = () => false,
-}: Given): Promise<SearchResult> {
-  return recoverAnswer(
+}: Given): Promise<SearchOutcome> {
+  return searchTranscript(
     {
       clock: { epochMs: () => nowMs, monotonicMs: () => nowMs },
       hashing,
@@ -62,11 +61,11 @@ function search({
       },
     },
     {
-      mark: MARK,
+      stateBefore: STATE,
       content: "hi",
       windowMs,
       isGivenUp,
-      look: (timeoutMs) => {
+      readChat: (timeoutMs) => {
         looks.push({ atMs: nowMs, timeoutMs });
         nowMs += Math.min(lookMs, timeoutMs);
         return Promise.resolve(look(looks.length));
@@ -78,7 +77,7 @@ function search({
 describe("the search", () => {
   test("ends with the answer, and with how the transcript stands", async () => {
     const found = await search({ look: (count) => (count < 4 ? NOT_YET : FOUND) });
-    expect(found).toMatchObject({ kind: "found", messages: [ANSWER], mark: { count: 2 } });
+    expect(found).toMatchObject({ kind: "found", messages: [ANSWER], stateAfter: { count: 2 } });
     // And once more, after a moment: an agent may say more.
     expect(looks.map(({ atMs }) => atMs)).toEqual([0, 250, 750, 1_750, 2_000]);
   });
@@ -87,7 +86,11 @@ describe("the search", () => {
     const more = { ...ANSWER, content: "and more" };
     const LONGER = seen(MESSAGE, ANSWER, more);
     const found = await search({ look: (count) => (count < 2 ? FOUND : LONGER) });
-    expect(found).toMatchObject({ kind: "found", messages: [ANSWER, more], mark: { count: 3 } });
+    expect(found).toMatchObject({
+      kind: "found",
+      messages: [ANSWER, more],
+      stateAfter: { count: 3 },
+    });
     expect(looks).toHaveLength(3);
   });
 

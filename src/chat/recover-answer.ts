@@ -1,38 +1,95 @@
 /**
- * Owns looking for a lost answer: get chat, again and again, for as long as it makes sense. It never
- * sends anything.
+ * Recovers a lost answer: reads the chat repeatedly until the answer to the message is in its
+ * transcript, or the search ends. It never sends a message.
  */
+import type { Admission, OwnerKind } from "../admission/admission.ts";
 import { isSameState, type TranscriptState } from "../admission/transcript-state.ts";
 import type { Clock } from "../clock.ts";
+import type { Exchange } from "../exchange.ts";
 import type { Hashing } from "../hashing.ts";
-import type { UpstreamChat, UpstreamMessage } from "../upstream/message-schema.ts";
-import type { CallOutcome } from "../upstream/uponai-client.ts";
-import { findAnswer, markTranscript } from "./transcript.ts";
+import { confirmOwner, type KnownChat, type OwnerFinding } from "./admit-chat.ts";
+import { type ChatCaller, type ChatParts, traceOf } from "./chat-parts.ts";
+import type { CallOutcome, ProviderChat, ProviderMessage } from "./chat-provider.ts";
+import { computeTranscriptState, findAnswer } from "./transcript.ts";
 
-export interface RecoveryParts {
+export type Recovery =
+  | {
+      readonly kind: "found";
+      readonly messages: readonly ProviderMessage[];
+      /** What the transcript proves, for the settlement. */
+      readonly settleWith: {
+        readonly stateBefore: TranscriptState;
+        readonly stateAfter: TranscriptState;
+        readonly owner: OwnerKind | undefined;
+      };
+    }
+  /** `foreign`: another owner started the chat. The others: see `SearchOutcome`. */
+  | { readonly kind: "not_found" | "not_read" | "foreign"; readonly known: KnownChat };
+
+/** Searches for the answer to a message that was sent when the chat was as `known` says. */
+export async function recoverAnswer(
+  parts: ChatParts,
+  exchange: Exchange,
+  message: ChatCaller & { readonly content: string },
+  { admission, known }: { readonly admission: Admission; readonly known: KnownChat },
+): Promise<Recovery> {
+  const { workspace, chatId, content } = message;
+  const { stateBefore } = known;
+  // Without it, an answer could be another message's.
+  if (stateBefore === undefined) return { kind: "not_found", known };
+  const trace = traceOf(exchange);
+  let finding: OwnerFinding | undefined;
+  const outcome = await searchTranscript(parts, {
+    stateBefore,
+    content,
+    windowMs: parts.recoveryWindowMs,
+    readChat: async (timeoutMsMax) => {
+      const recover = { purpose: "recover", timeoutMsMax } as const;
+      const chat = await parts.provider.read(workspace, chatId, trace, recover);
+      // A sender has confirmed the owner before it sent, if that was needed; a recoverer does it here.
+      if (chat.kind === "answered" && !known.proven) {
+        finding = confirmOwner(parts, message, admission, chat.answer);
+      }
+      return chat;
+    },
+    // The next request with this key searches again, so an early end loses nothing.
+    isGivenUp: () =>
+      finding?.allowed === false || exchange.request.signal.aborted || parts.gate.draining,
+  });
+  if (finding?.allowed === false) {
+    return { kind: "foreign", known: { stateBefore, owner: undefined, proven: true } };
+  }
+  const proven =
+    finding === undefined ? known : { stateBefore, owner: finding.owner, proven: true };
+  if (outcome.kind !== "found") return { kind: outcome.kind, known: proven };
+  const { messages, stateAfter } = outcome;
+  return { kind: "found", messages, settleWith: { stateBefore, stateAfter, owner: proven.owner } };
+}
+
+export interface SearchParts {
   readonly clock: Clock;
   readonly hashing: Hashing;
   readonly pause: (ms: number) => Promise<void>;
 }
 
 export interface Search {
-  /** How the transcript stood before the message. */
-  readonly mark: TranscriptState;
+  /** Transcript state before the message. */
+  readonly stateBefore: TranscriptState;
   readonly content: string;
-  /** Longest time for all of it, in milliseconds. */
+  /** Longest time for the search, in milliseconds. */
   readonly windowMs: number;
-  /** Reads the chat, within the time given in milliseconds. */
-  readonly look: (timeoutMs: number) => Promise<CallOutcome<UpstreamChat>>;
-  /** Whether nobody waits any more. */
+  /** Reads the chat within the given time, in milliseconds. */
+  readonly readChat: (timeoutMs: number) => Promise<CallOutcome<ProviderChat>>;
+  /** Whether the search may end early, because no client waits for it any more. */
   readonly isGivenUp: () => boolean;
 }
 
-export type SearchResult =
+export type SearchOutcome =
   | {
       readonly kind: "found";
-      readonly messages: readonly UpstreamMessage[];
-      /** How the transcript stands now. */
-      readonly mark: TranscriptState;
+      readonly messages: readonly ProviderMessage[];
+      /** Transcript state now. */
+      readonly stateAfter: TranscriptState;
     }
   /** The transcript was read, and the answer is not in it. */
   | { readonly kind: "not_found" }
@@ -43,41 +100,51 @@ export type SearchResult =
 const FIRST_PAUSE_MS = 250;
 const LONGEST_PAUSE_MS = 4_000;
 
-/** One look takes no longer, so that a hanging one does not use up the window. */
-const LOOK_MS_MAX = 5_000;
-/** The least that a look is given, and what is left of the window for the last one. */
-const LOOK_MS_MIN = 500;
-/** The last look of a short window leaves a tenth of it: most answers come late, not early. */
-const LAST_LOOK_SHARE = 0.1;
+/** Longest time for one read, so that a read that hangs does not use up the window. */
+const READ_MS_MAX = 5_000;
+/** Shortest time for one read, and the part of the window that is left for the last read. */
+const READ_MS_MIN = 500;
+/** Part of a short window that is left for the last read: most answers come late, not early. */
+const LAST_READ_SHARE = 0.1;
 
-export async function recoverAnswer(parts: RecoveryParts, search: Search): Promise<SearchResult> {
-  const { clock, hashing, pause } = parts;
-  const { mark, content, windowMs, look, isGivenUp } = search;
+/**
+ * Reads the chat until the answer is complete or the window ends. The search lasts no longer than its
+ * window and one shortest read.
+ */
+export async function searchTranscript(
+  { clock, hashing, pause }: SearchParts,
+  { stateBefore, content, windowMs, readChat, isGivenUp }: Search,
+): Promise<SearchOutcome> {
   const deadlineMs = clock.monotonicMs() + windowMs;
-  const lastLookMs = deadlineMs - Math.min(LOOK_MS_MIN, windowMs * LAST_LOOK_SHARE);
+  const lastReadMs = deadlineMs - Math.min(READ_MS_MIN, windowMs * LAST_READ_SHARE);
   let read = false;
-  let seen: TranscriptState | undefined;
+  /** Transcript state when an answer was first or last found. */
+  let found: TranscriptState | undefined;
   for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(pauseMs * 2, LONGEST_PAUSE_MS)) {
-    const lookMs = Math.max(deadlineMs - clock.monotonicMs(), LOOK_MS_MIN);
-    const outcome = await look(Math.min(lookMs, LOOK_MS_MAX));
+    const readMs = Math.max(deadlineMs - clock.monotonicMs(), READ_MS_MIN);
+    const outcome = await readChat(Math.min(readMs, READ_MS_MAX));
     const transcript = outcome.kind === "answered" ? outcome.answer.messages : undefined;
-    const finding = transcript == null ? undefined : findAnswer(hashing, transcript, mark, content);
-    let sighted = false;
-    if (transcript != null && finding !== undefined) {
+    const lookup =
+      transcript == null ? undefined : findAnswer(hashing, transcript, stateBefore, content);
+    let foundFirst = false;
+    if (transcript != null && lookup !== undefined) {
       read = true;
-      if (finding.kind === "elsewhere") return { kind: "not_found" };
-      if (finding.kind === "answer") {
-        const { messages, closed } = finding;
-        const now = markTranscript(hashing, transcript);
-        // An agent may say more in a moment: an answer is whole when a second look finds no more.
-        if (closed || isSameState(seen, now)) return { kind: "found", messages, mark: now };
-        sighted = seen === undefined;
-        seen = now;
+      if (lookup.kind === "elsewhere") return { kind: "not_found" };
+      if (lookup.kind === "answer") {
+        const { messages, closed } = lookup;
+        const stateAfter = computeTranscriptState(hashing, transcript);
+        // The agent may add messages: an answer is complete when a second read finds the same.
+        if (closed || isSameState(found, stateAfter))
+          return { kind: "found", messages, stateAfter };
+        foundFirst = found === undefined;
+        found = stateAfter;
       }
     }
-    const leftMs = lastLookMs - clock.monotonicMs();
-    // Once an answer was seen, its second look is taken even so.
-    if ((leftMs <= 0 || isGivenUp()) && !sighted) return { kind: read ? "not_found" : "not_read" };
-    await pause(finding?.kind === "answer" ? FIRST_PAUSE_MS : Math.min(pauseMs, leftMs));
+    const leftMs = lastReadMs - clock.monotonicMs();
+    // After an answer was found first, the second read is made even if the time is over.
+    if ((leftMs <= 0 || isGivenUp()) && !foundFirst) {
+      return { kind: read ? "not_found" : "not_read" };
+    }
+    await pause(lookup?.kind === "answer" ? FIRST_PAUSE_MS : Math.min(pauseMs, leftMs));
   }
 }

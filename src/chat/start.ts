@@ -8,16 +8,20 @@ import { type Caller, type ChatParts, describeFailure, traceOf } from "./chat-pa
 import { createOwnerStamp, OWNER_STAMP } from "./owner-stamp.ts";
 import { presentStartedChat } from "./present-chat.ts";
 import type { StartBody } from "./start-body.ts";
-import { learnMark } from "./transcript.ts";
+import { computeAnsweredState } from "./transcript.ts";
 
-/** @throws Problem for every refusal and failure; `not_found` where the workspace has no agent */
+/**
+ * Answers `POST /chat`.
+ *
+ * @throws Problem for every refusal and failure; `not_found` if the workspace has no agent
+ */
 export async function startChat(
   parts: ChatParts,
   exchange: Exchange,
   caller: Caller,
   { metadata, variables }: StartBody,
 ): Promise<Response> {
-  const { upstream, state, hashing, log, exposeToolCalls } = parts;
+  const { provider, state, hashing, log, exposeToolCalls } = parts;
   const { session, workspace } = caller;
   const { agentId } = workspace;
   if (agentId === undefined) throw new Problem("not_found");
@@ -32,7 +36,7 @@ export async function startChat(
     metadata: { ...metadata, [OWNER_STAMP]: stamp },
     variables: mergeVariables(variables, session.variables),
   };
-  const outcome = await upstream.createChat(workspace, seed, traceOf(exchange));
+  const outcome = await provider.start(workspace, seed, traceOf(exchange));
   exchange.call = outcome.call;
   if (outcome.kind === "failed") throw describeFailure(outcome, "start");
   const chat = outcome.answer;
@@ -40,7 +44,7 @@ export async function startChat(
   if (chatId === undefined) throw new Problem("upstream_malformed");
 
   const { subjectKey } = session;
-  const transcriptState = learnMark(hashing, chat.messages);
+  const transcriptState = computeAnsweredState(hashing, chat.messages);
   const owned = await state.own({
     workspaceId: workspace.id,
     subjectKey,
@@ -49,7 +53,7 @@ export async function startChat(
     stamped: false,
   });
   if (owned !== "owned") {
-    // Nobody is told the id of a chat that would be anybody's, or is somebody else's.
+    // The client must not learn the id of a chat that has no owner, or that another subject owns.
     log.log("error", "started chat was not recorded", { reqId: exchange.requestId, owned });
     throw new Problem(owned === "unavailable" ? "state_unavailable" : "upstream_malformed");
   }
@@ -60,7 +64,7 @@ export async function startChat(
 const SESSION_TOO_LARGE =
   "Issue the session with fewer or shorter claims: its variables take more than 4,096 bytes.";
 
-/** The session's variables win, also where they have no value: see `SessionVariables`. */
+/** The session's variables replace the client's, even without a value; see `SessionVariables`. */
 function mergeVariables(
   client: StartBody["variables"],
   session: SessionVariables,

@@ -3,8 +3,13 @@ import { createHash } from "node:crypto";
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 
-import type { UpstreamMessage } from "../upstream/message-schema.ts";
-import { advanceMark, findAnswer, learnMark, markTranscript } from "./transcript.ts";
+import type { ProviderMessage } from "./chat-provider.ts";
+import {
+  advanceTranscriptState,
+  computeAnsweredState,
+  computeTranscriptState,
+  findAnswer,
+} from "./transcript.ts";
 
 const hashing = {
   digest: (text: string) => createHash("sha256").update(text).digest("base64url"),
@@ -12,14 +17,15 @@ const hashing = {
   keyedDigest: (_key: string, text: string) => text,
 };
 
-const user = (content: string): UpstreamMessage => ({ role: "user", content });
-const agent = (content: string): UpstreamMessage => ({ role: "assistant", content });
+const user = (content: string): ProviderMessage => ({ role: "user", content });
+const agent = (content: string): ProviderMessage => ({ role: "assistant", content });
 const BEFORE = [agent("Welcome"), user("one"), agent("to one")];
-const MARK = markTranscript(hashing, BEFORE);
-const find = (...after: UpstreamMessage[]) =>
-  findAnswer(hashing, [...BEFORE, ...after], MARK, "hi");
+const STATE = computeTranscriptState(hashing, BEFORE);
+const find = (...after: ProviderMessage[]) =>
+  findAnswer(hashing, [...BEFORE, ...after], STATE, "hi");
 
-const look = (...transcript: UpstreamMessage[]) => findAnswer(hashing, transcript, MARK, "hi").kind;
+const look = (...transcript: ProviderMessage[]) =>
+  findAnswer(hashing, transcript, STATE, "hi").kind;
 
 describe("the answer to a message", () => {
   test("is what follows it, when it is right where it must be", () => {
@@ -31,7 +37,7 @@ describe("the answer to a message", () => {
   });
 
   test("is all of it, up to the next message of a user", () => {
-    const call = { role: "assistant", content: "", tool_calls: [{ id: "1" }] };
+    const call = { role: "assistant", content: "", toolCalls: [{ id: "1" }] };
     const result = { role: "tool", content: "42" };
     const answer = [call, result, { content: "hello" }];
     expect(find(user("hi"), ...answer, user("hi"), agent("again"))).toEqual({
@@ -41,11 +47,11 @@ describe("the answer to a message", () => {
     });
   });
 
-  test.each<[string, UpstreamMessage[]]>([
+  test.each<[string, ProviderMessage[]]>([
     ["the message has not arrived", []],
     ["nothing follows it", [user("hi")]],
-    ["a tool was called and nobody spoke", [user("hi"), { tool_calls: [{ id: "1" }] }]],
-    ["words come with a tool call", [user("hi"), { content: "wait", tool_calls: [{ id: "1" }] }]],
+    ["a tool was called and nobody spoke", [user("hi"), { toolCalls: [{ id: "1" }] }]],
+    ["words come with a tool call", [user("hi"), { content: "wait", toolCalls: [{ id: "1" }] }]],
     ["a tool spoke last", [user("hi"), agent("wait"), { role: "tool", content: "42" }]],
     ["the last words are empty", [user("hi"), agent("")]],
     ["the last words are null", [user("hi"), { role: "assistant", content: null }]],
@@ -53,7 +59,7 @@ describe("the answer to a message", () => {
     expect(find(...after)).toEqual({ kind: "not_yet" });
   });
 
-  test.each<[string, UpstreamMessage[]]>([
+  test.each<[string, ProviderMessage[]]>([
     ["other words are there", [user("ho"), agent("hello")]],
     ["the same words are one further", [user("ho"), agent("hello"), user("hi"), agent("hello")]],
     ["the words are the agent's", [agent("hi"), agent("hello")]],
@@ -76,7 +82,7 @@ describe("the answer to a message", () => {
   });
 
   test("to the first message of all is found in an empty transcript's successor alone", () => {
-    const empty = markTranscript(hashing, []);
+    const empty = computeTranscriptState(hashing, []);
     const after = [user("hi"), agent("hello")];
     expect(findAnswer(hashing, after, empty, "hi").kind).toBe("answer");
     expect(findAnswer(hashing, [], empty, "hi").kind).toBe("not_yet");
@@ -84,33 +90,35 @@ describe("the answer to a message", () => {
   });
 });
 
-describe("a mark", () => {
+describe("a transcript state", () => {
   test("holds no word of the transcript, and fits a state's text", () => {
-    expect(MARK).toEqual({ count: 3, digest: expect.stringMatching(/^[\w-]{11}$/) as unknown });
-    expect(markTranscript(hashing, [])).toEqual({ count: 0, digest: "none" });
+    expect(STATE).toEqual({ count: 3, digest: expect.stringMatching(/^[\w-]{11}$/) as unknown });
+    expect(computeTranscriptState(hashing, [])).toEqual({ count: 0, digest: "none" });
   });
 
   test("reads an absent role as assistant and absent words as none", () => {
-    expect(markTranscript(hashing, [{ content: "a" }])).toEqual(
-      markTranscript(hashing, [agent("a")]),
+    expect(computeTranscriptState(hashing, [{ content: "a" }])).toEqual(
+      computeTranscriptState(hashing, [agent("a")]),
     );
-    expect(markTranscript(hashing, [{ content: null }])).toEqual(
-      markTranscript(hashing, [agent("")]),
+    expect(computeTranscriptState(hashing, [{ content: null }])).toEqual(
+      computeTranscriptState(hashing, [agent("")]),
     );
-    expect(markTranscript(hashing, [user("a")])).not.toEqual(markTranscript(hashing, [agent("a")]));
+    expect(computeTranscriptState(hashing, [user("a")])).not.toEqual(
+      computeTranscriptState(hashing, [agent("a")]),
+    );
   });
 
   test("after an answer counts the message with it, but not twice where the answer repeats it", () => {
     const answer = [agent("hello")];
-    const after = markTranscript(hashing, [...BEFORE, user("hi"), ...answer]);
-    expect(advanceMark(hashing, MARK, "hi", answer)).toEqual(after);
-    expect(advanceMark(hashing, MARK, "hi", [user("hi"), ...answer])).toEqual(after);
-    expect(advanceMark(hashing, MARK, "hi", [user("ho"), ...answer]).count).toBe(6);
+    const after = computeTranscriptState(hashing, [...BEFORE, user("hi"), ...answer]);
+    expect(advanceTranscriptState(hashing, STATE, "hi", answer)).toEqual(after);
+    expect(advanceTranscriptState(hashing, STATE, "hi", [user("hi"), ...answer])).toEqual(after);
+    expect(advanceTranscriptState(hashing, STATE, "hi", [user("ho"), ...answer]).count).toBe(6);
   });
 
   test("after an empty answer is that of the message", () => {
-    expect(advanceMark(hashing, MARK, "hi", [])).toEqual(
-      markTranscript(hashing, [...BEFORE, user("hi")]),
+    expect(advanceTranscriptState(hashing, STATE, "hi", [])).toEqual(
+      computeTranscriptState(hashing, [...BEFORE, user("hi")]),
     );
   });
 });
@@ -124,14 +132,14 @@ const messages = fc.array(
 );
 const answers = fc
   .array(fc.constantFrom("hi", "ho", "hello").map(agent), { minLength: 1, maxLength: 3 })
-  .map((answer) => answer as readonly UpstreamMessage[]);
+  .map((answer) => answer as readonly ProviderMessage[]);
 
 test("a message that was answered is found, whatever was said before and is said after", () => {
   fc.assert(
     fc.property(messages, answers, messages, (before, answer, after) => {
-      const mark = markTranscript(hashing, before);
+      const state = computeTranscriptState(hashing, before);
       const transcript = [...before, user("hi"), ...answer, user("ho"), ...after];
-      expect(findAnswer(hashing, transcript, mark, "hi")).toEqual({
+      expect(findAnswer(hashing, transcript, state, "hi")).toEqual({
         kind: "answer",
         messages: answer,
         closed: true,
@@ -140,21 +148,21 @@ test("a message that was answered is found, whatever was said before and is said
   );
 });
 
-test("the mark that an answer leaves is the mark of the transcript", () => {
+test("the state that is advanced by an answer is the state of the transcript", () => {
   fc.assert(
     fc.property(messages, answers, (before, answer) => {
-      expect(advanceMark(hashing, markTranscript(hashing, before), "hi", answer)).toEqual(
-        markTranscript(hashing, [...before, user("hi"), ...answer]),
-      );
+      expect(
+        advanceTranscriptState(hashing, computeTranscriptState(hashing, before), "hi", answer),
+      ).toEqual(computeTranscriptState(hashing, [...before, user("hi"), ...answer]));
     }),
   );
 });
 
-test("no answer is ever taken from before the mark, or from a message in other words", () => {
+test("no answer is ever taken from before the state, or from a message in other words", () => {
   fc.assert(
     fc.property(messages, messages, fc.nat(8), (before, transcript, count) => {
-      const mark = { ...markTranscript(hashing, before), count };
-      const finding = findAnswer(hashing, transcript, mark, "hi");
+      const state = { ...computeTranscriptState(hashing, before), count };
+      const finding = findAnswer(hashing, transcript, state, "hi");
       if (finding.kind !== "answer") return;
       expect(transcript[count]).toEqual(user("hi"));
       expect(transcript.slice(count + 1, count + 1 + finding.messages.length)).toEqual(
@@ -165,36 +173,36 @@ test("no answer is ever taken from before the mark, or from a message in other w
   );
 });
 
-test("an agent that repeats itself, and tells less than it did, moves the mark nowhere else", () => {
-  const tool: UpstreamMessage = { role: "assistant", content: null, tool_calls: [{ id: "t" }] };
+test("an agent that repeats itself, and lists fewer messages than the transcript has, matches in no wrong place", () => {
+  const tool: ProviderMessage = { role: "assistant", content: null, toolCalls: [{ id: "t" }] };
   const first = [user("hi"), tool, tool, agent("Yes.")];
   const second = [user("hi"), agent("Yes.")];
   // The completion listed its words alone, so the count lags behind by two.
-  const counted = [markTranscript(hashing, BEFORE)];
+  const counted = [computeTranscriptState(hashing, BEFORE)];
   for (let sent = 0; sent < 2; sent += 1) {
-    counted.push(advanceMark(hashing, counted.at(-1) ?? MARK, "hi", [agent("Yes.")]));
+    counted.push(advanceTranscriptState(hashing, counted.at(-1) ?? STATE, "hi", [agent("Yes.")]));
   }
   const finding = findAnswer(
     hashing,
     [...BEFORE, ...first, ...second],
-    counted.at(-1) ?? MARK,
+    counted.at(-1) ?? STATE,
     "hi",
   );
   expect(finding).toEqual({ kind: "elsewhere" });
 });
 
-const learn = (...messages: UpstreamMessage[]) => learnMark(hashing, messages);
+const learn = (...messages: ProviderMessage[]) => computeAnsweredState(hashing, messages);
 
-describe("a mark that is learnt", () => {
-  test("is that of a transcript in which everything is answered", () => {
-    expect(learn(...BEFORE)).toEqual(MARK);
-    expect(learn()).toEqual(markTranscript(hashing, []));
-    expect(learn(agent("Welcome"))).toEqual(markTranscript(hashing, [agent("Welcome")]));
-    expect(learnMark(hashing, null)).toBeUndefined();
+describe("the state of an answered transcript", () => {
+  test("is that of the transcript, if every message is answered", () => {
+    expect(learn(...BEFORE)).toEqual(STATE);
+    expect(learn()).toEqual(computeTranscriptState(hashing, []));
+    expect(learn(agent("Welcome"))).toEqual(computeTranscriptState(hashing, [agent("Welcome")]));
+    expect(computeAnsweredState(hashing, null)).toBeUndefined();
   });
 
   test("is none where an answer may still come: it could pass for the next message's", () => {
-    const tool: UpstreamMessage = { role: "assistant", content: "", tool_calls: [{ id: "t" }] };
+    const tool: ProviderMessage = { role: "assistant", content: "", toolCalls: [{ id: "t" }] };
     expect(learn(...BEFORE, user("two"))).toBeUndefined();
     expect(learn(...BEFORE, user("two"), tool)).toBeUndefined();
     expect(learn(...BEFORE, user("two"), user("three"), agent("to one of them"))).toBeUndefined();

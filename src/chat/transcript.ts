@@ -1,50 +1,54 @@
 /**
- * Owns what a transcript proves: how it stands, and which of its messages is the one that was sent.
- * A wrong "this is the answer" would give one message another's, so every doubt is a no.
+ * Computes the state of a transcript (count and digest), and finds the answer to a message in it. A
+ * wrong match would give one message the answer of another, so in doubt nothing matches.
  */
 import type { TranscriptState } from "../admission/transcript-state.ts";
 import type { Hashing } from "../hashing.ts";
-import type { UpstreamMessage } from "../upstream/message-schema.ts";
+import type { ProviderMessage } from "./chat-provider.ts";
 
-export type Finding =
+/** Where the answer to a message is in a transcript. */
+export type AnswerLookup =
   | {
       readonly kind: "answer";
-      readonly messages: readonly UpstreamMessage[];
-      /** Whether the chat has gone on since: nothing can be added to it any more. */
+      readonly messages: readonly ProviderMessage[];
+      /** Whether the user's next message follows, so that the answer cannot grow any more. */
       readonly closed: boolean;
     }
-  /** It may still come. */
+  /** It may still be added. */
   | { readonly kind: "not_yet" }
-  /** Another message is where it would be: it will never be found. */
+  /** Another message is in its place, or the transcript is another one: it will never be found. */
   | { readonly kind: "elsewhere" };
 
-/** 66 bits: enough to notice that a transcript is not the one that was counted. */
-const ANCHOR_CHARS = 11;
+/** 66 bits: enough to detect that a transcript is not the one that was counted. */
+const DIGEST_CHARS = 11;
 
-/** The anchor of a transcript without messages. */
-const NOTHING = "none";
+/** The digest of a transcript without messages. */
+const EMPTY_DIGEST = "none";
 
-export function markTranscript(
+/** Computes the state of a transcript. */
+export function computeTranscriptState(
   hashing: Hashing,
-  messages: readonly UpstreamMessage[],
+  messages: readonly ProviderMessage[],
 ): TranscriptState {
-  return { count: messages.length, digest: digestAll(hashing, NOTHING, messages) };
+  return { count: messages.length, digest: digestAll(hashing, EMPTY_DIGEST, messages) };
 }
 
 /**
- * The mark of a transcript that was read while earlier messages may still be under way: undefined
- * where one has no answer yet. That answer could come after the next message, and look like its.
+ * Computes the state of a transcript that was read while earlier messages may be in progress.
+ *
+ * @returns undefined if a message has no answer yet: that answer could follow the next message and
+ *   look like its answer
  */
-export function learnMark(
+export function computeAnsweredState(
   hashing: Hashing,
-  messages: readonly UpstreamMessage[] | null | undefined,
+  messages: readonly ProviderMessage[] | null | undefined,
 ): TranscriptState | undefined {
   return messages == null || hasUnanswered(messages)
     ? undefined
-    : markTranscript(hashing, messages);
+    : computeTranscriptState(hashing, messages);
 }
 
-function hasUnanswered(messages: readonly UpstreamMessage[]): boolean {
+function hasUnanswered(messages: readonly ProviderMessage[]): boolean {
   let asked = false;
   let open = false;
   for (const message of messages) {
@@ -52,38 +56,40 @@ function hasUnanswered(messages: readonly UpstreamMessage[]): boolean {
       if (open) return true;
       asked = true;
     }
-    // What an agent says unasked, such as its greeting, is no answer that is due.
+    // Messages of the agent before the first question, such as a greeting, await no answer.
     open = asked && !endsAnswer(message);
   }
   return open;
 }
 
-/** The mark after a message with this content was answered. */
-export function advanceMark(
+/** Computes the state after a message with this content was answered. */
+export function advanceTranscriptState(
   hashing: Hashing,
   { count, digest }: TranscriptState,
   content: string,
-  answer: readonly UpstreamMessage[],
+  answer: readonly ProviderMessage[],
 ): TranscriptState {
   const [first] = answer;
-  // The reference does not say so, but an answer could begin with the message that it answers.
+  // The reference does not exclude that an answer begins with the message that it answers.
   const echoed = first?.role === "user" && first.content === content;
   const added = echoed ? answer : [{ role: "user", content }, ...answer];
   return { count: count + added.length, digest: digestAll(hashing, digest, added) };
 }
 
 /**
- * Looks for the answer to the message that was sent when the transcript stood at `mark`. The message
- * must be right there, after the very messages that were there then, and in the same words.
+ * Finds the answer to a message. The message must directly follow the transcript as it was before,
+ * with the same content.
+ *
+ * @param state transcript state before the message
  */
 export function findAnswer(
   hashing: Hashing,
-  transcript: readonly UpstreamMessage[],
+  transcript: readonly ProviderMessage[],
   { count, digest }: TranscriptState,
   content: string,
-): Finding {
+): AnswerLookup {
   const before = transcript.slice(0, count);
-  if (before.length < count || digestAll(hashing, NOTHING, before) !== digest) {
+  if (before.length < count || digestAll(hashing, EMPTY_DIGEST, before) !== digest) {
     return { kind: "elsewhere" };
   }
   const [sent, ...following] = transcript.slice(count);
@@ -96,25 +102,28 @@ export function findAnswer(
   return { kind: closed ? "elsewhere" : "not_yet" };
 }
 
-function untilNextUser(messages: readonly UpstreamMessage[]): readonly UpstreamMessage[] {
+function untilNextUser(messages: readonly ProviderMessage[]): readonly ProviderMessage[] {
   const nextAt = messages.findIndex(({ role }) => role === "user");
   return nextAt === -1 ? messages : messages.slice(0, nextAt);
 }
 
-/** An answer ends in words; an agent that calls a tool goes on afterwards. */
-function endsAnswer({ role, content, tool_calls: toolCalls }: UpstreamMessage): boolean {
+/** Whether a message can end an answer: it has text, and no tool call after which more follows. */
+function endsAnswer({ role, content, toolCalls }: ProviderMessage): boolean {
   return (
     (role ?? "assistant") === "assistant" && Boolean(content) && (toolCalls ?? []).length === 0
   );
 }
 
 /**
- * A chain over all messages. The last one alone would not do: an agent that says the same again, and
- * an answer that listed fewer messages than the transcript has, and the mark fits in a wrong place.
+ * Computes a chained digest over all messages. A digest of the last message alone would not do: if an
+ * agent repeats a message, and an answer lists fewer messages than the transcript has, the state
+ * would match in a wrong place.
+ *
+ * @param from digest of the messages before these
  */
-function digestAll(hashing: Hashing, from: string, messages: readonly UpstreamMessage[]): string {
-  return messages.reduce((anchor, { role, content }) => {
-    const text = JSON.stringify([anchor, role ?? "assistant", content ?? ""]);
-    return hashing.digest(text).slice(0, ANCHOR_CHARS);
+function digestAll(hashing: Hashing, from: string, messages: readonly ProviderMessage[]): string {
+  return messages.reduce((digest, { role, content }) => {
+    const text = JSON.stringify([digest, role ?? "assistant", content ?? ""]);
+    return hashing.digest(text).slice(0, DIGEST_CHARS);
   }, from);
 }

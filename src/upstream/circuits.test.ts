@@ -2,9 +2,10 @@ import * as fc from "fast-check";
 import { beforeEach, describe, expect, test } from "vitest";
 
 import type { WorkspaceId } from "../branded.ts";
+import type { ProviderAccount } from "../chat/chat-provider.ts";
 import type { LogFields } from "../logger.ts";
 import type { CallHealth } from "./classify-reply.ts";
-import { type CallPass, type Circuits, createCircuits, type UpstreamAccount } from "./circuits.ts";
+import { type CallPass, type Circuits, createCircuits } from "./circuits.ts";
 
 let nowMs: number;
 let lines: LogFields[];
@@ -19,7 +20,7 @@ beforeEach(() => {
   );
 });
 
-const account = (id: number, ...tokens: string[]): UpstreamAccount => ({
+const account = (id: number, ...tokens: string[]): ProviderAccount => ({
   id: id as WorkspaceId,
   apiTokens: ["token", ...tokens],
 });
@@ -28,17 +29,17 @@ const B = account(2);
 const C = account(3);
 const D = account(4);
 
-function isRefused(of: UpstreamAccount): boolean {
+function isRefused(of: ProviderAccount): boolean {
   return "retryAfterSeconds" in circuits.enter(of);
 }
 
-function pass(of: UpstreamAccount): CallPass {
+function pass(of: ProviderAccount): CallPass {
   const entered = circuits.enter(of);
   if ("retryAfterSeconds" in entered) throw new Error("the call is refused");
   return entered;
 }
 
-function call(of: UpstreamAccount, health: CallHealth, times = 1, counts = true): void {
+function call(of: ProviderAccount, health: CallHealth, times = 1, counts = true): void {
   for (let count = 0; count < times; count += 1) pass(of).record(health, counts);
 }
 
@@ -145,7 +146,7 @@ describe("the connection circuit", () => {
   });
 });
 
-function fail(...accounts: UpstreamAccount[]): void {
+function fail(...accounts: ProviderAccount[]): void {
   for (const each of accounts) call(each, "failed", 10);
 }
 
@@ -216,7 +217,7 @@ function steps(...healths: CallHealth[]): fc.Arbitrary<Step[]> {
 }
 
 /** Runs calls of these accounts one after the other, those that are refused left out. */
-function run(accounts: readonly UpstreamAccount[], history: readonly Step[]): void {
+function run(accounts: readonly ProviderAccount[], history: readonly Step[]): void {
   for (const { waitMs, which, health } of history) {
     nowMs += waitMs;
     const caller = accounts[which % accounts.length] ?? A;

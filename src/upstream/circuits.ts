@@ -1,36 +1,31 @@
 /**
- * The circuits before UponAI: one per account, and what the accounts share.
+ * Circuit breakers in front of UponAI: one per account, and two rules across accounts.
  *
- * What one account's calls are answered must not refuse another account's: a user whose own messages
- * make UponAI answer 500 would otherwise shut out every other workspace. Two things are shared:
+ * Answers to one account's calls must not refuse another account's calls: otherwise a user whose
+ * messages make UponAI answer 500 could stop every other workspace. Two things are shared:
  *
  * - The connection circuit. It counts only whether UponAI could be reached, which no user's message
  *   decides. It opens by the same numbers as an account's circuit and refuses every call.
  * - The joint outage: calls of at least `JOINT_WORKSPACES_MIN` workspaces whose circuits are not
  *   closed failed in the last `JOINT_WINDOW_MS`, and no call of any account was answered in it. An
  *   account with a failure of its own in that time may then make one call every `JOINT_PAUSE_MS`. The
- *   first answer to any account ends it. An account without one is never refused for others.
+ *   first answer to any account ends it. So an account whose own calls did not fail is never refused.
  */
 import type { WorkspaceId } from "../branded.ts";
+import type { ProviderAccount } from "../chat/chat-provider.ts";
 import type { Clock } from "../clock.ts";
 import type { Logger } from "../logger.ts";
 import type { CircuitState } from "../metrics.ts";
 import { type CircuitBreaker, type CircuitPass, createCircuitBreaker } from "./circuit-breaker.ts";
 import type { CallHealth } from "./classify-reply.ts";
 
-/** Whom a call is for: one workspace, and the tokens that reach it. */
-export interface UpstreamAccount {
-  readonly id: WorkspaceId;
-  readonly apiTokens: readonly [string, ...string[]];
-}
-
-/** Leave to make a call. */
+/** Permission to make a call. */
 export interface CallPass {
   /**
-   * Records the outcome of the call; to be called once. A pass that is never recorded delays the
-   * next probe at most.
+   * Records the outcome of the call; to be called once. A pass that is never recorded only delays
+   * the next probe.
    *
-   * @param counts whether a failure counts; one of a probe always does
+   * @param counts whether a failure counts; the failure of a probe always counts. Default: true
    */
   record(health: CallHealth, counts?: boolean): void;
 }
@@ -42,7 +37,8 @@ export interface CallRefusal {
 }
 
 export interface Circuits {
-  enter(account: UpstreamAccount): CallPass | CallRefusal;
+  /** Begins a call, or refuses it. */
+  enter(account: ProviderAccount): CallPass | CallRefusal;
   /** The worst state of all circuits: open before half open before closed. */
   readonly state: CircuitState;
 }
@@ -61,7 +57,10 @@ interface AccountCircuit {
 
 const STATES: readonly CircuitState[] = ["open", "half_open", "closed"];
 
-/** Accounts come from the configuration, so the number of circuits is bounded by it. */
+/**
+ * Creates the circuits of one UponAI origin. Accounts come from the configuration, which bounds the
+ * number of circuits.
+ */
 export function createCircuits(clock: Clock, log: Logger): Circuits {
   const connection = createCircuitBreaker(
     clock,
@@ -71,7 +70,7 @@ export function createCircuits(clock: Clock, log: Logger): Circuits {
     ),
   );
   const byKey = new Map<string, AccountCircuit>();
-  const byAccount = new WeakMap<UpstreamAccount, AccountCircuit>();
+  const byAccount = new WeakMap<ProviderAccount, AccountCircuit>();
   /** The accounts whose circuit is not closed. */
   const failing = new Set<AccountCircuit>();
   let answeredMs = -Infinity;
@@ -100,7 +99,7 @@ export function createCircuits(clock: Clock, log: Logger): Circuits {
     return circuit;
   };
 
-  const circuitOf = (account: UpstreamAccount): AccountCircuit => {
+  const circuitOf = (account: ProviderAccount): AccountCircuit => {
     const known = byAccount.get(account);
     if (known !== undefined) return known;
     // Several entries of the configuration may name one workspace with the same tokens.
@@ -130,7 +129,8 @@ export function createCircuits(clock: Clock, log: Logger): Circuits {
       // could slow down every other tenant.
       const hasFailed = nowMs - circuit.failedMs < JOINT_WINDOW_MS;
       const joint = hasFailed && isJointOutage(nowMs);
-      // All are asked before any is entered: a probe that another circuit refuses would be lost.
+      // All circuits are asked before any is entered: a probe that another circuit refuses would be
+      // lost.
       const waitMs = Math.max(
         breaker.waitMs(),
         connection.waitMs(),
@@ -166,7 +166,7 @@ function recordIn(
   if (counts || !failed || pass.kind === "probe") breaker.record(pass, failed);
 }
 
-/** Reports an outage once, not again with each probe that fails. */
+/** Creates a callback that reports an outage once, and not again with each probe that fails. */
 function createReporter(onOutage: () => void, onEnd: () => void): (state: CircuitState) => void {
   let reported = false;
   return (state) => {

@@ -19,22 +19,22 @@ describe("what happened on the way", () => {
   test.each<[UpstreamReply, object]>([
     [
       { kind: "not_sent", reason: "connect" },
-      { code: "upstream_unreachable", fate: "not_taken" },
+      { code: "upstream_unreachable", disposition: "not_taken" },
     ],
     [
       { kind: "not_sent", reason: "connect_timeout" },
-      { code: "upstream_unreachable", fate: "not_taken" },
+      { code: "upstream_unreachable", disposition: "not_taken" },
     ],
     [
       { kind: "timeout", sent: false },
-      { code: "upstream_timeout", fate: "not_taken" },
+      { code: "upstream_timeout", disposition: "not_taken" },
     ],
     [
       { kind: "timeout", sent: true },
-      { code: "upstream_timeout", fate: "unknown" },
+      { code: "upstream_timeout", disposition: "unknown" },
     ],
-    [{ kind: "lost" }, { code: "outcome_unknown", fate: "unknown" }],
-    [{ kind: "unusable" }, { code: "upstream_malformed", fate: "unknown" }],
+    [{ kind: "lost" }, { code: "outcome_unknown", disposition: "unknown" }],
+    [{ kind: "unusable" }, { code: "upstream_malformed", disposition: "unknown" }],
   ])("%j is %j", (reply, failure) => {
     expect(classifyReply(reply, NOW_MS)).toEqual(failure);
   });
@@ -44,16 +44,19 @@ describe("a status", () => {
   test("means one thing, whichever it is", () => {
     fc.assert(
       fc.property(fc.integer({ min: 100, max: 599 }), fc.boolean(), (status, waits) => {
-        const { code, fate } = classifyReply(answer(status, waits ? "5" : undefined), NOW_MS);
+        const { code, disposition } = classifyReply(
+          answer(status, waits ? "5" : undefined),
+          NOW_MS,
+        );
         const expected = (() => {
           if (status === 429 || (status === 503 && waits)) return "upstream_busy not_taken";
           if ([401, 403].includes(status)) return "upstream_auth_failed not_taken";
           if (status === 404) return "chat_not_found not_taken";
-          if ([400, 422].includes(status)) return "message_rejected refused";
-          if ([409, 410].includes(status)) return "chat_ended refused";
+          if ([400, 422].includes(status)) return "message_rejected taken";
+          if ([409, 410].includes(status)) return "chat_ended taken";
           return status < 400 ? "upstream_malformed unknown" : "upstream_error unknown";
         })();
-        expect(`${code} ${fate}`).toBe(expected);
+        expect(`${code} ${disposition}`).toBe(expected);
       }),
       { numRuns: 2_000 },
     );
@@ -62,8 +65,8 @@ describe("a status", () => {
 
 function typed(status: number, contentType: string | undefined, retryAfter?: string): string {
   const reply: UpstreamReply = { kind: "answer", status, retryAfter, contentType, body: "" };
-  const { code, fate } = classifyReply(reply, NOW_MS);
-  return `${code} ${fate}`;
+  const { code, disposition } = classifyReply(reply, NOW_MS);
+  return `${code} ${disposition}`;
 }
 
 describe("a page of a proxy on the way", () => {
@@ -132,7 +135,7 @@ describe("a wait", () => {
     (retryAfter) => {
       expect(classifyReply(answer(503, retryAfter), NOW_MS)).toEqual({
         code: "upstream_error",
-        fate: "unknown",
+        disposition: "unknown",
       });
       expect(waitOf(429, retryAfter)).toBe(1);
     },

@@ -1,26 +1,34 @@
 /**
- * Owns the shape of UponAI's answers, as far as this product reads them. Unknown members are
- * dropped; a known one of the wrong type makes the answer malformed.
+ * Parses the parts of UponAI's answers that this service uses. Unknown members are dropped. A known
+ * member of the wrong type makes the whole answer malformed.
  * Source: UponAI Platform API reference, `ChatCompletionResponse`, `Chat` and `Message`.
  */
 import { z } from "zod";
 
+import type { ProviderChat, ProviderMessage } from "../chat/chat-provider.ts";
 import { isTooDeep } from "../json-depth.ts";
 
-// The reference requires `role` and `content`, yet agents that call tools leave either out.
-const message = z.object({
-  role: z.string().nullish(),
-  content: z.string().nullish(),
-  name: z.string().nullish(),
-  tool_calls: z
-    .array(z.record(z.string(), z.unknown()))
-    .refine((calls) => !isTooDeep(calls))
-    .nullish(),
-});
+// The reference requires `role` and `content`, but agents that call tools leave out either.
+const message = z
+  .object({
+    role: z.string().nullish(),
+    content: z.string().nullish(),
+    name: z.string().nullish(),
+    tool_calls: z
+      .array(z.record(z.string(), z.unknown()))
+      .refine((calls) => !isTooDeep(calls))
+      .nullish(),
+  })
+  .transform((given): ProviderMessage => {
+    // Most messages have no tool calls, and are not copied.
+    if (!("tool_calls" in given)) return given;
+    const { tool_calls: toolCalls, ...others } = given;
+    return { ...others, toolCalls };
+  });
 
 const completion = z.object({ messages: z.array(message).optional() });
 
-/** RFC 3339, in UTC as it came, or brought there from its offset. */
+/** An RFC 3339 time. UTC is kept as it is; a time with another offset is converted to UTC. */
 const instant = z.iso
   .datetime({ offset: true })
   .transform((text) => (text.endsWith("Z") ? text : new Date(text).toISOString()));
@@ -34,17 +42,18 @@ const chat = z.object({
   metadata: z.record(z.string(), z.unknown()).nullish(),
 });
 
-export type UpstreamMessage = z.output<typeof message>;
-export type UpstreamChat = z.output<typeof chat>;
-
-/** The messages of a completion; none when it has no such member; undefined when malformed. */
-export function parseCompletion(body: string): readonly UpstreamMessage[] | undefined {
+/**
+ * Parses the answer to a message.
+ *
+ * @returns the messages, none if the answer has no `messages`; undefined if it is malformed
+ */
+export function parseCompletion(body: string): readonly ProviderMessage[] | undefined {
   const result = completion.safeParse(parseJson(body));
   return result.success ? (result.data.messages ?? []) : undefined;
 }
 
-/** A chat; undefined when malformed. */
-export function parseChat(body: string): UpstreamChat | undefined {
+/** Parses a chat; undefined if it is malformed. */
+export function parseChat(body: string): ProviderChat | undefined {
   const result = chat.safeParse(parseJson(body));
   return result.success ? result.data : undefined;
 }

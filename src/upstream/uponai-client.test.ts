@@ -2,16 +2,16 @@ import * as fc from "fast-check";
 import { beforeEach, describe, expect, test } from "vitest";
 
 import type { ChatId, WorkspaceId } from "../branded.ts";
+import type { CallDisposition, ChatProvider, ProviderAccount } from "../chat/chat-provider.ts";
 import type { ProblemCode } from "../problem.ts";
-import type { Fate } from "./classify-reply.ts";
 import type { UpstreamReply, UpstreamRequest } from "./transport.ts";
-import { createCircuits, type UpstreamAccount } from "./circuits.ts";
-import { createUponaiClient, type UponaiClient } from "./uponai-client.ts";
+import { createCircuits } from "./circuits.ts";
+import { createTokenRing, createUponaiClient } from "./uponai-client.ts";
 
 const NOW_MS = Date.parse("2026-04-20T12:00:00Z");
 const CHAT = "chat-1" as ChatId;
-const ACCOUNT: UpstreamAccount = { id: 42 as WorkspaceId, apiTokens: ["token-1"] };
-const ROTATING: UpstreamAccount = { id: 43 as WorkspaceId, apiTokens: ["new", "old"] };
+const ACCOUNT: ProviderAccount = { id: 42 as WorkspaceId, apiTokens: ["token-1"] };
+const ROTATING: ProviderAccount = { id: 43 as WorkspaceId, apiTokens: ["new", "old"] };
 const TRACE = { requestId: "req-1", traceparent: undefined };
 
 const reply = (status: number, body = "", retryAfter?: string): UpstreamReply => ({
@@ -26,7 +26,7 @@ const TIMEOUT_MS = 60_000;
 
 let sent: UpstreamRequest[];
 let replies: UpstreamReply[];
-let client: UponaiClient;
+let client: ChatProvider;
 
 beforeEach(() => {
   sent = [];
@@ -50,7 +50,7 @@ beforeEach(() => {
 
 const complete = (given: UpstreamReply[], account = ACCOUNT, content = "Hello") => {
   replies.push(...given);
-  return client.completeChat(account, CHAT, content, TRACE);
+  return client.send(account, CHAT, content, TRACE);
 };
 
 const tokensSent = () => sent.map(({ headers }) => headers["Authorization"]);
@@ -79,7 +79,7 @@ describe("the request", () => {
   test("continues a trace where there is one", async () => {
     replies.push(OK);
     const traceparent = `00-${"a".repeat(32)}-${"b".repeat(16)}-01`;
-    await client.completeChat(ACCOUNT, CHAT, "Hi", { requestId: "req-1", traceparent });
+    await client.send(ACCOUNT, CHAT, "Hi", { requestId: "req-1", traceparent });
     expect(sent[0]?.headers["traceparent"]).toBe(traceparent);
   });
 
@@ -113,22 +113,22 @@ describe("the answer", () => {
     expect(await complete([reply(201, body)])).toEqual({
       kind: "failed",
       code: "upstream_malformed",
-      fate: "unknown",
+      disposition: "unknown",
       call: { status: 201, ms: 5, retries: 0 },
     });
   });
 
-  const STATUSES: [number, ProblemCode, Fate][] = [
-    [400, "message_rejected", "refused"],
+  const STATUSES: [number, ProblemCode, CallDisposition][] = [
+    [400, "message_rejected", "taken"],
     [401, "upstream_auth_failed", "not_taken"],
     [402, "upstream_error", "unknown"],
     [403, "upstream_auth_failed", "not_taken"],
     [404, "chat_not_found", "not_taken"],
     [405, "upstream_error", "unknown"],
-    [409, "chat_ended", "refused"],
-    [410, "chat_ended", "refused"],
+    [409, "chat_ended", "taken"],
+    [410, "chat_ended", "taken"],
     [413, "upstream_error", "unknown"],
-    [422, "message_rejected", "refused"],
+    [422, "message_rejected", "taken"],
     [429, "upstream_busy", "not_taken"],
     [500, "upstream_error", "unknown"],
     [502, "upstream_error", "unknown"],
@@ -147,15 +147,20 @@ describe("the answer", () => {
 
   test.each(STATUSES)(
     "of status %i is %s, %s, sent once, its body unread",
-    async (status, code, fate) => {
+    async (status, code, disposition) => {
       const outcome = await complete([reply(status, '{"messages":[{"content":"trust me"}]}')]);
-      expect(outcome).toMatchObject({ kind: "failed", code, fate, call: { status, retries: 0 } });
+      expect(outcome).toMatchObject({
+        kind: "failed",
+        code,
+        disposition,
+        call: { status, retries: 0 },
+      });
       expect(JSON.stringify(outcome)).not.toContain("trust me");
       expect(sent).toHaveLength(1);
     },
   );
 
-  const FAILURES: [UpstreamReply, ProblemCode, Fate][] = [
+  const FAILURES: [UpstreamReply, ProblemCode, CallDisposition][] = [
     [{ kind: "not_sent", reason: "connect_timeout" }, "upstream_unreachable", "not_taken"],
     [{ kind: "lost" }, "outcome_unknown", "unknown"],
     [{ kind: "timeout", sent: true }, "upstream_timeout", "unknown"],
@@ -165,11 +170,11 @@ describe("the answer", () => {
 
   test.each(FAILURES)(
     "%j is %s, %s, and the message is not sent again",
-    async (failure, code, fate) => {
+    async (failure, code, disposition) => {
       expect(await complete([failure])).toEqual({
         kind: "failed",
         code,
-        fate,
+        disposition,
         call: { status: undefined, ms: 5, retries: 0 },
       });
       expect(sent).toHaveLength(1);
@@ -266,7 +271,7 @@ describe("several tokens", () => {
   });
 
   test("only one other is tried for one message", async () => {
-    const account: UpstreamAccount = { id: 44 as WorkspaceId, apiTokens: ["a", "b", "c"] };
+    const account: ProviderAccount = { id: 44 as WorkspaceId, apiTokens: ["a", "b", "c"] };
     expect(await complete([reply(401), reply(401)], account)).toMatchObject({
       code: "upstream_auth_failed",
       call: { status: 401, retries: 1 },
@@ -286,17 +291,66 @@ describe("several tokens", () => {
   });
 
   test("one workspace's refusal moves no other workspace on", async () => {
-    const other: UpstreamAccount = { id: 45 as WorkspaceId, apiTokens: ["new", "old"] };
+    const other: ProviderAccount = { id: 45 as WorkspaceId, apiTokens: ["new", "old"] };
     await complete([reply(401), OK], ROTATING);
     await complete([OK], other);
     expect(tokensSent().at(-1)).toBe("Bearer new");
   });
 
   test("an account uses its own tokens, also where another has the same workspace", async () => {
-    const first: UpstreamAccount = { id: 46 as WorkspaceId, apiTokens: ["first"] };
-    const second: UpstreamAccount = { id: 46 as WorkspaceId, apiTokens: ["second"] };
+    const first: ProviderAccount = { id: 46 as WorkspaceId, apiTokens: ["first"] };
+    const second: ProviderAccount = { id: 46 as WorkspaceId, apiTokens: ["second"] };
     await complete([OK], first);
     await complete([OK], second);
     expect(tokensSent()).toEqual(["Bearer first", "Bearer second"]);
+  });
+});
+
+describe("the token ring", () => {
+  test("the first token is used until it is refused", () => {
+    const ring = createTokenRing(["a", "b", "c"]);
+    expect([ring.current(), ring.current()]).toEqual(["a", "a"]);
+  });
+
+  test("a refused token gives way to the next one, which is remembered", () => {
+    const ring = createTokenRing(["a", "b", "c"]);
+    expect(ring.next("a")).toBe("b");
+    expect(ring.current()).toBe("b");
+    expect(ring.next("b")).toBe("c");
+    expect(ring.current()).toBe("c");
+  });
+
+  test("after the last one comes the first again", () => {
+    const ring = createTokenRing(["a", "b"]);
+    ring.next("a");
+    expect(ring.next("b")).toBe("a");
+    expect(ring.current()).toBe("a");
+  });
+
+  test("with one token alone there is no other, and it stays", () => {
+    const ring = createTokenRing(["a"]);
+    expect(ring.next("a")).toBeUndefined();
+    expect(ring.current()).toBe("a");
+  });
+
+  test("the same token twice is one token", () => {
+    const ring = createTokenRing(["a", "a"]);
+    expect(ring.next("a")).toBeUndefined();
+    expect(ring.current()).toBe("a");
+  });
+
+  test("many requests refused at once move on by one, not by one each", () => {
+    const ring = createTokenRing(["a", "b", "c"]);
+    const seconds = Array.from({ length: 50 }, () => ring.next("a"));
+    expect(new Set(seconds)).toEqual(new Set(["b"]));
+    expect(ring.current()).toBe("b");
+  });
+
+  test("a refusal that comes late does not undo the move", () => {
+    const ring = createTokenRing(["a", "b", "c"]);
+    ring.next("a");
+    ring.next("b");
+    expect(ring.next("a")).toBe("c");
+    expect(ring.current()).toBe("c");
   });
 });

@@ -1,103 +1,33 @@
 /**
- * Owns the calls to UponAI: the only place that knows its paths and puts a token on a request.
- * Requests are built from nothing; no header or byte of the browser's gets here but what it says
- * itself and the two ids that tie log lines together. It knows no session and no limit.
+ * Implements the chat provider for UponAI: the only file that knows UponAI's paths and request bodies
+ * and that adds an API token to a request. Each request is built from scratch, so that no header of
+ * the browser's request reaches UponAI. It carries the message, the configured values and the two
+ * trace ids. Sessions and limits are not checked here.
  */
-import type { ChatId } from "../branded.ts";
+import type {
+  CallOutcome,
+  CallRecord,
+  ChatProvider,
+  ProviderAccount,
+  ProviderChat,
+  TraceIds,
+} from "../chat/chat-provider.ts";
 import type { Clock } from "../clock.ts";
 import type { ProblemCode } from "../problem.ts";
 import { USER_AGENT } from "../version.ts";
-import type { Circuits, UpstreamAccount } from "./circuits.ts";
-import { canBeUponai, classifyReply, type Failure, judgeHealth } from "./classify-reply.ts";
-import {
-  parseChat,
-  parseCompletion,
-  type UpstreamChat,
-  type UpstreamMessage,
-} from "./message-schema.ts";
-import { createTokenRing, type TokenRing } from "./token-ring.ts";
+import type { Circuits } from "./circuits.ts";
+import { canBeUponai, classifyReply, judgeHealth } from "./classify-reply.ts";
+import { parseChat, parseCompletion } from "./message-schema.ts";
 import type { UpstreamTransport } from "./transport.ts";
-
-/** What ties a call to the request that caused it. */
-export interface TraceIds {
-  readonly requestId: string;
-  readonly traceparent: string | undefined;
-}
-
-/** What happened on the wire, for the log. */
-export interface CallRecord {
-  /** The status UponAI answered; undefined when it did not. */
-  readonly status: number | undefined;
-  /** Time spent on the call, with its retries, in milliseconds. */
-  readonly ms: number;
-  /** Times that a request which had not left was sent anew, or another token was tried. */
-  readonly retries: number;
-}
-
-export type CallOutcome<Answer> =
-  | { readonly kind: "answered"; readonly answer: Answer; readonly call: CallRecord }
-  | ({ readonly kind: "failed"; readonly call: CallRecord } & Failure);
-
-/** What a chat is started with; the agent is the operator's choice, the rest the client's. */
-export interface ChatSeed {
-  readonly agentId: string;
-  readonly metadata: Readonly<Record<string, unknown>>;
-  readonly variables: Readonly<Record<string, unknown>> | undefined;
-}
-
-/** There is no idempotency upstream: a request is sent again only when not one byte of it had left. */
-export interface UponaiClient {
-  /** Sends a message into a chat (`POST /api/chats/{chatId}/completions`). */
-  completeChat(
-    account: UpstreamAccount,
-    chatId: ChatId,
-    content: string,
-    trace: TraceIds,
-  ): Promise<CallOutcome<readonly UpstreamMessage[]>>;
-  /** Starts a chat (`POST /api/chats`). */
-  createChat(
-    account: UpstreamAccount,
-    seed: ChatSeed,
-    trace: TraceIds,
-  ): Promise<CallOutcome<UpstreamChat>>;
-  /**
-   * Reads a chat (`GET /api/chats/{chatId}`). One of another id is malformed.
-   *
-   * @param look where it is no request of its own, but a part of sending a message
-   */
-  getChat(
-    account: UpstreamAccount,
-    chatId: ChatId,
-    trace: TraceIds,
-    look?: Look,
-  ): Promise<CallOutcome<UpstreamChat>>;
-  /** Ends a chat (`POST /api/chats/{chatId}/end`). */
-  endChat(
-    account: UpstreamAccount,
-    chatId: ChatId,
-    trace: TraceIds,
-  ): Promise<CallOutcome<undefined>>;
-}
-
-/** A look at a chat on the way of a message. */
-export interface Look {
-  /** Longest time for it, in milliseconds, if less than for other calls. */
-  readonly timeoutMsMax: number;
-  /**
-   * One of many in a search for a lost answer: its failure says no more than the first one did, and
-   * one lost message must not open the circuit.
-   */
-  readonly repeated: boolean;
-}
 
 interface Call<Answer> {
   readonly method: "GET" | "POST";
   readonly path: string;
   readonly body?: object;
   readonly timeoutMs: number;
-  /** Whether a failure of it says nothing of the upstream that is not known already. */
-  readonly repeated?: boolean;
-  /** What a successful reply says; undefined when it is malformed or no success at all. */
+  /** False: a failure does not count for the circuits. Default: true. */
+  readonly counts?: boolean;
+  /** Parses a successful reply; undefined if the reply is malformed or not a success. */
   readonly read: (
     status: number,
     body: string,
@@ -105,17 +35,22 @@ interface Call<Answer> {
   ) => { readonly answer: Answer } | undefined;
 }
 
-/** @param timeoutMs longest time for a call, with its retries */
+/**
+ * Creates the client for one UponAI origin.
+ *
+ * @param transport reaches that origin only
+ * @param timeoutMs longest time for a call including its retries, in milliseconds
+ */
 export function createUponaiClient(
   transport: UpstreamTransport,
   clock: Clock,
   timeoutMs: number,
   circuits: Circuits,
-): UponaiClient {
-  // By account, not by workspace: two accounts can reach one workspace with tokens of their own.
-  const rings = new WeakMap<UpstreamAccount, TokenRing>();
+): ChatProvider {
+  // Per account, not per workspace: two accounts can reach one workspace with different tokens.
+  const rings = new WeakMap<ProviderAccount, TokenRing>();
 
-  const ringOf = (account: UpstreamAccount): TokenRing => {
+  const ringOf = (account: ProviderAccount): TokenRing => {
     const known = rings.get(account);
     if (known !== undefined) return known;
     const ring = createTokenRing(account.apiTokens);
@@ -124,20 +59,19 @@ export function createUponaiClient(
   };
 
   const call = async <Answer>(
-    account: UpstreamAccount,
+    account: ProviderAccount,
     trace: TraceIds,
-    { method, path, body, timeoutMs: callMs, repeated = false, read }: Call<Answer>,
+    { method, path, body, timeoutMs: callMs, counts = true, read }: Call<Answer>,
   ): Promise<CallOutcome<Answer>> => {
     const pass = circuits.enter(account);
     if ("retryAfterSeconds" in pass) {
       const { retryAfterSeconds } = pass;
-      const nothing: CallRecord = { status: undefined, ms: 0, retries: 0 };
       return {
         kind: "failed",
         code: "upstream_unavailable",
-        fate: "not_taken",
+        disposition: "not_taken",
         retryAfterSeconds,
-        call: nothing,
+        call: { status: undefined, ms: 0, retries: 0 },
       };
     }
     const startedMs = clock.monotonicMs();
@@ -156,7 +90,7 @@ export function createUponaiClient(
       retries += 1;
       reply = await send(token);
     }
-    // A proxy's page says nothing of the token.
+    // A proxy's 401 says nothing about the token.
     if (reply.kind === "answer" && reply.status === 401 && canBeUponai(reply.contentType)) {
       const other = ring.next(token);
       if (other !== undefined) {
@@ -165,8 +99,8 @@ export function createUponaiClient(
         reply = await send(token);
       }
     }
-    // The call as a whole counts, not each of its tries.
-    pass.record(judgeHealth(reply), !repeated);
+    // Recorded once per call, not once per try.
+    pass.record(judgeHealth(reply), counts);
     const record: CallRecord = {
       status: reply.kind === "answer" ? reply.status : undefined,
       ms: clock.monotonicMs() - startedMs,
@@ -179,7 +113,7 @@ export function createUponaiClient(
   };
 
   return {
-    completeChat: (account, chatId, content, trace) =>
+    send: (account, chatId, content, trace) =>
       call(account, trace, {
         method: "POST",
         path: `/api/chats/${chatId}/completions`,
@@ -187,7 +121,7 @@ export function createUponaiClient(
         timeoutMs,
         read: (status, body) => (isSuccess(status) ? wrap(parseCompletion(body)) : undefined),
       }),
-    async createChat(account, { agentId, metadata, variables }, trace) {
+    async start(account, { agentId, metadata, variables }, trace) {
       const outcome = await call(account, trace, {
         method: "POST",
         path: "/api/chats",
@@ -200,32 +134,33 @@ export function createUponaiClient(
         timeoutMs,
         read: (status, body) => (isSuccess(status) ? wrap(parseChat(body)) : undefined),
       });
-      // There is no chat yet that could be missing or over, and no message that could be changed: the
-      // configured agent is what UponAI refuses.
+      // There is no chat yet that could be absent or ended, and no message that the client could
+      // change: UponAI refuses the configured agent.
       return asUpstreamError(outcome, "chat_not_found", "chat_ended", "message_rejected");
     },
-    async getChat(account, chatId, trace, look) {
-      const outcome = await call<UpstreamChat>(account, trace, {
+    async read(account, chatId, trace, auxiliary) {
+      const outcome = await call<ProviderChat>(account, trace, {
         method: "GET",
         path: `/api/chats/${chatId}?workspaceId=${account.id}`,
-        timeoutMs: Math.min(timeoutMs, look?.timeoutMsMax ?? timeoutMs),
-        repeated: look?.repeated ?? false,
+        timeoutMs: Math.min(timeoutMs, auxiliary?.timeoutMsMax ?? timeoutMs),
+        counts: auxiliary?.purpose !== "recover",
         read(status, body) {
           const chat = isSuccess(status) ? parseChat(body) : undefined;
-          // Another chat than was asked for may be somebody else's.
+          // A chat with another id may belong to another user.
           return chat?.chatId === chatId ? wrap(chat) : undefined;
         },
       });
-      // Nothing was to be taken: that a read was lost is a failure like any other.
+      // A read has no effect, so a lost reply is an ordinary failure.
       return asUpstreamError(outcome, "outcome_unknown", "message_rejected");
     },
-    async endChat(account, chatId, trace) {
+    async end(account, chatId, trace) {
       const outcome = await call(account, trace, {
         method: "POST",
         path: `/api/chats/${chatId}/end`,
         body: { workspaceId: account.id },
         timeoutMs,
-        // Its body is not read, so a portal's page of status 200 must not pass for it.
+        // The body is not parsed, so the media type must exclude a captive portal's page with
+        // status 200.
         read: (status, _body, contentType) =>
           status === 204 || (status === 200 && canBeUponai(contentType))
             ? { answer: undefined }
@@ -236,7 +171,7 @@ export function createUponaiClient(
   };
 }
 
-/** The outcome with `upstream_error` in place of codes that say nothing true of this operation. */
+/** Replaces codes that would be wrong for this operation by `upstream_error`. */
 function asUpstreamError<Answer>(
   outcome: CallOutcome<Answer>,
   ...misleading: readonly ProblemCode[]
@@ -265,4 +200,31 @@ function buildHeaders(token: string, trace: TraceIds, hasBody: boolean): Record<
   if (hasBody) headers["Content-Type"] = "application/json";
   if (trace.traceparent !== undefined) headers["traceparent"] = trace.traceparent;
   return headers;
+}
+
+/** Selects which of an account's API tokens is used while they are rotated. */
+export interface TokenRing {
+  current(): string;
+  /**
+   * Moves on after `refused` was answered 401, also for later requests.
+   *
+   * @returns the token to try; undefined if there is no other
+   */
+  next(refused: string): string | undefined;
+}
+
+/** @param tokens the preferred one first */
+export function createTokenRing(tokens: readonly [string, ...string[]]): TokenRing {
+  let token = tokens[0];
+  return {
+    current: () => token,
+    next(refused) {
+      // Another request has moved on already; its token is tried.
+      if (token !== refused) return token;
+      const following = tokens[(tokens.indexOf(refused) + 1) % tokens.length];
+      if (following === undefined || following === refused) return undefined;
+      token = following;
+      return token;
+    },
+  };
 }

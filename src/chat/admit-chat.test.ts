@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 
 import type { ChatId } from "../branded.ts";
-import { resolveChatAccess } from "./chat-access.ts";
+import { resolveChatAccess } from "./admit-chat.ts";
 
 const CHAT = "chat-1" as ChatId;
 

@@ -41,19 +41,19 @@ describe("a chat", () => {
     ["another subject", owner("bob")],
     ["another workspace", owner("alice", 43)],
     ["another token", owner("alice", 42, "token-2")],
-  ])("is somebody else's by the stamp of %s", (_what, other) => {
+  ])("has another owner by the stamp of %s", (_what, other) => {
     expect(read(stamp(other), owner())).toBe("foreign");
   });
 
   test.each([[undefined], [null], [{}], [{ [OWNER_STAMP]: null }], [{ page: "/" }]])(
-    "without a stamp (%j) is nobody's",
+    "without a stamp (%j) has no owner",
     (metadata) => {
       expect(read(metadata, owner())).toBe("none");
     },
   );
 
   test.each(["", "own", 7, false, true, [], {}, 0])(
-    "with the stamp %j is somebody else's",
+    "with the stamp %j has another owner",
     (text) => {
       expect(read({ [OWNER_STAMP]: text }, owner())).toBe("foreign");
     },

@@ -50,7 +50,7 @@ describe("the answer to a message", () => {
   test.each<[string, ProviderMessage[]]>([
     ["the message has not arrived", []],
     ["nothing follows it", [user("hi")]],
-    ["a tool was called and nobody spoke", [user("hi"), { toolCalls: [{ id: "1" }] }]],
+    ["a tool was called and no text follows", [user("hi"), { toolCalls: [{ id: "1" }] }]],
     ["words come with a tool call", [user("hi"), { content: "wait", toolCalls: [{ id: "1" }] }]],
     ["a tool spoke last", [user("hi"), agent("wait"), { role: "tool", content: "42" }]],
     ["the last words are empty", [user("hi"), agent("")]],
@@ -63,7 +63,7 @@ describe("the answer to a message", () => {
     ["other words are there", [user("ho"), agent("hello")]],
     ["the same words are one further", [user("ho"), agent("hello"), user("hi"), agent("hello")]],
     ["the words are the agent's", [agent("hi"), agent("hello")]],
-    ["the words are nobody's", [{ content: "hi" }, agent("hello")]],
+    ["the words have no role", [{ content: "hi" }, agent("hello")]],
     ["the words differ by a space", [user("hi "), agent("hello")]],
     ["the next message follows at once", [user("hi"), user("ho"), agent("hello")]],
   ])("never comes where %s", (_what, after) => {

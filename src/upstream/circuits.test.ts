@@ -98,7 +98,7 @@ describe("an account's own circuit", () => {
 });
 
 describe("the connection circuit", () => {
-  test("opens for all when UponAI cannot be reached ten times in a row, whoever calls", () => {
+  test("opens for all when UponAI cannot be reached ten times in a row, for any account", () => {
     for (const each of [A, B, A, B, A, B, A, B, A]) call(each, "not_reached");
     expect(isRefused(C)).toBe(false);
     call(B, "not_reached");
@@ -180,7 +180,7 @@ describe("a joint outage", () => {
     expect(isRefused(D)).toBe(true);
   });
 
-  test("is over when the failures are old, also where nobody has called since", () => {
+  test("is over when the failures are old, also if there was no call since", () => {
     fail(A, B, C);
     nowMs += 10_000;
     pass(D);

@@ -102,7 +102,7 @@ describe("a page of a proxy on the way", () => {
     },
   );
 
-  test("with 429 means that it is too much all the same: nobody passes on what he limits", () => {
+  test("with 429 still means that it is too much: a proxy does not pass on what it limits", () => {
     for (const type of PAGES) expect(typed(429, type)).toBe("upstream_busy not_taken");
   });
 

@@ -194,7 +194,7 @@ describe("how long to wait", () => {
     ["Mon, 20 Apr 2026 12:00:30 GMT", 30],
     ["Mon, 20 Apr 2026 13:00:00 GMT", 60],
     ["Mon, 20 Apr 2026 11:00:00 GMT", 1],
-    // The two forms that nobody should send and everybody must read.
+    // The two obsolete forms that recipients must read (RFC 9110 section 5.6.7).
     ["Monday, 20-Apr-26 12:00:30 GMT", 30],
     ["Mon Apr 20 12:00:30 2026", 30],
   ];

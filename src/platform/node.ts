@@ -1,6 +1,7 @@
 /**
- * Entry of the service on Node, for `npm start` and for the container. It has no static imports and
- * uses only old syntax: a Node that is too old must get far enough to log that it is too old.
+ * Entry of the service on Node, for `npm start` and for the container. It loads every module with
+ * `import()` and uses only old syntax: a Node that is too old must get far enough to log that it is
+ * too old.
  */
 async function start(): Promise<void> {
   const { describeOldNode, EXIT_UNSUPPORTED_NODE } = await import("./node/node-version.ts");

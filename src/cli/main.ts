@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /**
- * Starts the command `uponai-bff`. It has no static imports and only old syntax, so that a Node
- * that is too old can still print that it is.
+ * Starts the command `uponai-bff`. It imports all modules dynamically and uses only old
+ * syntax, so that a Node that is too old can still print that it is.
  */
 async function start(): Promise<void> {
   const { describeOldNode, EXIT_UNSUPPORTED_NODE } =

@@ -139,7 +139,7 @@ export type Environment = Readonly<Record<string, string | undefined>>;
 export type EmbeddedState = "memory" | "durable-object";
 
 /**
- * Parses the configuration.
+ * Parses the configuration from the environment.
  *
  * @param environment variables by name; an empty value counts as unset. The caller must
  *   have replaced `NAME_FILE` by `NAME` (only Node has files).
@@ -398,9 +398,9 @@ function resolveState(
   if (kind !== embedded) {
     const why =
       embedded === "memory"
-        ? "on Node: Durable Objects exist only on Cloudflare Workers"
-        : "on Cloudflare Workers: their instances share no memory";
-    report("STATE", `cannot be ${kind} ${why}`, embedded);
+        ? "Durable Objects exist only on Cloudflare Workers"
+        : "instances on Cloudflare Workers share no memory";
+    report("STATE", `cannot be ${kind} here: ${why}`, embedded);
     return undefined;
   }
   if (kind === "durable-object") return { kind, timeoutMs };
@@ -429,7 +429,7 @@ function listWarnings(
   }
   if (config.state.kind === "memory") {
     warnings.push(
-      "State is stored in the memory of this process: limits and locks apply to this instance only and are lost when it stops. To share them, set REDIS_URL and STATE=redis.",
+      "State is kept in this process: limits and locks apply to this instance only and are lost when it stops. To share them, set REDIS_URL and STATE=redis.",
     );
   }
   if (config.insecure) {

@@ -10,7 +10,7 @@ import {
 
 const INHERITED = ["constructor", "__proto__", "toString", "hasOwnProperty", "valueOf"];
 
-describe("looking up a claim", () => {
+describe("resolving a claim", () => {
   const claims = {
     workspace: "acme",
     "https://claims.example/org.id": "by-url",

@@ -135,7 +135,7 @@ describe("a public key", () => {
   });
 });
 
-describe("refused as a public key is", () => {
+describe("not accepted as a public key:", () => {
   test.each([
     ["nothing", ""],
     ["any text", "secret"],

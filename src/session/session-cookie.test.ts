@@ -281,7 +281,7 @@ describe("opening", () => {
   });
 });
 
-describe("reading the Cookie header", () => {
+describe("parsing the Cookie header", () => {
   const name = "__Host-uponai_session";
 
   test.each([

@@ -168,7 +168,7 @@ describe.each([
     for (const key of [CHAT, KEY]) await it.lose(key);
   }
 
-  describe("that lost everything while a message was under way", () => {
+  describe("that lost all records while a message was in progress", () => {
     test("knows its key again when it is settled: the answer is replayed", async () => {
       const admission = await send(state, keyed);
       await loseAll();
@@ -423,7 +423,7 @@ describe.each([
   });
 
   describe("a provisional owner", () => {
-    test("is made anew by each use, keeps others out and tells them that it is none", async () => {
+    test("is renewed by each use, and denies others, who learn that the owner is provisional", async () => {
       await send(state, keyed);
       await it.moveMs(15_000);
       const second = await send(state, { token: "t2", words: "others" });
@@ -457,7 +457,7 @@ describe.each([
       },
     );
 
-    test("is not dropped by a request that only read while a message is under way", async () => {
+    test("is not dropped by a read while a message is in progress", async () => {
       const admission = await send(state, keyed);
       const { request } = admission;
       const reading = await state.admit({ ...request, chat: { chatId, access: "first-use" } });

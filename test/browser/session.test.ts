@@ -170,7 +170,7 @@ test.each([
   expect(emulator.requests()).toEqual([]);
 });
 
-test("a form on the same site brings the cookie along, and the guard is what stops it", async () => {
+test("a form on the same site sends the cookie, and the cross-site check refuses it", async () => {
   await logIn(await openPage(`http://localhost:${listed.port}/`));
   const page = await openPage(`http://localhost:${unlisted.port}/`);
   const target = `${service}/chat/${CHAT}/send`;

@@ -35,7 +35,7 @@ export function describeExactlyOnce(use: () => Fixture): void {
       expect((await sendWith("a b", chatId, "three")).status).toBe(400);
     });
 
-    test("that is under way is 409 to the second, and sent once", async () => {
+    test("that is in progress is 409 to the second request, and sent once", async () => {
       const chatId = use().createChat();
       const content = '!fault {"delayMs":1000}\nslow';
       const first = sendWith("key-3", chatId, content);

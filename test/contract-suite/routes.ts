@@ -114,7 +114,7 @@ export function describeRoutes(use: () => Fixture): void {
       expect(allowed).toContain("sentry-trace");
     });
 
-    test("may send what tracing libraries add; only a valid trace context reaches UponAI", async () => {
+    test("may send the headers of tracing libraries; only a valid trace context reaches UponAI", async () => {
       const traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
       const traced = {
         Origin: ALLOWED_ORIGIN,

@@ -206,7 +206,7 @@ describe("a chat of another subject and one that does not exist get the same ans
     expect(await look("started-1", combination)).toEqual(absent);
   });
 
-  describe("and take alike long", () => {
+  describe("and take the same time", () => {
     const CALL_MS = { get: 100, complete: 300, end: 70 } as const;
     const worlds = ([AGENT, {}] as const).flatMap((agent) =>
       (["first-use", "claim"] as const).flatMap((mode) =>

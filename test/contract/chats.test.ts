@@ -82,7 +82,7 @@ function use(name: RouteName, headers: Record<string, string | undefined> = {}):
 }
 
 describe("POST /chat", () => {
-  test("starts a chat with the operator's agent, and tells of it what a browser may see", async () => {
+  test("starts a chat with the operator's agent, and returns only members that a browser may see", async () => {
     const answer = await start({ metadata: { page: "/prices" }, variables: { name: "Ann" } });
     expect(answer.status).toBe(201);
     expect(answer.headers.get("location")).toBe("/chat/started-1");
@@ -200,7 +200,7 @@ describe("POST /chat", () => {
     },
   );
 
-  test("refuses what is not JSON by its type", async () => {
+  test("refuses a body whose content type is not JSON", async () => {
     for (const type of ["text/plain", "application/x-www-form-urlencoded"]) {
       const answer = await start({}, { "Content-Type": type });
       expect(answer.status).toBe(415);
@@ -399,7 +399,7 @@ describe("the variables and metadata of POST /chat", () => {
     expect(startBodySent()["uponai_dynamic_variables"]).toEqual({ level: "gold" });
   });
 
-  test("of the session take 4,096 bytes at most: more is 413, by token and at the swap", async () => {
+  test("of the session take 4,096 bytes at most: more is 413, for a token and for POST /session", async () => {
     await restart({ COOKIE_KEYS, SESSION_VARIABLES: "a=a" });
     const room = 4_096 - '{"a":""}'.length;
     expect((await startAs("bearer", { a: "x".repeat(room) })).status).toBe(201);
@@ -441,7 +441,7 @@ function messagesNesting(levels: number): string {
 }
 
 describe("GET /chat/:chatId", () => {
-  test("gives the transcript, and nothing that a browser must not see", async () => {
+  test("returns the transcript, without members that a browser must not see", async () => {
     upstream.add("chat-1", {
       messages: [
         { role: "user", content: "Hi", name: "Ann" },
@@ -616,7 +616,7 @@ const detailOf = async (answer: Response) => {
   return String((await readProblem(answer))["detail"]);
 };
 
-describe("what fails upstream", () => {
+describe("upstream failures", () => {
   const rejected: Told = [422, "message_rejected"];
   const authFailed: Told = [502, "upstream_auth_failed"];
   const failed: Told = [502, "upstream_error"];
@@ -785,7 +785,7 @@ describe("what fails upstream", () => {
     });
   });
 
-  test("never shows what UponAI said", async () => {
+  test("never shows the body of UponAI's answer", async () => {
     for (const name of ROUTE_NAMES) {
       upstream.always(ROUTES[name].operation, replyWith(500, '{"error":"canary"}', "canary"));
       const answer = await use(name);

@@ -213,7 +213,7 @@ describe("another message under the same key", () => {
   });
 });
 
-describe("while the first is under way", () => {
+describe("while the first request is in progress", () => {
   test("the same key is 409 with a wait, and spends nothing; afterwards it is replayed", async () => {
     const { letGo, begun } = hold();
     const first = send("key-1");
@@ -341,7 +341,7 @@ const UNKNOWN_OUTCOMES: [string, UpstreamReply, ReturnType<typeof problem>][] = 
 ];
 
 describe.each(UNKNOWN_OUTCOMES)("after %s", (_what, reply, told) => {
-  test("the answer is found in the transcript, and the message never sent again", async () => {
+  test("the answer is recovered from the transcript, and the message is never sent again", async () => {
     upstream.next("complete", taken(reply));
     const first = await send("key-1");
     expect(await tell(first)).toEqual(recovered("answer 1"));
@@ -397,7 +397,7 @@ function answerLate(afterMs: number): void {
   });
 }
 
-describe("the search", () => {
+describe("the recovery", () => {
   test.each([0, 1_000, 10_000, 19_000])("finds an answer that comes after %i ms", async (ms) => {
     // Leases are renewed as the clock moves, as in real time.
     vi.useFakeTimers({ toFake: ["setInterval", "clearInterval"] });
@@ -507,7 +507,7 @@ describe("the search", () => {
     expect(it.clock.monotonicMs()).toBeLessThanOrEqual(2_000);
   });
 
-  test("is made again by a later call, which finds what has come since", async () => {
+  test("is repeated by a later call, which finds an answer that has arrived since", async () => {
     answerLate(60_000);
     expect(await tell(await send("key-1"))).toEqual(UNKNOWN);
     it.clock.advanceMs(60_000);
@@ -616,7 +616,7 @@ describe("the search", () => {
   });
 });
 
-describe("how the transcript stands", () => {
+describe("the state of the transcript", () => {
   test("is read before the first message with a key, and known from then on", async () => {
     chat().messages.push({ role: "assistant", content: "Welcome" });
     await send("key-1");
@@ -975,7 +975,7 @@ describe("between admission and sending", () => {
 });
 
 describe("a renewal that is slower than UponAI's answer", () => {
-  test("comes before the settlement: it would lease anew what that frees", async () => {
+  test("is completed before the settlement: it would otherwise lease again what the settlement frees", async () => {
     const { state } = it;
     const heard = Promise.withResolvers<undefined>();
     let renewing = false;

@@ -198,7 +198,7 @@ describe("methods", () => {
 });
 
 describe("probes", () => {
-  test("healthz touches nothing, readyz names what fails", async () => {
+  test("healthz uses no dependency, readyz names the one that fails", async () => {
     it = await createTestApp({ services: { state: unavailableState } });
     expect(await (await it.app.request("/healthz")).json()).toEqual({ status: "ok" });
     const state = await it.app.request("/readyz");

@@ -403,7 +403,7 @@ describe("DELETE /session", () => {
   });
 });
 
-describe("the guard against foreign sites", () => {
+describe("the check against cross-site requests", () => {
   const sites = [undefined, "same-origin", "same-site", "cross-site", "none"] as const;
   const origins = [undefined, "https://bff.test", ALLOWED, FOREIGN, "null"] as const;
   const guarded = [

@@ -211,7 +211,7 @@ describe("a chat that was started", () => {
 
 describe("a chat that was not started here", () => {
   test.each([{}, { UPONAI_AGENT_ID: AGENT }])(
-    "is the first one's of fifty that use it at once over two instances, with %j",
+    "belongs to the first of fifty concurrent subjects on two instances, with %j",
     async (more) => {
       const settings = { ...more, LIMIT_IP: "off", LIMIT_WORKSPACE: "off" };
       const [one, two] = await Promise.all([startInstance(settings), startInstance(settings)]);

@@ -57,7 +57,7 @@ describe("help", () => {
 });
 
 describe("token", () => {
-  test("mints what the service accepts, with the claims that were asked for", async () => {
+  test("mints tokens that the service accepts, with the requested claims", async () => {
     const { code, stdout } = await run(
       [
         "token",

@@ -19,7 +19,7 @@ const service = dockerfile.slice(dockerfile.lastIndexOf("\nFROM "));
 const [, healthcheck = ""] = /HEALTHCHECK [\s\S]*?"(dist\/[^"]+)"/.exec(service) ?? [];
 
 describe("the image", () => {
-  test("starts and checks what the build makes", () => {
+  test("starts and health-checks the files that the build creates", () => {
     const [, started = ""] = /\nCMD \["(dist\/[^"]+)"\]/.exec(service) ?? [];
     expect(started).toBe("dist/platform/node.js");
     for (const file of [started, healthcheck]) {

@@ -82,7 +82,7 @@ async function publishKeys(date: Date): Promise<string> {
   return serve((_request, response) => response.setHeader("Date", date.toUTCString()).end(body));
 }
 
-describe("a service that is well set up", () => {
+describe("a service with a correct configuration", () => {
   test("has nothing but ok, and exit code 0", async () => {
     const { code, status, checks } = await diagnose();
     expect(checks.filter((finding) => finding.status !== "ok")).toEqual([]);
@@ -117,7 +117,7 @@ describe("a service that is well set up", () => {
   });
 });
 
-describe("what it does not check", () => {
+describe("the parts that it does not check", () => {
   test("is said: a token that is accepted may not reach its workspace", async () => {
     const environment = bffEnvironment(emulator.url, { REDIS_URL: redis.url });
     const { stdout } = await runCli(["doctor"], environment);

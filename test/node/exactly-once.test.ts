@@ -128,31 +128,37 @@ describe.concurrent("an answer that was lost", () => {
     "an answer that is too large": { kind: "huge" },
   };
 
-  test.each(Object.entries(faults))("to %s is found in the transcript", async (name, fault) => {
-    const chat = createTestChat(emulator);
-    chat.addFault(fault);
-    const content = `over ${name}`;
-    const requestId = `found-${chat.chatId}`;
-    const found = await tell(chat.send(one.url, content, { key: "k", requestId }));
-    expect(found).toMatchObject({ status: 201, recovered: true, replayed: false });
-    expect(found.text).toBe(answerTo(content));
-    const line = await one.waitForLine(({ reqId }) => reqId === requestId);
-    expect(line).toMatchObject({ status: 201, recovered: true });
-    expect(line).not.toHaveProperty("replayed");
+  test.each(Object.entries(faults))(
+    "to %s is recovered from the transcript",
+    async (name, fault) => {
+      const chat = createTestChat(emulator);
+      chat.addFault(fault);
+      const content = `over ${name}`;
+      const requestId = `found-${chat.chatId}`;
+      const found = await tell(chat.send(one.url, content, { key: "k", requestId }));
+      expect(found).toMatchObject({ status: 201, recovered: true, replayed: false });
+      expect(found.text).toBe(answerTo(content));
+      const line = await one.waitForLine(({ reqId }) => reqId === requestId);
+      expect(line).toMatchObject({ status: 201, recovered: true });
+      expect(line).not.toHaveProperty("replayed");
 
-    const again = `again-${chat.chatId}`;
-    const replayed = await tell(chat.send(two.url, content, { key: "k", requestId: again }));
-    expect(replayed).toMatchObject({ status: 201, recovered: false, replayed: true });
-    expect(replayed.text).toBe(found.text);
-    const replayLine = await two.waitForLine(({ reqId }) => reqId === again);
-    expect(replayLine).toMatchObject({ status: 201, replayed: true });
-    expect(replayLine).not.toHaveProperty("upstreamMs");
-    expect(chat.counts(content)).toEqual(once);
-    // The chat accepts the next message.
-    expect(await tell(chat.send(two.url, "next"))).toMatchObject({ status: 201, code: undefined });
-  });
+      const again = `again-${chat.chatId}`;
+      const replayed = await tell(chat.send(two.url, content, { key: "k", requestId: again }));
+      expect(replayed).toMatchObject({ status: 201, recovered: false, replayed: true });
+      expect(replayed.text).toBe(found.text);
+      const replayLine = await two.waitForLine(({ reqId }) => reqId === again);
+      expect(replayLine).toMatchObject({ status: 201, replayed: true });
+      expect(replayLine).not.toHaveProperty("upstreamMs");
+      expect(chat.counts(content)).toEqual(once);
+      // The chat accepts the next message.
+      expect(await tell(chat.send(two.url, "next"))).toMatchObject({
+        status: 201,
+        code: undefined,
+      });
+    },
+  );
 
-  test("is found although reading the chat is slow and fails at first", async () => {
+  test("is recovered although reading the chat is slow and fails at first", async () => {
     const chat = createTestChat(emulator);
     await chat.send(one.url, "makes the count known", { key: "first" });
     chat.addFault({ kind: "reset-after" });
@@ -163,7 +169,7 @@ describe.concurrent("an answer that was lost", () => {
     expect(chat.counts("slowly")).toEqual(once);
   });
 
-  test("that comes after the search is found by the key's next call", async () => {
+  test("that arrives after the recovery window is recovered by the key's next call", async () => {
     const chat = createTestChat(emulator);
     chat.addFault({ delayMs: UPSTREAM_TIMEOUT_MS + RECOVERY_WINDOW_MS + 700 });
     const late = await tell(chat.send(one.url, "late", { key: "k" }));

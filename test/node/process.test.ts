@@ -499,7 +499,7 @@ describe("requests below the application", () => {
     },
   );
 
-  test("what follows a request on its connection cannot answer in its place", async () => {
+  test("bytes that follow a request on its connection cannot replace its answer", async () => {
     const bff = await startTestBff(emulator.url);
     try {
       emulator.addFault({ delayMs: 200 });

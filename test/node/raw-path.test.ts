@@ -61,7 +61,7 @@ describe("the raw path", () => {
     expect(emulator.requests()).toEqual([]);
   });
 
-  test("decides alone: what Host holds, and a second slash, lead nowhere", async () => {
+  test("decides alone: neither the Host header nor a second slash changes the route", async () => {
     const send = await renderSend("elsewhere");
     // Three letters grow by six characters each in the URL's host, as many as the path has. A check of
     // the host by its length alone would accept the path.

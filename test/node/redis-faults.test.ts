@@ -98,7 +98,7 @@ test("a Redis that is down at the start does not keep the service from starting"
   }
 });
 
-test("a hanging Redis is 503 within the bound, and what it runs late leaves nothing behind", async () => {
+test("a hanging Redis is 503 within the bound, and commands that it runs late leave no records", async () => {
   redis.pause();
   const answers = await Promise.all(Array.from({ length: 20 }, () => sendMessage(bff.url, "hi")));
   for (const answer of answers) await expectUnavailable(answer);
@@ -114,7 +114,7 @@ test("a hanging Redis is 503 within the bound, and what it runs late leaves noth
   expect(served.headers.get("ratelimit")).toContain('"session";r=4');
 });
 
-test("a command that a hanging Redis runs after its instance has died leaves nothing behind", async () => {
+test("a command that a hanging Redis runs after its instance has died leaves no records", async () => {
   const admin = new Redis(redis.url);
   try {
     expect((await sendMessage(bff.url, "loads the scripts")).status).toBe(201);

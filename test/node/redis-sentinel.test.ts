@@ -121,7 +121,7 @@ test("a primary that is demoted by order is left for the new one", async () => {
   replica.disconnect();
 });
 
-test("a primary that is cut off from its replicas makes us ask the Sentinels anew", async () => {
+test("after a primary is cut off from its replicas, the service asks the Sentinels again", async () => {
   await startGroup();
   const admin = new Redis(group.primary.port);
   const countConnections = async () =>

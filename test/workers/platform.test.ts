@@ -53,7 +53,7 @@ describe("Redis", () => {
     await expect.poll(() => readInfo(redis.port, "connected_clients"), { timeout: 5_000 }).toBe(1);
   });
 
-  test("that ends connections while a message is under way is connected to anew", async () => {
+  test("that closes connections while a message is in progress is connected to again", async () => {
     const redis = await startRedis();
     ends.push(() => redis.kill());
     const { send, createChat, emulator, service } = await start({ REDIS_URL: redis.url });
@@ -104,7 +104,7 @@ describe("Redis", () => {
     }
   });
 
-  test("that grants only what docs/redis.md lists serves; one that forbids a part is named NOPERM", async () => {
+  test("that grants only the rights in docs/redis.md works; one that denies a part is logged as NOPERM", async () => {
     const redis = await startRedis();
     ends.push(() => redis.kill());
     const admin = new Redis(redis.port, "127.0.0.1");

@@ -196,7 +196,7 @@ test("its records survive the removal of the object from memory", async () => {
   expect(await admit("two")).toMatchObject([{ kind: "chat_busy" }]);
 });
 
-test("an object that only waits for what expires in weeks is not woken every ten minutes", async () => {
+test("an object whose records expire in weeks is not woken every ten minutes", async () => {
   const object = objects.get("idle");
   const revoked = { method: "revokeSession", args: [sessionOf(1, START_MS), 30 * 86_400_000] };
   await object.replay([{ ...revoked, atUs: START_US } as ReplayedCall], SETTINGS);
@@ -209,7 +209,7 @@ test("an object that only waits for what expires in weeks is not woken every ten
   expect(nextMs).toBeLessThanOrEqual(SWEEP_PAUSE_MAX_MS);
 });
 
-test("the sweep deletes what has expired and nothing else, and an empty object keeps no table", async () => {
+test("the alarm deletes expired records only, and an empty object keeps no table", async () => {
   const object = objects.get("swept");
   const at = (ms: number, call: Call) =>
     object.replay([{ ...call, atUs: START_US + ms * 1_000 }], SETTINGS);

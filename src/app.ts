@@ -41,7 +41,9 @@ interface Route {
   readonly handle: (exchange: Exchange) => HandlerResult;
 }
 
-/** Creates the application: a hono app that answers every request, refusals and defects included. */
+/**
+ * Creates the application: a hono app that answers every request, refusals and defects included.
+ */
 export function createApp(config: Config, services: Services): App {
   const { clock, gate, state } = services;
   const app: App = new Hono();
@@ -173,7 +175,9 @@ export function createApp(config: Config, services: Services): App {
     return answerJson(exchange, 200, '{"status":"ok"}');
   }
 
-  /** Answers a request that no route matches: 404, 405 with `Allow`, `OPTIONS`, or a CORS preflight. */
+  /**
+   * Answers a request that no route matches: 404, 405 with `Allow`, `OPTIONS`, or a CORS preflight.
+   */
   function answerUnrouted(exchange: Exchange, path: string): Response {
     // On Node the listener has refused such a target already, before it parses the URL. On Workers
     // the target arrives here.

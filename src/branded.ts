@@ -1,6 +1,7 @@
 /**
  * Branded (nominal) types of ids that are plain strings and numbers on the wire. The compiler then
- * refuses one id in place of another. Each type has exactly one parser; only that parser casts to it.
+ * refuses one id in place of another. Each type has exactly one parser; only that parser casts to
+ * it.
  */
 declare const brand: unique symbol;
 type Branded<Value, Name extends string> = Value & { readonly [brand]: Name };

@@ -1,6 +1,7 @@
 /**
  * The context of one request, and the code that runs its handler. All answers of the service are
- * created here; each gets its request id, its headers, one access log line, its metrics and its span.
+ * created here; each gets its request id, its headers, one access log line, its metrics and its
+ * span.
  */
 import type { WorkspaceId } from "./branded.ts";
 import type { Clock } from "./clock.ts";
@@ -72,7 +73,9 @@ export function createExchange(
   return { request, env, requestId, route, headers, span, startedMs: clock.monotonicMs() };
 }
 
-/** The W3C `traceparent` for a call to UponAI: of this request's span, else the client's valid one. */
+/**
+ * The W3C `traceparent` for a call to UponAI: of this request's span, else the client's valid one.
+ */
 export function resolveTraceparent({ span, request }: Exchange): string | undefined {
   return span === undefined ? readTraceparent(request) : span.traceparent;
 }
@@ -108,8 +111,9 @@ export function answerJson(
 }
 
 /**
- * Runs a handler and returns its answer. A thrown `Problem` becomes its error answer. Any other error
- * is a defect: it is logged with its stack, and answered with 500 `internal_error` without it.
+ * Runs a handler and returns its answer. A thrown `Problem` becomes its error answer. Any other
+ * error is a defect: it is logged with its stack, and answered with 500 `internal_error` without
+ * it.
  */
 export async function runExchange(
   parts: ExchangeParts,
@@ -183,7 +187,8 @@ function toRecoveryResult(
 }
 
 function selectLevel(status: number, code: ProblemCode | undefined): LogLevel {
-  // `upstream_auth_failed`: UponAI refuses the API token, so no message works until an operator acts.
+  // `upstream_auth_failed`: UponAI refuses the API token, so no message works until an operator
+  // acts.
   if (code === "internal_error" || code === "upstream_auth_failed") return "error";
   return status >= 500 ? "warn" : "info";
 }

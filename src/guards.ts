@@ -1,7 +1,7 @@
 /**
- * The checks that a request passes before its handler runs, in their order. Each guard returns what it
- * has proven about the request. If a check fails, it throws the problem to answer with, and no later
- * check runs.
+ * The checks that a request passes before its handler runs, in their order. Each guard returns what
+ * it has proven about the request. If a check fails, it throws the problem to answer with, and no
+ * later check runs.
  */
 import { resolveClientAddress } from "./admission/client-address.ts";
 import { compilePolicy } from "./admission/limit-policy.ts";
@@ -109,9 +109,9 @@ export function createGuards(
   }
 
   /**
-   * Refuses a cookie that a page of another site made the browser send (CSRF). Reads are checked too:
-   * the first use of a chat makes the subject its owner and spends limits, so that an image on a
-   * sibling subdomain could do harm.
+   * Refuses a cookie that a page of another site made the browser send (CSRF). Reads are checked
+   * too: the first use of a chat makes the subject its owner and spends limits, so that an image on
+   * a sibling subdomain could do harm.
    */
   function requireTrustedSource(
     { request: { method, headers } }: Exchange,
@@ -129,7 +129,9 @@ export function createGuards(
     if (!isTrustedSource(origin, config)) throw new Problem("cross_site_request");
   }
 
-  /** Counts wrong credentials, against guessing. While the state is unreachable, nothing is limited. */
+  /**
+   * Counts wrong credentials, against guessing. While the state is unreachable, nothing is limited.
+   */
   async function countAuthFailure(addressKey: string): Promise<void> {
     if (authFailurePolicy === undefined) return;
     const outcome = await state.countAuthFailure(addressKey, authFailurePolicy);
@@ -152,8 +154,8 @@ export function createGuards(
    * Reads the body, bounded in bytes and time. The request holds none of the `MAX_IN_FLIGHT` places
    * while its body arrives.
    *
-   * @throws Problem `content_too_large`, `request_timeout`, `overloaded`, or `invalid_request` if the
-   *   client left
+   * @throws Problem `content_too_large`, `request_timeout`, `overloaded`, or `invalid_request` if
+   *   the client left
    */
   async function readBody(
     { request, env }: Exchange,

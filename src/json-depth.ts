@@ -1,6 +1,6 @@
 /**
- * The bound on the nesting of received JSON. `JSON.stringify` and schemas recurse, so that deeper JSON
- * could overflow the stack.
+ * The bound on the nesting of received JSON. `JSON.stringify` and schemas recurse, so that deeper
+ * JSON could overflow the stack.
  */
 
 /** Most levels of objects and arrays: more than real data has, far less than a stack can hold. */

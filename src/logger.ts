@@ -1,12 +1,15 @@
 /**
- * The logging interface. The type allows only primitive fields, so that an error, a request, a token
- * or a set of claims cannot get into the log by accident. (Redaction by path misses unknown paths.)
+ * The logging interface. The type allows only primitive fields, so that an error, a request, a
+ * token or a set of claims cannot get into the log by accident. (Redaction by path misses unknown
+ * paths.)
  */
 export type LogFields = Readonly<Record<string, string | number | boolean | undefined>>;
 
 export type LogLevel = "debug" | "info" | "warn" | "error" | "fatal";
 
-/** Writes one JSON object per line. `message` is a constant text; variable data goes into fields. */
+/**
+ * Writes one JSON object per line. `message` is a constant text; variable data goes into fields.
+ */
 export interface Logger {
   log(level: LogLevel, message: string, fields?: LogFields): void;
 }

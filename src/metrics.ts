@@ -1,7 +1,7 @@
 /**
  * The metrics interface. All labels come from closed sets of this program (route patterns, problem
- * codes, names of limits). Nothing that a client sends becomes a label, so that a client cannot create
- * time series.
+ * codes, names of limits). Nothing that a client sends becomes a label, so that a client cannot
+ * create time series.
  */
 import type { ProblemCode } from "./problem.ts";
 
@@ -34,7 +34,9 @@ export const cutReasons = [
 ] as const;
 export type CutReason = (typeof cutReasons)[number];
 
-/** Result of a recovery: the answer was found in the transcript, or its outcome is still unknown. */
+/**
+ * Result of a recovery: the answer was found in the transcript, or its outcome is still unknown.
+ */
 export type RecoveryResult = "recovered" | "unknown";
 
 /** State of a circuit breaker: calls pass, one probe call passes, or calls are refused. */

@@ -1,6 +1,6 @@
 /**
- * Builds the OpenAPI 3.1 description that `GET /openapi.json` serves, from the same zod schemas that
- * validate requests and from the catalogue of problems.
+ * Builds the OpenAPI 3.1 description that `GET /openapi.json` serves, from the same zod schemas
+ * that validate requests and from the catalogue of problems.
  */
 import { z } from "zod";
 
@@ -136,8 +136,8 @@ const ownSessionSchema = sessionSchema.extend({ via: z.enum(["bearer", "cookie"]
  * Builds the OpenAPI 3.1 document of all routes.
  *
  * @param messageSchema the schema that validates the body of a message; its limits are described
- * @param startSchema the schema that validates the body of a start; its allowed names and limits are
- *   described
+ * @param startSchema the schema that validates the body of a start; its allowed names and limits
+ *   are described
  */
 export function describeApi(
   messageSchema: z.ZodType,

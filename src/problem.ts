@@ -9,8 +9,8 @@ interface ProblemDefinition {
   /** What happened and what it means: one sentence without a full stop. */
   readonly title: string;
   /**
-   * What to do about it: one sentence. It speaks of a message only where the code can answer nothing
-   * but a message, or where `describeFailure` in `chat/` replaces it for the other routes.
+   * What to do about it: one sentence. It speaks of a message only where the code can answer
+   * nothing but a message, or where `describeFailure` in `chat/` replaces it for the other routes.
    */
   readonly detail: string;
 }
@@ -185,7 +185,9 @@ const catalogue = {
 
 export type ProblemCode = keyof typeof catalogue;
 
-/** One fault of a request body: the faulty member as an RFC 6901 JSON pointer, and what is wrong. */
+/**
+ * One fault of a request body: the faulty member as an RFC 6901 JSON pointer, and what is wrong.
+ */
 export interface RequestFault {
   readonly pointer: string;
   readonly detail: string;

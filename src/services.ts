@@ -1,4 +1,6 @@
-/** All services that the platform passes to the application: time, randomness, network and state. */
+/**
+ * All services that the platform passes to the application: time, randomness, network and state.
+ */
 import type { AdmissionState } from "./admission/admission.ts";
 import type { Clock } from "./clock.ts";
 import type { Hashing } from "./hashing.ts";
@@ -29,7 +31,9 @@ export interface Services {
   readonly createId: () => string;
   readonly log: Logger;
   readonly metrics: Metrics;
-  /** Undefined: tracing is off, and a valid incoming `traceparent` is passed to UponAI unchanged. */
+  /**
+   * Undefined: tracing is off, and a valid incoming `traceparent` is passed to UponAI unchanged.
+   */
   readonly tracing?: Tracing | undefined;
   readonly state: AdmissionState;
   readonly transport: UpstreamTransport;

@@ -1,6 +1,6 @@
 /**
- * Handlers of `/session`: exchange a bearer token for a cookie, read the session, end the session. The
- * guard has verified the session before; these handlers check whether it was revoked.
+ * Handlers of `/session`: exchange a bearer token for a cookie, read the session, end the session.
+ * The guard has verified the session before; these handlers check whether it was revoked.
  */
 import type { AdmissionState, SessionRef } from "./admission/admission.ts";
 import type { WorkspaceId } from "./branded.ts";
@@ -30,8 +30,8 @@ export interface SessionRouteParts {
 /**
  * Handles `POST /session`: seals the session of a bearer token into a cookie.
  *
- * @throws Problem `session_revoked`, `state_unavailable`, `session_expired`, or `content_too_large` if
- *   the claims do not fit into a cookie
+ * @throws Problem `session_revoked`, `state_unavailable`, `session_expired`, or `content_too_large`
+ *   if the claims do not fit into a cookie
  */
 export async function exchangeSession(
   parts: SessionRouteParts & { readonly cookies: SessionCookies },
@@ -104,7 +104,9 @@ export async function endSession(
 /** Most revocations that are written at the same time. */
 const PARALLEL_REVOCATIONS_MAX = 16;
 
-/** Revokes a session in several workspaces; false as soon as one revocation could not be written. */
+/**
+ * Revokes a session in several workspaces; false as soon as one revocation could not be written.
+ */
 async function revokeInAll(
   state: AdmissionState,
   session: Session,

@@ -1,6 +1,6 @@
 /**
- * Interface of distributed tracing: one span per request and one per call to UponAI. A span holds only
- * a method, a route pattern, a status and a code, and nothing else that a client sent.
+ * Interface of distributed tracing: one span per request and one per call to UponAI. A span holds
+ * only a method, a route pattern, a status and a code, and nothing else that a client sent.
  */
 import type { UpstreamTransport } from "./upstream/transport.ts";
 
@@ -36,7 +36,9 @@ export interface Tracing {
   beginCall(method: string, traceparent: string | undefined): TracedSpan;
 }
 
-/** Wraps a transport: each call, retries included, gets its own span and sends its `traceparent`. */
+/**
+ * Wraps a transport: each call, retries included, gets its own span and sends its `traceparent`.
+ */
 export function traceTransport(transport: UpstreamTransport, tracing: Tracing): UpstreamTransport {
   return async (request) => {
     const span = tracing.beginCall(request.method, request.headers["traceparent"]);

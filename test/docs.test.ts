@@ -1,4 +1,6 @@
-/** Checks the documentation: generated parts are current, and the files and codes it names exist. */
+/**
+ * Checks the documentation: generated parts are current, and the files and codes it names exist.
+ */
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 
 import { describe, expect, test } from "vitest";

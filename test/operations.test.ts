@@ -1,4 +1,7 @@
-/** Checks docs/operations.md and the dashboard: all metrics, codes, labels and log lines that they name exist. */
+/**
+ * Checks docs/operations.md and the dashboard: all metrics, codes, labels and log lines that they
+ * name exist.
+ */
 import { readdirSync, readFileSync } from "node:fs";
 
 import { describe, expect, test } from "vitest";
@@ -31,7 +34,9 @@ const types = new Map(
   [...text.matchAll(/^# TYPE (\S+) (\S+)$/gm)].map(([, name = "", type = ""]) => [name, type]),
 );
 
-/** Metrics of a query that do not exist. Series of a histogram end in `_bucket`, `_sum` or `_count`. */
+/**
+ * Metrics of a query that do not exist. Series of a histogram end in `_bucket`, `_sum` or `_count`.
+ */
 function findUnknown(query: string): string[] {
   const named = [...query.matchAll(/\b(?:bff|process|nodejs)_[a-z0-9_]+/g)].map(([name]) => name);
   return named.filter((name) => {
@@ -116,7 +121,8 @@ describe("the log", () => {
       const [, messages = [], levels = []] = row
         .split("|")
         .map((cell) => [...cell.matchAll(/`([^`]+)`/g)].map(([, code = ""]) => code));
-      // A row has one level for all messages, one message with all its levels, or one level per message.
+      // A row has one level for all messages, one message with all its levels, or one level per
+      // message.
       return messages.length === levels.length
         ? messages.map((message, index) => `${message}: ${levels[index] ?? ""}`)
         : messages.flatMap((message) => levels.map((level) => `${message}: ${level}`));

@@ -3,8 +3,8 @@
 /**
  * Creates the headers that all answers have.
  *
- * @param insecure true for plain-http development on localhost. `Strict-Transport-Security` is then left
- *   out, because the browser would refuse further http requests.
+ * @param insecure true for plain-http development on localhost. `Strict-Transport-Security` is then
+ *   left out, because the browser would refuse further http requests.
  */
 export function createCommonHeaders(insecure: boolean): Readonly<Record<string, string>> {
   return Object.freeze({
@@ -13,8 +13,8 @@ export function createCommonHeaders(insecure: boolean): Readonly<Record<string, 
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
-    // Pages of other origins cannot load an answer as an image or a script (Fetch standard). Pages of
-    // allowed origins read answers through CORS.
+    // Pages of other origins cannot load an answer as an image or a script (Fetch standard). Pages
+    // of allowed origins read answers through CORS.
     "Cross-Origin-Resource-Policy": "same-origin",
     // Two years. Without includeSubDomains: other services may run on the subdomains.
     ...(insecure ? {} : { "Strict-Transport-Security": "max-age=63072000" }),

@@ -28,7 +28,10 @@ const origins = {
 
 const trustedAnyway = new Set(["listed", "listed app"]);
 
-/** Without Sec-Fetch-Site the origin decides. With it, the own origin is trusted only as same-origin. */
+/**
+ * Without Sec-Fetch-Site the origin decides. With it, the own origin is trusted only as
+ * same-origin.
+ */
 function expectation(secFetchSite: string | null, origin: string): boolean {
   if (secFetchSite === "same-origin") return true;
   if (trustedAnyway.has(origin)) return true;

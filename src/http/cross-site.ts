@@ -1,6 +1,7 @@
 /**
- * The two checks of a request's origin: whether it may use a session cookie (CSRF: OWASP cheat sheet,
- * Fetch Metadata), and whether a page of that origin may read the answer (CORS: Fetch standard).
+ * The two checks of a request's origin: whether it may use a session cookie (CSRF: OWASP cheat
+ * sheet, Fetch Metadata), and whether a page of that origin may read the answer (CORS: Fetch
+ * standard).
  */
 
 /** Origins that are allowed. */
@@ -19,9 +20,10 @@ export interface RequestOrigin {
 }
 
 /**
- * Tells whether a request may use a session cookie. `Sec-Fetch-Site` decides if it is present, because
- * a page cannot forge it. `same-site` is not trusted: a sibling subdomain can belong to another party.
- * Without it (old browsers), `Origin` decides. With neither header the request is not trusted.
+ * Tells whether a request may use a session cookie. `Sec-Fetch-Site` decides if it is present,
+ * because a page cannot forge it. `same-site` is not trusted: a sibling subdomain can belong to
+ * another party. Without it (old browsers), `Origin` decides. With neither header the request is
+ * not trusted.
  */
 export function isTrustedSource(request: RequestOrigin, rules: OriginRules): boolean {
   const { secFetchSite, origin, host } = request;
@@ -36,9 +38,9 @@ export function isTrustedSource(request: RequestOrigin, rules: OriginRules): boo
 const HOST_CHARS_MAX = 260;
 
 /**
- * Resolves the origin that a browser sends for a page of this host. The browser writes names in lower
- * case, omits the default port and shortens IPv6 addresses (WHATWG URL section 4.7). A `Host` header
- * need not, so it is normalized here.
+ * Resolves the origin that a browser sends for a page of this host. The browser writes names in
+ * lower case, omits the default port and shortens IPv6 addresses (WHATWG URL section 4.7). A `Host`
+ * header need not, so it is normalized here.
  *
  * @returns undefined if the header holds more than a host and a port
  */
@@ -54,9 +56,9 @@ const EXPOSED_HEADERS =
   "X-Request-Id, Retry-After, RateLimit, RateLimit-Policy, Idempotency-Replayed, Message-Recovered, Location";
 
 /**
- * Headers that a script may set. Tracing libraries add the last four to each request; without them in
- * this list the browser would refuse to send it. Only a valid `traceparent` is used. The other three
- * are ignored.
+ * Headers that a script may set. Tracing libraries add the last four to each request; without them
+ * in this list the browser would refuse to send it. Only a valid `traceparent` is used. The other
+ * three are ignored.
  */
 const REQUEST_HEADERS =
   "Authorization, Content-Type, Idempotency-Key, X-Request-Id, traceparent, tracestate, baggage, sentry-trace";
@@ -74,7 +76,8 @@ export function createCorsHeaders(
   allowedOrigins: ReadonlySet<string>,
 ): Readonly<Record<string, string>> {
   if (allowedOrigins.size === 0) return {};
-  // Also without an allowed origin: the headers of the answer depend on `Origin` (RFC 9110 section 12.5.5).
+  // Also without an allowed origin: the headers of the answer depend on `Origin` (RFC 9110 section
+  // 12.5.5).
   if (origin === null || !allowedOrigins.has(origin)) return { Vary: "Origin" };
   return {
     "Access-Control-Allow-Origin": origin,

@@ -11,8 +11,8 @@ const JSON_MEDIA_TYPE =
 
 /**
  * Tells whether a body is JSON in UTF-8: `application/json` without parameters or with
- * `charset=utf-8` (or `utf8`). Any content encoding is refused: a compressed body could expand beyond
- * the limit that was applied while it was read.
+ * `charset=utf-8` (or `utf8`). Any content encoding is refused: a compressed body could expand
+ * beyond the limit that was applied while it was read.
  *
  * @param contentType the `Content-Type` header, or null
  * @param contentEncoding the `Content-Encoding` header, or null

@@ -11,8 +11,8 @@ const CONTROLS_AND_SPACES = /[\0- ]/g;
 /**
  * Tells whether the path of a request target has a `.` or `..` segment, plain or percent-encoded. A
  * URL parser resolves such segments (WHATWG URL section 4.4): `/chat/x/%2e%2e/abc/send` becomes
- * `/chat/abc/send`. A proxy that applies its rules to the first path would then protect the wrong one.
- * The query and the fragment are not checked.
+ * `/chat/abc/send`. A proxy that applies its rules to the first path would then protect the wrong
+ * one. The query and the fragment are not checked.
  *
  * @param target the raw request target, in origin form (`/path?query`), absolute form
  *   (`http://host/path`) or any other text

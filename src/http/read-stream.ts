@@ -1,6 +1,6 @@
 /**
- * Reads a body, bounded in bytes and time. Bytes are counted as they arrive, before anything is parsed,
- * because `Content-Length` can be wrong and chunked bodies have none (CVE-2026-44456).
+ * Reads a body, bounded in bytes and time. Bytes are counted as they arrive, before anything is
+ * parsed, because `Content-Length` can be wrong and chunked bodies have none (CVE-2026-44456).
  */
 
 /** Result of reading a body. */
@@ -26,8 +26,8 @@ export interface BodyLimits {
 /**
  * Takes a place for a slow body.
  *
- * @returns a function that gives the place back, to be called exactly once; undefined if there are too
- *   many slow bodies
+ * @returns a function that gives the place back, to be called exactly once; undefined if there are
+ *   too many slow bodies
  */
 export type EnterSlow = () => (() => void) | undefined;
 
@@ -57,7 +57,10 @@ export function watchBodyTime(
   };
 }
 
-/** Reads a web stream to its end. If it breaks a bound, the stream is cancelled. A null stream is empty. */
+/**
+ * Reads a web stream to its end. If it breaks a bound, the stream is cancelled. A null stream is
+ * empty.
+ */
 export async function readStream(
   stream: ReadableStream<Uint8Array> | null,
   limits: BodyLimits,

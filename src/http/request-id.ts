@@ -1,12 +1,14 @@
 /** Request ids and W3C trace contexts of incoming requests. */
 
-/** Longest request id, in characters. Checked before the pattern, so that a long header is cheap. */
+/**
+ * Longest request id, in characters. Checked before the pattern, so that a long header is cheap.
+ */
 const REQUEST_ID_CHARS_MAX = 64;
 const REQUEST_ID = /^[A-Za-z0-9_-]{1,64}$/;
 
 /**
- * Resolves the id of a request: a well-formed `X-Request-Id`, else a new id. A malformed one is not kept,
- * because it could forge parts of log lines.
+ * Resolves the id of a request: a well-formed `X-Request-Id`, else a new id. A malformed one is not
+ * kept, because it could forge parts of log lines.
  *
  * @param incoming the header, or null
  * @returns 1 to 64 characters of `[A-Za-z0-9_-]`

@@ -1,6 +1,7 @@
 /**
- * Bounds the number of slow request bodies at a time, per client address and per subject. A slow body
- * holds a socket and memory for up to ten seconds; without the bound one client could exhaust both.
+ * Bounds the number of slow request bodies at a time, per client address and per subject. A slow
+ * body holds a socket and memory for up to ten seconds; without the bound one client could exhaust
+ * both.
  */
 import type { Clock } from "../clock.ts";
 
@@ -9,8 +10,8 @@ export interface SlowBodyGate {
   /**
    * Takes one place for a slow body at each of its holders, such as an address and a subject.
    *
-   * @returns a function that gives the places back, to be called exactly once; undefined if a holder
-   *   has too many slow bodies
+   * @returns a function that gives the places back, to be called exactly once; undefined if a
+   *   holder has too many slow bodies
    */
   enter(holders: readonly SlowBodyHolder[]): (() => void) | undefined;
 }

@@ -1,4 +1,6 @@
-/** Authenticates a request: turns its bearer token or session cookie into a `Session` or a refusal. */
+/**
+ * Authenticates a request: turns its bearer token or session cookie into a `Session` or a refusal.
+ */
 import type { Subject } from "../branded.ts";
 import type { Hashing } from "../hashing.ts";
 import { parseBearerToken } from "./bearer-token.ts";
@@ -30,8 +32,8 @@ export type Authentication =
 
 export interface Authenticator {
   /**
-   * Authenticates a request. If there is a bearer token, it decides alone and the cookie is ignored.
-   * It checks neither whether the session was revoked nor its workspace.
+   * Authenticates a request. If there is a bearer token, it decides alone and the cookie is
+   * ignored. It checks neither whether the session was revoked nor its workspace.
    *
    * @param authorization the `Authorization` header, or null
    * @param cookie the `Cookie` header; null if there is none or the route ignores cookies
@@ -71,8 +73,8 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
     if (known !== undefined) return { kind: "session", session: known };
     const verdict = await verifyToken(token, options);
     if (verdict.kind !== "verified") return verdict;
-    // Without the signature part: it can be written in several ways that verify (spare base64url bits,
-    // ECDSA). All of them must be the same session, so that revoking one revokes them all.
+    // Without the signature part: it can be written in several ways that verify (spare base64url
+    // bits, ECDSA). All of them must be the same session, so that revoking one revokes them all.
     const content = token.slice(0, token.lastIndexOf("."));
     const claims = parseSessionClaims(verdict.claims, hashing.digest(content), options);
     const session = createSession(claims, "bearer", options);

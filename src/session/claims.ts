@@ -18,16 +18,18 @@ export function resolveClaim(claims: Readonly<Record<string, unknown>>, name: st
   return value;
 }
 
-/** Parses the workspace claim: a string, or an integer as its digits. Undefined for anything else. */
+/**
+ * Parses the workspace claim: a string, or an integer as its digits. Undefined for anything else.
+ */
 export function parseWorkspaceClaim(value: unknown): string | undefined {
   if (typeof value === "string") return value;
   return typeof value === "number" && Number.isSafeInteger(value) ? String(value) : undefined;
 }
 
 /**
- * Parses the chats claim: the ids of the chats that the session is confined to. Undefined if there is
- * no claim. A claim that is not a list of strings allows no chat, so that a mistake of the issuer does
- * not open all chats.
+ * Parses the chats claim: the ids of the chats that the session is confined to. Undefined if there
+ * is no claim. A claim that is not a list of strings allows no chat, so that a mistake of the
+ * issuer does not open all chats.
  */
 export function parseChatsClaim(value: unknown): readonly string[] | undefined {
   if (value === undefined) return undefined;
@@ -63,8 +65,8 @@ function isVariableClaim(value: unknown): value is VariableClaim {
 
 /**
  * The dynamic variables that a session sets. The value is undefined if the claim is missing or has
- * another type. Such a variable still belongs to the session: a value that the client sends for it is
- * ignored.
+ * another type. Such a variable still belongs to the session: a value that the client sends for it
+ * is ignored.
  */
 export type SessionVariables = Readonly<Record<string, VariableClaim | undefined>>;
 

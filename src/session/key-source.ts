@@ -17,7 +17,9 @@ import { z } from "zod";
 export interface KeySource {
   /** Signature algorithms that a token may use, such as `ES256`. */
   readonly algorithms: readonly string[];
-  /** Resolves the key for a token's header. Throws jose's errors if none fits, or `KeysUnavailable`. */
+  /**
+   * Resolves the key for a token's header. Throws jose's errors if none fits, or `KeysUnavailable`.
+   */
   readonly getKey: JWTVerifyGetKey;
   /** Tells whether tokens can be verified now. Fetches the keys if that has not been done yet. */
   isUsable(): Promise<boolean>;
@@ -107,7 +109,10 @@ export async function createPublicKeySource(text: string): Promise<KeySource | u
   };
 }
 
-/** Creates the function that resolves the key for a token's header. It throws jose's errors if none fits. */
+/**
+ * Creates the function that resolves the key for a token's header. It throws jose's errors if none
+ * fits.
+ */
 export function createKeyFinder({ keys }: JSONWebKeySet): JWTVerifyGetKey {
   const findKey = createLocalJWKSet({ keys });
   // If no key of the set has an id, the token's `kid` is ignored: a PEM has no place for a key id.
@@ -128,7 +133,9 @@ function parsePublicJwks(text: string): readonly JWK[] {
   return publicJwks.safeParse(json).data?.keys ?? [];
 }
 
-/** Parses an SPKI PEM. jose needs to know the kind of key in advance, so each kind is tried in turn. */
+/**
+ * Parses an SPKI PEM. jose needs to know the kind of key in advance, so each kind is tried in turn.
+ */
 async function parsePem(text: string): Promise<readonly JWK[]> {
   const pem = text.replaceAll(String.raw`\n`, "\n").trim();
   for (const algorithm of ["RS256", "ES256", "ES384", "ES512", "EdDSA"]) {

@@ -1,6 +1,7 @@
 /**
  * Cache of the sessions of verified credentials, by the digest of the credential. It saves the
- * verification of each further request. It holds no token. Revocation is checked per request, not here.
+ * verification of each further request. It holds no token. Revocation is checked per request, not
+ * here.
  */
 import type { Session } from "./session.ts";
 

@@ -1,7 +1,7 @@
 /**
- * The session cookie: its name and attributes, sealing a session into it, and opening it. The value is
- * a JWE of the session's claims and does not contain the token. RFC 6265bis; section 4.1.3.2 defines
- * the `__Host-` prefix.
+ * The session cookie: its name and attributes, sealing a session into it, and opening it. The value
+ * is a JWE of the session's claims and does not contain the token. RFC 6265bis; section 4.1.3.2
+ * defines the `__Host-` prefix.
  */
 import { CompactEncrypt, compactDecrypt, errors } from "jose";
 import { z } from "zod";
@@ -48,7 +48,9 @@ export interface SessionCookieOptions {
   readonly keys: readonly Uint8Array[];
   /** Longest life of a cookie, in milliseconds. */
   readonly maxAgeMs: number;
-  /** True for plain-http development on localhost: no `Secure`, and therefore no `__Host-` prefix. */
+  /**
+   * True for plain-http development on localhost: no `Secure`, and therefore no `__Host-` prefix.
+   */
   readonly insecure: boolean;
   readonly clock: Clock;
   readonly log: Logger;
@@ -59,8 +61,8 @@ const COOKIE_BYTES_MAX = 4_096;
 /** Most bytes of an answer's status line and its other headers, those of the server included. */
 const OTHER_HEADERS_BYTES = 800;
 /**
- * Largest `Set-Cookie` that common proxies pass on, in bytes. nginx reads the headers of an answer into
- * one buffer of 4 KiB by default, and answers 502 if they do not fit.
+ * Largest `Set-Cookie` that common proxies pass on, in bytes. nginx reads the headers of an answer
+ * into one buffer of 4 KiB by default, and answers 502 if they do not fit.
  */
 export const PROXY_SAFE_COOKIE_BYTES = 4_096 - OTHER_HEADERS_BYTES;
 
@@ -74,7 +76,8 @@ const sealedClaims = z.strictObject({
   workspace: z.string().optional(),
   chats: z.array(z.string()).optional(),
   // By the name of the claim, not of the variable: a change of the mapping then applies to cookies
-  // that exist already. Absent if empty, so that an instance of the previous version opens the cookie.
+  // that exist already. Absent if empty, so that an instance of the previous version opens the
+  // cookie.
   claims: z.array(z.tuple([z.string(), z.union([z.string(), z.number(), z.boolean()])])).optional(),
 });
 
@@ -82,7 +85,9 @@ const sealedClaims = z.strictObject({
 export function createSessionCookies(options: SessionCookieOptions): SessionCookies {
   const { keys, clock, log } = options;
   let hasWarned = false;
-  /** Warns once per process: the cause is the issuer's claims or the proxy, not this one session. */
+  /**
+   * Warns once per process: the cause is the issuer's claims or the proxy, not this one session.
+   */
   const warnOfProxies = (bytes: number) => {
     if (hasWarned || bytes <= PROXY_SAFE_COOKIE_BYTES) return;
     hasWarned = true;
@@ -146,7 +151,7 @@ export function createSessionCookies(options: SessionCookieOptions): SessionCook
 }
 
 const LARGE_COOKIE =
-  "a session cookie is so large that a proxy with 4 KiB for an answer's headers (nginx: proxy_buffer_size) can answer 502 in its place; raise that to 8k, or issue sessions with fewer claims";
+  "a session cookie does not fit into the 4 KiB that some proxies allow for the headers of an answer (nginx: proxy_buffer_size), which then answer 502; set it to 8k, or issue sessions with fewer claims";
 
 /** Decrypts with each key in turn and parses the JSON; undefined if no key fits. */
 async function decrypt(value: string, keys: readonly Uint8Array[]): Promise<unknown> {
@@ -167,8 +172,8 @@ async function decrypt(value: string, keys: readonly Uint8Array[]): Promise<unkn
 
 /**
  * Parses the cookie of the given name. Browsers send exact names, separated by a semicolon and one
- * space. A name padded with white space (also such as only `String.trim` removes) is an attack: another
- * parser could take it for the real cookie, which a sibling domain cannot set.
+ * space. A name padded with white space (also such as only `String.trim` removes) is an attack:
+ * another parser could take it for the real cookie, which a sibling domain cannot set.
  */
 function parseCookie(cookieHeader: string | null, name: string): CookieValue {
   if (cookieHeader === null) return { kind: "missing" };

@@ -34,9 +34,9 @@ export interface TokenRules {
 }
 
 /**
- * Verifies a compact JWS. It checks the signature, the algorithm (by the kind of key), `crit`, `iss`,
- * `aud`, `exp`, `nbf`, `iat`, and that `sub` is a non-empty string. It does not check the length of the
- * token, whether the session was revoked, or the workspace.
+ * Verifies a compact JWS. It checks the signature, the algorithm (by the kind of key), `crit`,
+ * `iss`, `aud`, `exp`, `nbf`, `iat`, and that `sub` is a non-empty string. It does not check the
+ * length of the token, whether the session was revoked, or the workspace.
  */
 export async function verifyToken(token: string, rules: TokenRules): Promise<TokenVerdict> {
   const nowMs = rules.clock.epochMs();
@@ -62,7 +62,9 @@ export async function verifyToken(token: string, rules: TokenRules): Promise<Tok
   }
 }
 
-/** Verifies with each key that fits. A token without a key id fits several during a key rotation. */
+/**
+ * Verifies with each key that fits. A token without a key id fits several during a key rotation.
+ */
 async function verifyWithAnyKey(
   token: string,
   keys: KeySource,

@@ -1,4 +1,7 @@
-/** The TypeScript and Lua rules are equivalent: the same histories give the same decisions and records. */
+/**
+ * The TypeScript and Lua rules are equivalent: the same histories give the same decisions and
+ * records.
+ */
 import * as fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
@@ -45,7 +48,9 @@ for (const one of [0, 1, 2]) {
   }
 }
 
-/** Removes counters whose time has passed. Redis keeps them longer, as it expires keys by real time. */
+/**
+ * Removes counters whose time has passed. Redis keeps them longer, as it expires keys by real time.
+ */
 function withoutPast(key: string, text: string | undefined, nowUs: number): string | undefined {
   if (text === undefined || !/:(?:u|a|w2)\b/.test(key)) return text;
   const cutOffSlot = key.includes(":a:") ? undefined : 0;
@@ -77,7 +82,10 @@ test("random histories are decided alike by the in-process state and by Redis", 
         const startedMs = Date.now();
         let stepStartedMs = performance.now();
 
-        /** Runs a step on Redis first, whose clock goes on by itself, and then at the same time on the other. */
+        /**
+         * Runs a step on Redis first, whose clock goes on by itself, and then at the same time on
+         * the other.
+         */
         const both = async <Outcome>(ask: (state: AdmissionState) => Promise<Outcome>) => {
           const fromRedis = await ask(shifted.state);
           clock.setEpochUs(shifted.lastNowUs());

@@ -1,4 +1,7 @@
-/** Number of keys that one message reads and writes, on Redis and in a Durable Object, as documented. */
+/**
+ * Number of keys that one message reads and writes, on Redis and in a Durable Object, as
+ * documented.
+ */
 import { readFileSync, writeFileSync } from "node:fs";
 
 import { afterAll, beforeAll, expect, test } from "vitest";

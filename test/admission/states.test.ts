@@ -1,6 +1,6 @@
 /**
- * Faults of the in-process state and of Redis: lost records, a clock that is set back, repeated calls,
- * and lost replies.
+ * Faults of the in-process state and of Redis: lost records, a clock that is set back, repeated
+ * calls, and lost replies.
  */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 

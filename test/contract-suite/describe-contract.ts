@@ -10,7 +10,9 @@ import { describeSending } from "./sending.ts";
 import { describeSessions } from "./sessions.ts";
 import { describeUpstream } from "./upstream.ts";
 
-/** @param prepare starts the dependencies of the service; returns its variables and a stop function */
+/**
+ * @param prepare starts the dependencies of the service; returns its variables and a stop function
+ */
 export function describeContract(
   runtime: Runtime,
   prepare: () => Promise<Preparation> = () => Promise.resolve({ environment: {} }),

@@ -1,4 +1,7 @@
-/** Contract suite: a message with an idempotency key is sent at most once, and lost answers are recovered. */
+/**
+ * Contract suite: a message with an idempotency key is sent at most once, and lost answers are
+ * recovered.
+ */
 import { describe, expect, test } from "vitest";
 
 import { type Fixture, readCode } from "./runtime.ts";

@@ -15,7 +15,9 @@ export interface RunningService {
 
 export interface Runtime {
   start(environment: Record<string, string>): Promise<RunningService>;
-  /** Headers that tell this runtime the client's address, as a proxy or Cloudflare in front would. */
+  /**
+   * Headers that tell this runtime the client's address, as a proxy or Cloudflare in front would.
+   */
   addressHeaders(address: string): Record<string, string>;
   /** True if the runtime can tell that a request to UponAI was not sent; see docs/workers.md. */
   readonly tellsUnsent: boolean;
@@ -26,7 +28,9 @@ export interface Runtime {
 export const UPSTREAM_TOKEN = "upstream-canary-token";
 export const ALLOWED_ORIGIN = "https://www.example.com";
 export const COOKIE_NAME = "__Host-uponai_session";
-/** Workspaces by claim: `acme` with the defaults, `tight` with low limits, `staffed` with an agent. */
+/**
+ * Workspaces by claim: `acme` with the defaults, `tight` with low limits, `staffed` with an agent.
+ */
 export const ACME = 42;
 export const TIGHT = 43;
 export const STAFFED = 44;

@@ -1,4 +1,6 @@
-/** Contract of chat access: owners and claims, refusals that reveal nothing, and the owner's stamp. */
+/**
+ * Contract of chat access: owners and claims, refusals that reveal nothing, and the owner's stamp.
+ */
 import { createHash } from "node:crypto";
 
 import { beforeEach, describe, expect, test } from "vitest";
@@ -24,7 +26,9 @@ beforeEach(async () => {
   it = await open();
 });
 
-/** Starts a service in front of the chats. Its state is empty unless it shares that of another one. */
+/**
+ * Starts a service in front of the chats. Its state is empty unless it shares that of another one.
+ */
 function open(environment: Record<string, string> = {}, beside?: TestApp): Promise<TestApp> {
   return createTestApp({
     environment: { ...AGENT, ...environment },
@@ -543,7 +547,8 @@ describe("after the state was lost", () => {
     const chatId = await start(it);
     it = await open();
     expect((await use(it, route, { chatId })).status).toBe(STATUS[route]);
-    // The chat counts as started, not as first used: a confined token may use it too, without a look-up.
+    // The chat counts as started, not as first used: a confined token may use it too, without a
+    // look-up.
     const looks = upstream.count("get");
     expect((await use(it, "read", { chatId, chats: [] })).status).toBe(200);
     expect(upstream.count("get")).toBe(looks + 1);
@@ -710,7 +715,8 @@ describe("the stamp", () => {
     expect((await use(rotating, "read", { chatId })).status).toBe(200);
     const rotated = await open({ CHAT_ACCESS: "claim", UPONAI_API_TOKEN: "new-canary" });
     await expectNotFound(await use(rotated, "read", { chatId }));
-    // Without the old token the stamp cannot be verified, so the chat is not given to a first user either.
+    // Without the old token the stamp cannot be verified, so the chat is not given to a first user
+    // either.
     const open2 = await open({ UPONAI_API_TOKEN: "new-canary" });
     for (const sub of ["alice", "bob"])
       await expectNotFound(await use(open2, "send", { chatId, sub }));

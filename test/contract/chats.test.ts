@@ -264,7 +264,9 @@ describe("POST /chat", () => {
   });
 });
 
-/** Starts a chat with a token of these claims, or with the cookie that the token was exchanged for. */
+/**
+ * Starts a chat with a token of these claims, or with the cookie that the token was exchanged for.
+ */
 async function startAs(via: "bearer" | "cookie", claims: object, body: unknown = {}) {
   const options = { claims: { ...claims }, headers: JSON_TYPE, body: JSON.stringify(body) };
   if (via === "bearer") return it.ask("POST /chat", options);
@@ -349,7 +351,8 @@ describe("the variables and metadata of POST /chat", () => {
         seats: 7,
         vip: false,
       });
-      // Not in CHAT_VARIABLES: a client may not send it, even if the session's value would replace it.
+      // Not in CHAT_VARIABLES: a client may not send it, even if the session's value would replace
+      // it.
       const refused = await startAs(via, claims, { variables: { customer: "Bob" } });
       expect(await readProblem(refused)).toMatchObject({
         errors: [{ pointer: "/variables/customer" }],

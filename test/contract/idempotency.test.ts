@@ -1,4 +1,7 @@
-/** Contract of sending at most once with answer recovery: messages with an idempotency key and without. */
+/**
+ * Contract of sending at most once with answer recovery: messages with an idempotency key and
+ * without.
+ */
 import { beforeEach, describe, expect, test, vi } from "vitest";
 
 import type { UpstreamReply } from "../../src/upstream/transport.ts";
@@ -431,8 +434,8 @@ describe("the recovery", () => {
 
   test("that outlived its leases gives no answer that is another's", async () => {
     upstream.next("complete", LOST);
-    // After the lock has expired, another message with the same content is sent. It takes the position
-    // in the transcript where the first one is expected.
+    // After the lock has expired, another message with the same content is sent. It takes the
+    // position in the transcript where the first one is expected.
     upstream.always("get", async (usual) => {
       if (it.clock.monotonicMs() < 15_000 || upstream.count("complete") > 1) return usual();
       expect(await tell(await send("key-2"))).toEqual(answered("answer 1"));
@@ -756,7 +759,8 @@ describe("a second message with the same content", () => {
       }
       upstream.next("complete", taken(LOST));
       expect(await tell(await send("key-2", "yes"))).toEqual(UNKNOWN);
-      // A message that is unknown since then is unresolved for as long again. Answered ones are not.
+      // A message that is unknown since then is unresolved for as long again. Answered ones are
+      // not.
       it.clock.advanceMs(25 * HOUR_MS);
       expect((await sendKeyless("yes")).status).toBe(201);
       upstream.next("complete", taken(LOST));

@@ -1,4 +1,7 @@
-/** Contract of provisional owners: a failed request leaves no owner, so other subjects can use the chat. */
+/**
+ * Contract of provisional owners: a failed request leaves no owner, so other subjects can use the
+ * chat.
+ */
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
 

@@ -1,4 +1,6 @@
-/** Contract of all routes: order of checks, headers, methods, probes and the OpenAPI description. */
+/**
+ * Contract of all routes: order of checks, headers, methods, probes and the OpenAPI description.
+ */
 import { beforeEach, describe, expect, test } from "vitest";
 
 import {

@@ -1,4 +1,7 @@
-/** Generators of the steps of a history. Contents, chats and keys are few, so that they repeat often. */
+/**
+ * Generators of the steps of a history. Contents, chats and keys are few, so that they repeat
+ * often.
+ */
 import * as fc from "fast-check";
 
 import { type Accident, befall, type Point } from "./instance.ts";
@@ -158,14 +161,18 @@ function describeChoice({
   return `${what} at ${slot}; hears ${post.heard}, taken ${post.taken}, ${post.style} [${looks.join()}]${unheard === undefined ? "" : `, admission ${unheard}`}`;
 }
 
-/** After many failures in a chat no answer can be recovered, so the history moves on to a new chat. */
+/**
+ * After many failures in a chat no answer can be recovered, so the history moves on to a new chat.
+ */
 const moves = fc.constant(
   new Step("on to the next chat", always, (world) => {
     world.chat += 1;
   }),
 );
 
-/** Pauses before the next message, in milliseconds. Many are long enough to finish the one before. */
+/**
+ * Pauses before the next message, in milliseconds. Many are long enough to finish the one before.
+ */
 const patient = fc.constantFrom(0, 0, 250, 5_000, 21_000, 21_000);
 const impatient = fc.constantFrom(0, 0, 250);
 
@@ -349,8 +356,8 @@ function often<Value>(weight: number, arbitrary: fc.Arbitrary<Value>): fc.Arbitr
 }
 
 /**
- * Generates a history of at most so many steps. Some histories use all kinds of steps. Others use few
- * kinds, so that rare combinations occur more often.
+ * Generates a history of at most so many steps. Some histories use all kinds of steps. Others use
+ * few kinds, so that rare combinations occur more often.
  */
 export function histories(stepsMax: number) {
   const limits = { maxCommands: stepsMax, size: "max" } as const;

@@ -1,10 +1,13 @@
 /**
- * An instance of the service in the histories. All its calls and replies pass a gate, where the instance
- * can stall or crash. A stalled call continues later; a crashed one never does.
+ * An instance of the service in the histories. All its calls and replies pass a gate, where the
+ * instance can stall or crash. A stalled call continues later; a crashed one never does.
  */
 import type { AdmissionState } from "../../src/admission/admission.ts";
 
-/** Places where a request can be stopped: just before or just after a call to the state or to UponAI. */
+/**
+ * Places where a request can be stopped: just before or just after a call to the state or to
+ * UponAI.
+ */
 export type Point =
   | "before-admit"
   | "after-admit"

@@ -1,7 +1,7 @@
 /**
- * Tests the guarantee "at most once, with answer recovery" on random histories: messages, repeats, lost
- * and late answers, instances that stall, crash or lose leases, and clients that leave. `watch.ts` has
- * the invariants.
+ * Tests the guarantee "at most once, with answer recovery" on random histories: messages, repeats,
+ * lost and late answers, instances that stall, crash or lose leases, and clients that leave.
+ * `watch.ts` has the invariants.
  *
  * EXACTLY_ONCE_RUNS sets the number of histories; EXACTLY_ONCE_SEED repeats a run.
  */
@@ -97,7 +97,10 @@ async function play(
   return world.watch.lines;
 }
 
-/** Results per step. Within one step the order may differ, because it depends on round trips to Redis. */
+/**
+ * Results per step. Within one step the order may differ, because it depends on round trips to
+ * Redis.
+ */
 function inSteps(lines: readonly string[]): string[][] {
   const steps: string[][] = [];
   for (const line of lines) {

@@ -22,7 +22,10 @@ export interface SharedState {
 /** Creates an empty state for one history. */
 export type OpenState = (clock: Clock, settings?: StateSettings) => Promise<SharedState>;
 
-/** The in-process state, as slow as Redis, so that requests overtake one another in both or in neither. */
+/**
+ * The in-process state, as slow as Redis, so that requests overtake one another in both or in
+ * neither.
+ */
 export const openMemory: OpenState = (clock, settings = SETTINGS) => {
   const memory = createMemoryState(clock, settings);
   const state: AdmissionState = {
@@ -43,7 +46,10 @@ async function later<Answer>(answer: Promise<Answer>): Promise<Answer> {
 
 const HELD_NOW = "local now = tonumber(redis.call('GET', 'test:now'))";
 
-/** Step of the held clock, in milliseconds. Redis expires keys by real time, which goes on meanwhile. */
+/**
+ * Step of the held clock, in milliseconds. Redis expires keys by real time, which goes on
+ * meanwhile.
+ */
 export const TICK_MS = 250;
 
 /** Ages all keys by the held clock, and gives back the life that real time has taken. */
@@ -68,7 +74,8 @@ export async function connectRedis(
     if (lua.split(REAL_NOW).length !== 2) throw new Error(`${name} does not read the clock once`);
     const held = lua.replace(REAL_NOW, HELD_NOW);
     redis.defineCommand(name, { lua: held });
-    // Scripts are loaded first: a script that has to be sent again would be overtaken by the next command.
+    // Scripts are loaded first: a script that has to be sent again would be overtaken by the next
+    // command.
     await redis.script("LOAD", held);
   }
   redis.defineCommand("testAge", { numberOfKeys: 0, lua: AGE });

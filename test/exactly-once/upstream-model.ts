@@ -1,8 +1,9 @@
 /**
- * Model of UponAI for the histories. A message can be taken at once, late, partly or not at all. The
- * sender can get the right reply, another reply or none, independent of that.
+ * Model of UponAI for the histories. A message can be taken at once, late, partly or not at all.
+ * The sender can get the right reply, another reply or none, independent of that.
  *
- * All answers have the same content. Only the `name` of an answer tells which message it belongs to.
+ * All answers have the same content. Only the `name` of an answer tells which message it belongs
+ * to.
  */
 import type { UpstreamReply } from "../../src/upstream/transport.ts";
 import { answerWith } from "../support/app-fixture.ts";

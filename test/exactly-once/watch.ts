@@ -116,7 +116,9 @@ export class Watch {
     this.#replays.set(of.post.label, said);
   }
 
-  /** Tells whether two requests are about one message: the same request, or the same remembered key. */
+  /**
+   * Tells whether two requests are about one message: the same request, or the same remembered key.
+   */
   #isSameMessage(one: Attempt, other: Attempt): boolean {
     if (one === other) return true;
     if (one.asked.key === undefined || keyOf(one) !== keyOf(other)) return false;

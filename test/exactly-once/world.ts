@@ -1,6 +1,7 @@
 /**
- * The system that a history runs on: instances that share one state and one upstream, clients, and a
- * clock that the history moves. All events are reported to the `Watch`, which checks the invariants.
+ * The system that a history runs on: instances that share one state and one upstream, clients, and
+ * a clock that the history moves. All events are reported to the `Watch`, which checks the
+ * invariants.
  */
 import { AsyncLocalStorage } from "node:async_hooks";
 
@@ -77,7 +78,9 @@ interface Due {
 const callers = new AsyncLocalStorage<Attempt>();
 let current: World | undefined;
 
-/** The applications, created once and shared by all histories: they keep only requests in progress. */
+/**
+ * The applications, created once and shared by all histories: they keep only requests in progress.
+ */
 export interface Fleet {
   readonly apps: readonly TestApp[];
   readonly tokens: ReadonlyMap<string, string>;
@@ -110,7 +113,9 @@ function caller(): Attempt {
   return attempt;
 }
 
-/** Runs a call to the state. An accident can stop the instance before the call or before its reply. */
+/**
+ * Runs a call to the state. An accident can stop the instance before the call or before its reply.
+ */
 async function through<Answer>(
   before: Point,
   ask: (instance: Instance) => Promise<Answer>,

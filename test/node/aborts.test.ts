@@ -1,4 +1,7 @@
-/** A thousand clients that hang up: the service leaks nothing, and completed messages are still sent. */
+/**
+ * A thousand clients that hang up: the service leaks nothing, and completed messages are still
+ * sent.
+ */
 import { connect } from "node:net";
 
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -14,9 +17,14 @@ const ABORTS = 1_000;
 const BATCH = 50;
 /** Timers and sockets that vary without a leak, such as those of the scrape itself. */
 const RESOURCES_SLACK = 10;
-/** Open files more than before: the keep-alive pool to UponAI, far smaller than the number of clients. */
+/**
+ * Open files more than before: the keep-alive pool to UponAI, far smaller than the number of
+ * clients.
+ */
 const FILES_SLACK = 200;
-/** Less than the ten seconds that a slow body may take: a client that left must not hold a place. */
+/**
+ * Less than the ten seconds that a slow body may take: a client that left must not hold a place.
+ */
 const SETTLED_WITHIN_MS = 6_000;
 
 let emulator: RunningEmulator;
@@ -50,7 +58,9 @@ async function readOpen(): Promise<{ inFlight: number; files: number; resources:
   };
 }
 
-/** Sends `text` and closes the connection at once: with a TCP reset if `reset`, else with an end. */
+/**
+ * Sends `text` and closes the connection at once: with a TCP reset if `reset`, else with an end.
+ */
 function sendAndLeave(text: string, reset: boolean): Promise<void> {
   return new Promise((resolve) => {
     const socket = connect(port, "127.0.0.1", () => {

@@ -1,4 +1,7 @@
-/** Requests with secrets and personal data in all places: no answer and no log line may contain them. */
+/**
+ * Requests with secrets and personal data in all places: no answer and no log line may contain
+ * them.
+ */
 import { afterAll, beforeAll, expect, test } from "vitest";
 
 import type { RunningEmulator } from "../../src/emulator/listen.ts";

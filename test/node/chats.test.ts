@@ -1,6 +1,7 @@
 /**
- * Ownership of chats over real processes, a real Redis and the emulator: by starting a chat, by first
- * use, and after the state was lost. Other subjects get the same 404 as for a chat that does not exist.
+ * Ownership of chats over real processes, a real Redis and the emulator: by starting a chat, by
+ * first use, and after the state was lost. Other subjects get the same 404 as for a chat that does
+ * not exist.
  */
 import { Redis } from "ioredis";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
@@ -154,8 +155,8 @@ describe("a chat that was started", () => {
     try {
       const { chatId } = await startChat(bff.url, "starter");
       await admin.flushall();
-      // The first request is the provisional owner until the stamp of the chat was read. The others must
-      // wait for that as well.
+      // The first request is the provisional owner until the stamp of the chat was read. The others
+      // must wait for that as well.
       emulator.addFault({ delayMs: 100 }, { operation: "get", times: 100 });
       const answers = Object.values(uses).flatMap((run) =>
         [1, 2, 3].map(() => tell(run(bff.url, chatId, "somebody-else"))),
@@ -183,7 +184,8 @@ describe("a chat that was started", () => {
         emulator.addFault({ kind: "status", status: 500 }, { operation: "get" });
         const failed = await tell(run(bff.url, chatId, "somebody-else"));
         expect(failed).toMatchObject({ status: 502, code: "upstream_error" });
-        // The provisional owner that is left counts neither for this subject nor against the other one.
+        // The provisional owner that is left counts neither for this subject nor against the other
+        // one.
         const read = ask(bff.url, `GET /chat/${chatId}`, { subject: "starter" });
         expect((await read).status).toBe(200);
         await expectDenied(bff.url, chatId, "somebody-else");

@@ -1,4 +1,7 @@
-/** The circuit breaker over real sockets: answers, log and metrics while UponAI is out and afterwards. */
+/**
+ * The circuit breaker over real sockets: answers, log and metrics while UponAI is out and
+ * afterwards.
+ */
 import { afterAll, beforeAll, expect, test } from "vitest";
 
 import type { RunningEmulator } from "../../src/emulator/listen.ts";

@@ -1,4 +1,7 @@
-/** `uponai-bff doctor` against a real Redis and the emulator: its findings, and the secrets it never shows. */
+/**
+ * `uponai-bff doctor` against a real Redis and the emulator: its findings, and the secrets it never
+ * shows.
+ */
 import { mkdtempSync, rmSync } from "node:fs";
 import { createServer, type RequestListener, type Server } from "node:http";
 import { tmpdir } from "node:os";
@@ -67,7 +70,8 @@ async function diagnose(more: Record<string, string> = {}) {
   expectNoCanary(stdout + stderr);
   const { status, checks } = JSON.parse(stdout) as { status: string; checks: Finding[] };
   for (const { status: found, action } of checks) {
-    // Each finding that is not ok has an action. Configuration warnings state the action in their text.
+    // Each finding that is not ok has an action. Configuration warnings state the action in their
+    // text.
     if (found === "fail") expect(action).toMatch(/\w/);
   }
   return { code, status, checks, of: (check: string) => checks.filter((f) => f.check === check) };

@@ -1,6 +1,6 @@
 /**
- * Messages with an idempotency key over real processes and faults: each is taken at most once, and a
- * repeat with its key tells its disposition. Each test has its own chat and subject.
+ * Messages with an idempotency key over real processes and faults: each is taken at most once, and
+ * a repeat with its key tells its disposition. Each test has its own chat and subject.
  */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 

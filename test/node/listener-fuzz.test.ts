@@ -1,6 +1,7 @@
 /**
- * Fuzzes the listener: thousands of connections with broken, truncated, mixed and abandoned requests.
- * The process still serves afterwards, leaks nothing and logs no defect. `FUZZ_SEED` repeats a run.
+ * Fuzzes the listener: thousands of connections with broken, truncated, mixed and abandoned
+ * requests. The process still serves afterwards, leaks nothing and logs no defect. `FUZZ_SEED`
+ * repeats a run.
  */
 import { connect } from "node:net";
 
@@ -20,7 +21,10 @@ const CONCURRENT = 40;
 /** Time after which the client leaves a connection that the service keeps open, in milliseconds. */
 const PATIENCE_MS = 40;
 const MEBIBYTE = 1_048_576;
-/** Tolerated growth, in bytes: compiled code and a larger heap are no leak. The traffic is far larger. */
+/**
+ * Tolerated growth, in bytes: compiled code and a larger heap are no leak. The traffic is far
+ * larger.
+ */
 const GROWTH_MAX = 150 * MEBIBYTE;
 const FILES_SLACK = 20;
 

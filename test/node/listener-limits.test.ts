@@ -57,7 +57,10 @@ async function openUnreading(url: string): Promise<Socket> {
   return socket;
 }
 
-/** Statuses of the answers on a connection. Bodies do not end in a line break: a status line follows directly. */
+/**
+ * Statuses of the answers on a connection. Bodies do not end in a line break: a status line follows
+ * directly.
+ */
 function readStatuses(text: string): string[] {
   return [...text.matchAll(/HTTP\/1\.1 (\d{3}) /g)].map(([, status]) => status ?? "");
 }
@@ -246,8 +249,8 @@ describe("answers that the client does not read", () => {
     const before = await readMetric(bff, "process_resident_memory_bytes");
     const sockets = await Promise.all(Array.from({ length: 100 }, () => openUnreading(bff.url)));
     for (const socket of sockets) socket.write(request.repeat(16));
-    // Each connection moves several answers into the system's buffers. Then one answer per connection
-    // waits, 32 in all.
+    // Each connection moves several answers into the system's buffers. Then one answer per
+    // connection waits, 32 in all.
     const settled = async () => (await countCut(bff, "unread_answers")) >= 60;
     const peak = await measurePeak(bff, settled);
     expect(peak - before).toBeLessThan(250 * MEBIBYTE);

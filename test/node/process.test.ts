@@ -198,7 +198,8 @@ describe("a Node that is too old", () => {
     (file) => {
       const source = readFileSync(file, "utf8");
       expect(source).not.toMatch(/^\s*(?:import|export)\b(?!\s*\{\s*\})/m);
-      // Old Node versions cannot parse this syntax and would print a syntax error instead of the line.
+      // Old Node versions cannot parse this syntax and would print a syntax error instead of the
+      // line.
       expect(source).not.toMatch(/\?\.|\?\?|^await|#[a-z]|\bstatic\b/m);
     },
   );

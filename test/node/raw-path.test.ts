@@ -63,8 +63,8 @@ describe("the raw path", () => {
 
   test("decides alone: neither the Host header nor a second slash changes the route", async () => {
     const send = await renderSend("elsewhere");
-    // Three letters grow by six characters each in the URL's host, as many as the path has. A check of
-    // the host by its length alone would accept the path.
+    // Three letters grow by six characters each in the URL's host, as many as the path has. A check
+    // of the host by its length alone would accept the path.
     const widened = `\u00c3.\u00c3.\u00c3/chat/${CHAT}/send?`;
     expect(new URL(`http://${widened}`).hostname).toHaveLength(widened.length);
     for (const host of [widened, "x/y", "x?y", "x#y", "u@x", "x\\y", "\u00c3"]) {

@@ -1,4 +1,6 @@
-/** A Redis host name with several addresses, of which one is slow and the last refuses connections. */
+/**
+ * A Redis host name with several addresses, of which one is slow and the last refuses connections.
+ */
 import dns from "node:dns";
 import { syncBuiltinESMExports } from "node:module";
 

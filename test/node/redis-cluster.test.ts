@@ -25,7 +25,9 @@ import {
 } from "../support/steady-sender.ts";
 
 const REDIS_TIMEOUT_MS = 500;
-/** Tolerance for a busy machine, in milliseconds, on top of the bound. A hang would take seconds. */
+/**
+ * Tolerance for a busy machine, in milliseconds, on top of the bound. A hang would take seconds.
+ */
 const SLACK_MS = 3_000;
 /** Time for an election in milliseconds: the Cluster needs two seconds, a busy machine more. */
 const FAIL_OVER_MS = 20_000;

@@ -9,7 +9,9 @@ import { createTestChat, tell, type Told } from "../support/chat-fixture.ts";
 import { type RedisServer, startRedis } from "../support/redis-server.ts";
 
 const REDIS_TIMEOUT_MS = 1_000;
-/** Tolerance for a busy machine, in milliseconds, on top of the bound. A hang would take seconds. */
+/**
+ * Tolerance for a busy machine, in milliseconds, on top of the bound. A hang would take seconds.
+ */
 const SLACK_MS = 3_000;
 
 let emulator: RunningEmulator;

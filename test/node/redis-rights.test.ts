@@ -1,6 +1,7 @@
 /**
- * Restricted Redis servers: one that grants its user only the rights in `docs/redis.md`, one that denies
- * some of them, and some that hide commands or close idle connections, as hosted ones and proxies do.
+ * Restricted Redis servers: one that grants its user only the rights in `docs/redis.md`, one that
+ * denies some of them, and some that hide commands or close idle connections, as hosted ones and
+ * proxies do.
  */
 import { connect, createServer, type Socket } from "node:net";
 
@@ -72,7 +73,10 @@ async function grant(rules: readonly string[]): Promise<string> {
 
 interface Proxy {
   readonly port: number;
-  /** Closes the open connection. Resolves when the next one arrives, which passes only when released. */
+  /**
+   * Closes the open connection. Resolves when the next one arrives, which passes only when
+   * released.
+   */
   closeAndHold(reset: boolean): Promise<() => void>;
   close(): void;
 }

@@ -22,7 +22,9 @@ import {
 } from "../support/steady-sender.ts";
 
 const REDIS_TIMEOUT_MS = 500;
-/** Tolerance for a busy machine, in milliseconds, on top of the bound. A hang would take seconds. */
+/**
+ * Tolerance for a busy machine, in milliseconds, on top of the bound. A hang would take seconds.
+ */
 const SLACK_MS = 3_000;
 const UNLIMITED = { LIMIT_SESSION: "off", LIMIT_IP: "off", LIMIT_WORKSPACE: "off" };
 

@@ -98,8 +98,9 @@ describe.each(shapes)("%s", (_name, startShape) => {
     await connection.run(probeScript, [KEY], []);
     const before = await countRuns();
     shape.primary.pause();
-    // The server has the commands in its buffer and hangs. The client closes the connection, but the
-    // server still runs them. It is back right after, so that repeated commands would run as well.
+    // The server has the commands in its buffer and hangs. The client closes the connection, but
+    // the server still runs them. It is back right after, so that repeated commands would run as
+    // well.
     setTimeout(() => shape.primary.resume(), TIMEOUT_MS * 4 + 20);
     const orders = Array.from({ length: 5 }, () => connection.run(cutOffScript, [KEY], [60_000]));
     const results = await Promise.allSettled(orders);

@@ -81,7 +81,9 @@ async function start(url: string, more: Record<string, string> = {}): Promise<Bf
   return bff;
 }
 
-/** Starts a Redis that speaks TLS on the returned port, and plain TCP on another port for the test. */
+/**
+ * Starts a Redis that speaks TLS on the returned port, and plain TCP on another port for the test.
+ */
 async function startTlsRedis(settings: Record<string, string | number> = {}): Promise<number> {
   const port = await findFreePort();
   servers.push(await startRedis(toArguments({ ...CERTIFICATE, "tls-port": port, ...settings })));

@@ -1,4 +1,7 @@
-/** Sessions over real processes: log-out on every instance, key rotation, and revocation by operators. */
+/**
+ * Sessions over real processes: log-out on every instance, key rotation, and revocation by
+ * operators.
+ */
 import { execFile } from "node:child_process";
 import { promisify } from "node:util";
 

@@ -8,7 +8,10 @@ import { openRaw, type RawConnection } from "../support/raw-http.ts";
 import { mintToken } from "../support/session-tokens.ts";
 
 const SOCKETS = 2_000;
-/** MAX_IN_FLIGHT, far below the number of slow sockets: if each held a place, nothing would be served. */
+/**
+ * MAX_IN_FLIGHT, far below the number of slow sockets: if each held a place, nothing would be
+ * served.
+ */
 const PLACES = "50";
 
 let emulator: RunningEmulator;
@@ -21,7 +24,8 @@ beforeAll(async () => {
     LIMIT_SESSION: "off",
     LIMIT_IP: "off",
     LIMIT_WORKSPACE: "off",
-    // The client address is the X-Forwarded-For entry, so that slow and other clients have different ones.
+    // The client address is the X-Forwarded-For entry, so that slow and other clients have
+    // different ones.
     TRUST_PROXY: "1",
   });
 });

@@ -1,4 +1,7 @@
-/** Keys and values in Redis after many kinds of requests: only those of `docs/state-keys.md`, no secret. */
+/**
+ * Keys and values in Redis after many kinds of requests: only those of `docs/state-keys.md`, no
+ * secret.
+ */
 import { readFile } from "node:fs/promises";
 
 import { Redis } from "ioredis";
@@ -8,7 +11,10 @@ import { ask, startTestBff, startTestEmulator } from "../support/bff-fixture.ts"
 import { createTestChat, tell } from "../support/chat-fixture.ts";
 import { startRedis } from "../support/redis-server.ts";
 
-/** Part of all contents, idempotency keys and subjects here, but not of the answers, which are stored. */
+/**
+ * Part of all contents, idempotency keys and subjects here, but not of the answers, which are
+ * stored.
+ */
 const PRIVATE = "pineapple";
 
 const ANSWER = JSON.stringify({ messages: [{ role: "assistant", content: "Of course." }] });

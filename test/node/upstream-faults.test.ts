@@ -1,4 +1,7 @@
-/** Faults of UponAI and of the network on the way: the answer to the sender, and how often it is sent. */
+/**
+ * Faults of UponAI and of the network on the way: the answer to the sender, and how often it is
+ * sent.
+ */
 import { createServer } from "node:net";
 
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";

@@ -23,8 +23,8 @@ const WARM_UP_SHARE = 0.4;
 const WINDOW_SHARE = 0.2;
 
 /**
- * Compares the last fifth of a run with the fifth after the warm-up, by the smallest heap in each. The
- * heap grows until a collection; its size after a collection is the memory in use.
+ * Compares the last fifth of a run with the fifth after the warm-up, by the smallest heap in each.
+ * The heap grows until a collection; its size after a collection is the memory in use.
  */
 export function measureGrowth(samples: readonly Sample[]): Growth {
   const [first, last] = [samples[0], samples.at(-1)];

@@ -1,7 +1,7 @@
 /**
- * Hostile clients and tenants beside the measured senders: sockets that read no answers, slow bodies, a
- * tenant whose messages fail at UponAI, and connections that are reset. Each keeps a fixed number of
- * sockets open and replaces the closed ones.
+ * Hostile clients and tenants beside the measured senders: sockets that read no answers, slow
+ * bodies, a tenant whose messages fail at UponAI, and connections that are reset. Each keeps a
+ * fixed number of sockets open and replaces the closed ones.
  */
 import { connect, type Socket } from "node:net";
 

@@ -3,10 +3,10 @@
  *
  *   npm run soak -- [--seconds=60] [--connections=64]
  *
- * It starts a real Redis, the emulator, senders (one request in four is hostile), and hostile clients
- * and tenants (`neighbours.ts`). It fails unless each answer to a sender is an expected one, none is a
- * 5xx, each message answered 201 reached UponAI exactly once, and memory is bounded and flat after the
- * warm-up. Everything listens on loopback and stops with it.
+ * It starts a real Redis, the emulator, senders (one request in four is hostile), and hostile
+ * clients and tenants (`neighbours.ts`). It fails unless each answer to a sender is an expected
+ * one, none is a 5xx, each message answered 201 reached UponAI exactly once, and memory is bounded
+ * and flat after the warm-up. Everything listens on loopback and stops with it.
  */
 import { parseArgs } from "node:util";
 
@@ -27,7 +27,10 @@ const SAMPLE_EVERY_MS = 500;
 /** Tolerated difference of the heap, in bytes: garbage collection is not regular. */
 const HEAP_GROWTH_MAX = 8 * 1_048_576;
 const RESIDENT_GROWTH_MAX = 48 * 1_048_576;
-/** Largest resident memory of the process, in bytes. Without bounds, unread answers would take far more. */
+/**
+ * Largest resident memory of the process, in bytes. Without bounds, unread answers would take far
+ * more.
+ */
 const RESIDENT_MAX = 400 * 1_048_576;
 /** The workspaces of the senders and of the neighbour whose messages fail. */
 const SENDERS_WORKSPACE = 42;
@@ -68,7 +71,10 @@ class Tally {
   readonly faults = new Map<string, number>();
   requests = 0;
   verified = 0;
-  /** Messages answered 201 since the last check, and those of the check before, so that late duplicates show. */
+  /**
+   * Messages answered 201 since the last check, and those of the check before, so that late
+   * duplicates show.
+   */
   #fresh: string[] = [];
   #seen: string[] = [];
 
@@ -84,7 +90,10 @@ class Tally {
     this.faults.set(fault, (this.faults.get(fault) ?? 0) + 1);
   }
 
-  /** Checks answered messages at the emulator. Called often, since it remembers only 10,000 messages. */
+  /**
+   * Checks answered messages at the emulator. Called often, since it remembers only 10,000
+   * messages.
+   */
   verify(emulator: RunningEmulator): void {
     const counts = new Map(emulator.messages().map((count) => [count.content, count]));
     for (const content of [...this.#fresh, ...this.#seen]) {

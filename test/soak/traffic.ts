@@ -1,4 +1,6 @@
-/** Traffic of a soak run: valid messages and hostile requests, with the answers that are expected. */
+/**
+ * Traffic of a soak run: valid messages and hostile requests, with the answers that are expected.
+ */
 import { connect } from "node:net";
 
 import type { Pool } from "undici";
@@ -96,7 +98,9 @@ const head = (sender: Sender, rest: string) =>
 
 type RawRequest = readonly [kind: string, expected: number[], render: (sender: Sender) => string];
 
-/** Requests that no client library sends. The last two clients hang up early, so there is no answer. */
+/**
+ * Requests that no client library sends. The last two clients hang up early, so there is no answer.
+ */
 const rawRequests: readonly [RawRequest, ...RawRequest[]] = [
   ["no HTTP", [400], () => "\u0016\u0003\u0001 nonsense\r\n\r\n"],
   ["two lengths", [400], (s) => head(s, "Content-Length: 2\r\nContent-Length: 3\r\n") + "{}"],

@@ -1,4 +1,6 @@
-/** The application in this process, with a movable clock, in-process state and a scripted upstream. */
+/**
+ * The application in this process, with a movable clock, in-process state and a scripted upstream.
+ */
 import type { AdmissionState } from "../../src/admission/admission.ts";
 import { createMemoryState } from "../../src/admission/memory-state.ts";
 import { compileStateSettings } from "../../src/admission/state-settings.ts";

@@ -14,7 +14,8 @@ export function startBrowser(): Promise<Browser> {
   if (found === undefined) throw new Error("Chromium is not installed");
   return chromium.launch({
     executablePath: found,
-    // No sandbox is possible as root in a container. The other flags turn off background network traffic.
+    // No sandbox is possible as root in a container. The other flags turn off background network
+    // traffic.
     args: [
       "--no-sandbox",
       "--disable-gpu",

@@ -1,4 +1,6 @@
-/** One chat and one subject per test in a shared emulator, so that tests can run at the same time. */
+/**
+ * One chat and one subject per test in a shared emulator, so that tests can run at the same time.
+ */
 import type { Fault, Operation } from "../../src/emulator/faults.ts";
 import type { RunningEmulator } from "../../src/emulator/listen.ts";
 import { sendMessage, UPSTREAM_TOKEN } from "./bff-fixture.ts";

@@ -1,4 +1,6 @@
-/** Checks that the programs that the tests need are installed. If not, it says how to install them. */
+/**
+ * Checks that the programs that the tests need are installed. If not, it says how to install them.
+ */
 import { spawnSync } from "node:child_process";
 
 import { CHROMIUM_NAMES } from "./browser.ts";

@@ -15,7 +15,9 @@ export type Step =
       readonly chat: number;
       readonly access: ChatAccess | undefined;
       readonly message: { readonly words: number; readonly key: number | undefined } | undefined;
-      /** The admission's answer comes too late and it is withdrawn: with its answer, or without it. */
+      /**
+       * The admission's answer comes too late and it is withdrawn: with its answer, or without it.
+       */
       readonly withdrawn: "heard" | "unheard" | undefined;
     }
   | { readonly do: "settle"; readonly admission: number; readonly settlement: Settlement }
@@ -46,7 +48,10 @@ const access: fc.Arbitrary<ChatAccess | undefined> = fc.oneof(
   { weight: 4, arbitrary: fc.constantFrom("open", "open-first-use", "started", undefined) },
 );
 const owner = fc.constantFrom(undefined, "first-use" as const, "started" as const);
-/** Sizes of answers: stored for free, within the bytes that admission reserved, beyond, and too large. */
+/**
+ * Sizes of answers: stored for free, within the bytes that admission reserved, beyond, and too
+ * large.
+ */
 const answer = fc.constantFrom(
   "201 {}\n",
   `201 ${"x".repeat(900)}`,
@@ -146,7 +151,8 @@ export const step: fc.Arbitrary<Step> = fc.oneof(
     weight: 1,
     arbitrary: fc.record({
       do: fc.constant("cut_off" as const),
-      // Revocations of all sessions are rare: after one, requests are refused at once and test nothing else.
+      // Revocations of all sessions are rare: after one, requests are refused at once and test
+      // nothing else.
       subject: fc.option(fc.integer({ min: 1, max: 2 }), { nil: undefined, freq: 8 }),
     }),
   },

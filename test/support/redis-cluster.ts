@@ -19,7 +19,9 @@ export interface RedisCluster {
   readonly url: string;
   readonly primaries: readonly ClusterNode[];
   readonly replicas: readonly ClusterNode[];
-  /** Returns the primary that serves a key now. All living nodes are asked, so none may be paused. */
+  /**
+   * Returns the primary that serves a key now. All living nodes are asked, so none may be paused.
+   */
   ownerOf(key: string): Promise<ClusterNode>;
   stop(): Promise<void>;
 }

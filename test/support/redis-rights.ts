@@ -1,4 +1,7 @@
-/** Reads the rights of Redis users from `docs/redis.md`, so that the tests check the documented rules. */
+/**
+ * Reads the rights of Redis users from `docs/redis.md`, so that the tests check the documented
+ * rules.
+ */
 import { readFileSync } from "node:fs";
 
 const page = readFileSync(new URL("../../docs/redis.md", import.meta.url), "utf8");

@@ -1,6 +1,6 @@
 /**
- * A scripted UponAI in this process. Tests can read and change its chats, and let each call fail before
- * or after its effect.
+ * A scripted UponAI in this process. Tests can read and change its chats, and let each call fail
+ * before or after its effect.
  */
 import type { UpstreamReply, UpstreamRequest } from "../../src/upstream/transport.ts";
 
@@ -22,7 +22,9 @@ export interface ScriptedChat {
   endedAt: unknown;
 }
 
-/** Replaces the usual behaviour of a call: a reply without effect, or a function that runs instead. */
+/**
+ * Replaces the usual behaviour of a call: a reply without effect, or a function that runs instead.
+ */
 export type Turn =
   UpstreamReply | ((usual: () => UpstreamReply) => UpstreamReply | Promise<UpstreamReply>);
 

@@ -1,4 +1,7 @@
-/** A port whose accept queue is full, so that connections wait until it is opened. Then it forwards them. */
+/**
+ * A port whose accept queue is full, so that connections wait until it is opened. Then it forwards
+ * them.
+ */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
@@ -9,7 +12,10 @@ export const SLOW_ADDRESS = "127.0.0.2";
 
 /** Longer than a connection on this machine takes that does not wait, in milliseconds. */
 const WAITING_MS = 500;
-/** Most connections that are opened to fill the queue: a backlog of one holds two or three, by system. */
+/**
+ * Most connections that are opened to fill the queue: a backlog of one holds two or three, by
+ * system.
+ */
 const CONNECTIONS_MAX = 20;
 
 const program = `
@@ -62,8 +68,8 @@ export async function startSlowPort(targetPort: number): Promise<SlowPort> {
 }
 
 /**
- * `NODE_OPTIONS` with which a Node program resolves the name `localhost` to these addresses, in this
- * order.
+ * `NODE_OPTIONS` with which a Node program resolves the name `localhost` to these addresses, in
+ * this order.
  */
 export function resolveLocalhost(...addresses: readonly string[]): string {
   const found = JSON.stringify(addresses.map((address) => ({ address, family: 4 })));

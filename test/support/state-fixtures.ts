@@ -68,8 +68,9 @@ export const REAL_NOW = "local now = time[1] * 1000000 + time[2]";
 const SHIFTED_NOW = `${REAL_NOW} + (redis.call('GET', 'test:shift') or 0)`;
 
 /**
- * The real scripts on a real Redis, with one change: the clock that scripts see can be moved forward.
- * Redis expires keys by real time, so no key expires before its time has come for the scripts.
+ * The real scripts on a real Redis, with one change: the clock that scripts see can be moved
+ * forward. Redis expires keys by real time, so no key expires before its time has come for the
+ * scripts.
  */
 export function createShiftedRedis(
   url: string,

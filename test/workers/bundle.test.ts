@@ -11,7 +11,10 @@ const metafile = JSON.parse(readFileSync(new URL("metafile.json", output), "utf8
   readonly inputs: Readonly<Record<string, unknown>>;
 };
 
-/** Largest compressed bundle, in bytes. The platform allows more, but each megabyte slows down a cold start. */
+/**
+ * Largest compressed bundle, in bytes. The platform allows more, but each megabyte slows down a
+ * cold start.
+ */
 const GZIP_BYTES_MAX = 250 * 1_024;
 
 test("the bundle is under 250 KiB compressed", () => {

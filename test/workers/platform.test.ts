@@ -1,4 +1,7 @@
-/** Behaviour specific to Workers: isolates, sockets that belong to a request, errors at the first request. */
+/**
+ * Behaviour specific to Workers: isolates, sockets that belong to a request, errors at the first
+ * request.
+ */
 import { once } from "node:events";
 import { createServer } from "node:http";
 import { connect, createServer as createTcpServer, type Socket } from "node:net";
@@ -209,8 +212,8 @@ test("session keys are fetched once by an isolate, however many requests wait fo
   expect(answers.map(({ status }) => status)).toEqual(Array.from({ length: 10 }, () => 201));
   expect(fetched).toBe(1);
 
-  // More than LIMIT_AUTH_FAILURES, from one address: a key that the issuer may have added since is no
-  // wrong credential, and does not cause a fetch each time.
+  // More than LIMIT_AUTH_FAILURES, from one address: a key that the issuer may have added since is
+  // no wrong credential, and does not cause a fetch each time.
   for (let index = 0; index < 10; index += 1) {
     const unknown = await ask("/session", {
       address: "192.0.2.9",

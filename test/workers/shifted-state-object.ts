@@ -74,7 +74,10 @@ export class ShiftedStateObject extends StateObject {
     await this.alarm();
   }
 
-  /** Time until the alarm that removes expired records, in milliseconds; undefined if no alarm is set. */
+  /**
+   * Time until the alarm that removes expired records, in milliseconds; undefined if no alarm is
+   * set.
+   */
   async timeToAlarmMs(): Promise<number | undefined> {
     const atMs = await this.ctx.storage.getAlarm();
     return atMs === null ? undefined : atMs - Date.now();

@@ -1,4 +1,6 @@
-/** The Durable Object of the state: it decides like the in-process state, and persists its records. */
+/**
+ * The Durable Object of the state: it decides like the in-process state, and persists its records.
+ */
 import * as fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
@@ -72,7 +74,8 @@ test("random histories are decided alike by the in-process state and by the obje
           }
           if ("admission" in outcome) admissions.unshift(outcome.admission);
         }
-        // Cloned: objects of the generator have no prototype, and workerd cannot transfer such objects.
+        // Cloned: objects of the generator have no prototype, and workerd cannot transfer such
+        // objects.
         const plain = structuredClone(calls);
         const replayed = await objects.get(`history ${runs}`).replay(plain, settings);
         expect(replayed).toEqual(expected);

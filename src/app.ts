@@ -13,7 +13,13 @@ import { sendMessage } from "./chat/send.ts";
 import { startChat } from "./chat/start.ts";
 import { createStartSchema, parseStartBody } from "./chat/start-body.ts";
 import type { Config } from "./config/config.ts";
-import { answer, answerJson, createExchange, type Exchange, runExchange } from "./exchange.ts";
+import {
+  answer,
+  answerJson,
+  createRequestContext,
+  type RequestContext,
+  handleRequest,
+} from "./request-context.ts";
 import { createGuards, type Guard } from "./guards.ts";
 import { createCommonHeaders } from "./http/common-headers.ts";
 import { createPreflightHeaders } from "./http/cross-site.ts";
@@ -38,7 +44,7 @@ type HandlerResult = Response | Promise<Response>;
 interface Route {
   readonly method: Method;
   readonly pattern: string;
-  readonly handle: (exchange: Exchange) => HandlerResult;
+  readonly handle: (context: RequestContext) => HandlerResult;
 }
 
 /**
@@ -74,7 +80,7 @@ export function createApp(config: Config, services: Services): App {
     hasWorkspaceTable: config.workspaces.kind === "table",
     workspaceIds: listWorkspaceIds(config.workspaces),
   };
-  const exchangeParts = {
+  const contextParts = {
     ...services,
     commonHeaders: createCommonHeaders(config.insecure),
     allowedOrigins: config.allowedOrigins,
@@ -100,16 +106,16 @@ export function createApp(config: Config, services: Services): App {
     method: Method,
     pattern: string,
     guard: Guard<Proof>,
-    handle: (exchange: Exchange, proof: Proof) => HandlerResult,
+    handle: (context: RequestContext, proof: Proof) => HandlerResult,
   ): Route => ({
     method,
     pattern,
-    async handle(exchange) {
+    async handle(context) {
       gate.requireRunning();
-      const proof = await guard(exchange);
+      const proof = await guard(context);
       gate.enter();
       try {
-        return await handle(exchange, proof);
+        return await handle(context, proof);
       } finally {
         gate.leave();
       }
@@ -117,71 +123,75 @@ export function createApp(config: Config, services: Services): App {
   });
 
   const routes: readonly Route[] = [
-    open("GET", "/healthz", (exchange) => answerJson(exchange, 200, '{"status":"ok"}')),
+    open("GET", "/healthz", (context) => answerJson(context, 200, '{"status":"ok"}')),
     open("GET", "/readyz", answerReadiness),
-    open("GET", "/openapi.json", (exchange) => answerJson(exchange, 200, apiDescription)),
+    open("GET", "/openapi.json", (context) => answerJson(context, 200, apiDescription)),
 
     cookies === undefined
       ? open("POST", "/session", refuseUnknown)
-      : work("POST", "/session", guards.bearer, (exchange, { session, workspace }) =>
-          exchangeSession({ ...sessionParts, cookies }, exchange, session, workspace),
+      : work("POST", "/session", guards.bearer, (context, { session, workspace }) =>
+          exchangeSession({ ...sessionParts, cookies }, context, session, workspace),
         ),
-    work("GET", "/session", guards.caller, (exchange, { session, workspace }) =>
-      readSession(sessionParts, exchange, session, workspace),
+    work("GET", "/session", guards.caller, (context, { session, workspace }) =>
+      readSession(sessionParts, context, session, workspace),
     ),
-    work("DELETE", "/session", guards.session, (exchange, { session, workspace }) =>
-      endSession(sessionParts, exchange, session, workspace?.id),
+    work("DELETE", "/session", guards.session, (context, { session, workspace }) =>
+      endSession(sessionParts, context, session, workspace?.id),
     ),
 
-    work("POST", "/chat", guards.start, (exchange, { bytes, ...caller }) =>
-      startChat(chatParts, exchange, caller, parseStartBody(bytes, startSchema)),
+    work("POST", "/chat", guards.start, (context, { bytes, ...caller }) =>
+      startChat(chatParts, context, caller, parseStartBody(bytes, startSchema)),
     ),
-    work("GET", "/chat/:chatId", guards.chat, (exchange, caller) =>
-      readChat(chatParts, exchange, caller),
+    work("GET", "/chat/:chatId", guards.chat, (context, caller) =>
+      readChat(chatParts, context, caller),
     ),
-    work("POST", "/chat/:chatId/send", guards.message, (exchange, { bytes, ...message }) =>
-      sendMessage(chatParts, exchange, { ...message, ...parseBody(bytes, messageSchema) }),
+    work("POST", "/chat/:chatId/send", guards.message, (context, { bytes, ...message }) =>
+      sendMessage(chatParts, context, { ...message, ...parseBody(bytes, messageSchema) }),
     ),
-    work("POST", "/chat/:chatId/end", guards.end, (exchange, { bytes, ...caller }) => {
+    work("POST", "/chat/:chatId/end", guards.end, (context, { bytes, ...caller }) => {
       if (bytes.byteLength > 0) parseBody(bytes, EMPTY_BODY);
-      return endChat(chatParts, exchange, caller);
+      return endChat(chatParts, context, caller);
     }),
   ];
 
   for (const { method, pattern, handle } of routes) {
     app.on(method, pattern, (c) =>
-      runExchange(exchangeParts, createExchange(exchangeParts, pattern, c.req.raw, c.env), handle),
+      handleRequest(
+        contextParts,
+        createRequestContext(contextParts, pattern, c.req.raw, c.env),
+        handle,
+      ),
     );
   }
 
-  // `runExchange` answers the defects of handlers. This answers the defects of hono around them.
+  // `handleRequest` answers the defects of handlers. This answers the defects of hono around them.
   app.onError((error, c) => {
-    const exchange = createExchange(exchangeParts, "unmatched", c.req.raw, c.env);
-    return runExchange(exchangeParts, exchange, () => {
+    const context = createRequestContext(contextParts, "unmatched", c.req.raw, c.env);
+    return handleRequest(contextParts, context, () => {
       throw error;
     });
   });
 
   app.notFound((c) => {
-    const exchange = createExchange(exchangeParts, "unmatched", c.req.raw, c.env);
-    return runExchange(exchangeParts, exchange, () => answerUnrouted(exchange, c.req.path));
+    const context = createRequestContext(contextParts, "unmatched", c.req.raw, c.env);
+    return handleRequest(contextParts, context, () => answerUnrouted(context, c.req.path));
   });
 
-  async function answerReadiness(exchange: Exchange): Promise<Response> {
+  async function answerReadiness(context: RequestContext): Promise<Response> {
     // Checked on each request, not once per second: a load balancer must see a stop at once.
     if (gate.stopping) throw new Problem("shutting_down");
     const readiness = await checkReadiness();
     if (readiness !== undefined) throw new Problem(readiness);
-    return answerJson(exchange, 200, '{"status":"ok"}');
+    return answerJson(context, 200, '{"status":"ok"}');
   }
 
   /**
    * Answers a request that no route matches: 404, 405 with `Allow`, `OPTIONS`, or a CORS preflight.
    */
-  function answerUnrouted(exchange: Exchange, path: string): Response {
+  function answerUnrouted(context: RequestContext, path: string): Response {
     // On Node the listener has refused such a target already, before it parses the URL. On Workers
     // the target arrives here.
-    if (hasDotSegments(exchange.request.url)) throw new Problem("invalid_request");
+    if (hasDotSegments(context.request.url)) throw new Problem("invalid_request");
     const allowed: string[] = METHODS.filter((method) => {
       const routed = method === "HEAD" ? "GET" : method;
       return app.router.match(routed, path)[0].length > 0;
@@ -189,14 +199,14 @@ export function createApp(config: Config, services: Services): App {
     if (allowed.length === 0) throw new Problem("not_found");
     const methods = [...allowed, "OPTIONS"].join(", ");
     const headers = { Allow: methods };
-    const { request } = exchange;
+    const { request } = context;
     if (request.method === "OPTIONS") {
       const origin = request.headers.get("origin");
       if (origin === null || !request.headers.has("access-control-request-method")) {
-        return answer(exchange, 204, null, headers);
+        return answer(context, 204, null, headers);
       }
       const preflight = createPreflightHeaders(origin, config.allowedOrigins, methods);
-      return answer(exchange, 204, null, { ...headers, ...preflight });
+      return answer(context, 204, null, { ...headers, ...preflight });
     }
     throw new Problem("method_not_allowed", { headers });
   }

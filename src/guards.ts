@@ -11,7 +11,7 @@ import { parseChatId, readRawChatId } from "./chat/chat-id.ts";
 import type { Caller, ChatCaller } from "./chat/chat-parts.ts";
 import { parseIdempotencyKey } from "./chat/idempotency-key.ts";
 import type { Config } from "./config/config.ts";
-import type { Exchange } from "./exchange.ts";
+import type { RequestContext } from "./request-context.ts";
 import { isTrustedSource } from "./http/cross-site.ts";
 import { isPlainJson } from "./http/media-type.ts";
 import { createSlowBodyGate } from "./http/slow-body-gate.ts";
@@ -40,7 +40,7 @@ export interface WithBody {
  *
  * @throws Problem if a check fails
  */
-export type Guard<Proof> = (exchange: Exchange) => Promise<Proof>;
+export type Guard<Proof> = (context: RequestContext) => Promise<Proof>;
 
 /** The guards: one for each kind of route. */
 export interface Guards {
@@ -71,7 +71,7 @@ export function createGuards(
   const authFailurePolicy = compilePolicy("auth-failures", config.authFailureLimit);
   const slowBodies = createSlowBodyGate(clock, BODY_TIMEOUT_MS);
 
-  function resolveAddress({ request, env }: Exchange): string {
+  function resolveAddress({ request, env }: RequestContext): string {
     const forwardedFor = request.headers.get("x-forwarded-for");
     return resolveClientAddress(source.peerAddress(env), forwardedFor, config.trustedProxies);
   }
@@ -86,16 +86,16 @@ export function createGuards(
    *   `cross_site_request`, or `rate_limited` after too many wrong credentials
    */
   async function requireSession(
-    exchange: Exchange,
+    context: RequestContext,
     addressKey: string,
     cookie: string | null,
   ): Promise<Session> {
-    const authorization = exchange.request.headers.get("authorization");
+    const authorization = context.request.headers.get("authorization");
     const result = await authenticator.authenticate(authorization, cookie);
     switch (result.kind) {
       case "session":
-        exchange.subjectHash = result.session.subjectHash;
-        requireTrustedSource(exchange, result.session);
+        context.subjectHash = result.session.subjectHash;
+        requireTrustedSource(context, result.session);
         return result.session;
       case "missing":
         throw new Problem("session_missing");
@@ -114,7 +114,7 @@ export function createGuards(
    * a sibling subdomain could do harm.
    */
   function requireTrustedSource(
-    { request: { method, headers } }: Exchange,
+    { request: { method, headers } }: RequestContext,
     session: Session,
   ): void {
     // A browser never adds a bearer token by itself; only a script that has the token can.
@@ -140,13 +140,13 @@ export function createGuards(
     throw new Problem("rate_limited", { ...describeRefusal(outcome.limits), headers });
   }
 
-  async function requireCaller(exchange: Exchange, cookie: string | null): Promise<Caller> {
+  async function requireCaller(context: RequestContext, cookie: string | null): Promise<Caller> {
     // Resolved first: the connection has no address any more after the client has hung up.
-    const addressKey = resolveAddress(exchange);
-    const session = await requireSession(exchange, addressKey, cookie);
+    const addressKey = resolveAddress(context);
+    const session = await requireSession(context, addressKey, cookie);
     const workspace = resolveWorkspace(session);
     if (workspace === undefined) throw new Problem("workspace_unmapped");
-    exchange.workspace = workspace.id;
+    context.workspace = workspace.id;
     return { session, workspace, addressKey };
   }
 
@@ -158,7 +158,7 @@ export function createGuards(
    *   the client left
    */
   async function readBody(
-    { request, env }: Exchange,
+    { request, env }: RequestContext,
     { session, workspace, addressKey }: Caller,
   ): Promise<Uint8Array> {
     if (parseContentLength(request.headers) > config.bodyBytesMax) {
@@ -192,44 +192,44 @@ export function createGuards(
   }
 
   /** Reads a body that may be empty. If it is not, its content type must be JSON. */
-  async function readOptionalBody(exchange: Exchange, caller: Caller): Promise<Uint8Array> {
-    const { headers } = exchange.request;
+  async function readOptionalBody(context: RequestContext, caller: Caller): Promise<Uint8Array> {
+    const { headers } = context.request;
     // A chunked body without a content type can still turn out to be empty.
     const isTyped = headers.has("transfer-encoding") && headers.has("content-type");
-    if (isTyped || parseContentLength(headers) > 0) requireJson(exchange);
-    const bytes = await readBody(exchange, caller);
-    if (bytes.byteLength > 0) requireJson(exchange);
+    if (isTyped || parseContentLength(headers) > 0) requireJson(context);
+    const bytes = await readBody(context, caller);
+    if (bytes.byteLength > 0) requireJson(context);
     return bytes;
   }
 
   const guards: Guards = {
-    async session(exchange) {
-      const session = await requireSession(exchange, resolveAddress(exchange), cookieOf(exchange));
+    async session(context) {
+      const session = await requireSession(context, resolveAddress(context), cookieOf(context));
       const workspace = resolveWorkspace(session);
-      if (workspace !== undefined) exchange.workspace = workspace.id;
+      if (workspace !== undefined) context.workspace = workspace.id;
       return { session, workspace };
     },
-    caller: (exchange) => requireCaller(exchange, cookieOf(exchange)),
-    bearer: (exchange) => requireCaller(exchange, null),
-    async chat(exchange) {
-      const caller = await guards.caller(exchange);
-      return { ...caller, chatId: requireChatId(exchange) };
+    caller: (context) => requireCaller(context, cookieOf(context)),
+    bearer: (context) => requireCaller(context, null),
+    async chat(context) {
+      const caller = await guards.caller(context);
+      return { ...caller, chatId: requireChatId(context) };
     },
-    async start(exchange) {
-      const caller = await guards.caller(exchange);
+    async start(context) {
+      const caller = await guards.caller(context);
       if (caller.workspace.agentId === undefined) throw new Problem("not_found");
-      return { ...caller, bytes: await readOptionalBody(exchange, caller) };
+      return { ...caller, bytes: await readOptionalBody(context, caller) };
     },
-    async end(exchange) {
-      const caller = await guards.chat(exchange);
-      return { ...caller, bytes: await readOptionalBody(exchange, caller) };
+    async end(context) {
+      const caller = await guards.chat(context);
+      return { ...caller, bytes: await readOptionalBody(context, caller) };
     },
-    async message(exchange) {
-      const caller = await guards.caller(exchange);
-      requireJson(exchange);
-      const chatId = requireChatId(exchange);
-      const idempotencyKey = requireIdempotencyKey(exchange);
-      const bytes = await readBody(exchange, caller);
+    async message(context) {
+      const caller = await guards.caller(context);
+      requireJson(context);
+      const chatId = requireChatId(context);
+      const idempotencyKey = requireIdempotencyKey(context);
+      const bytes = await readBody(context, caller);
       return { ...caller, chatId, idempotencyKey, bytes };
     },
   };
@@ -242,7 +242,7 @@ const IDEMPOTENCY_KEY_DETAIL =
 const SLOW_BODIES_DETAIL =
   "Wait until your earlier request bodies have arrived in full, then try again, because too many of them arrive slowly.";
 
-function cookieOf({ request: { headers } }: Exchange): string | null {
+function cookieOf({ request: { headers } }: RequestContext): string | null {
   return headers.get("cookie");
 }
 
@@ -252,13 +252,13 @@ function parseContentLength(headers: Headers): number {
   return length === null || !/^\d{1,15}$/.test(length) ? Number.NaN : Number(length);
 }
 
-function requireJson({ request: { headers } }: Exchange): void {
+function requireJson({ request: { headers } }: RequestContext): void {
   if (!isPlainJson(headers.get("content-type"), headers.get("content-encoding"))) {
     throw new Problem("unsupported_media_type");
   }
 }
 
-function requireChatId({ request: { url } }: Exchange): ChatId {
+function requireChatId({ request: { url } }: RequestContext): ChatId {
   const chatId = parseChatId(readRawChatId(url));
   if (chatId === undefined) throw new Problem("invalid_request", { detail: CHAT_ID_DETAIL });
   return chatId;
@@ -269,7 +269,7 @@ function requireChatId({ request: { url } }: Exchange): ChatId {
  *
  * @throws Problem `invalid_request` if it is malformed
  */
-function requireIdempotencyKey({ request: { headers } }: Exchange): string | undefined {
+function requireIdempotencyKey({ request: { headers } }: RequestContext): string | undefined {
   const key = parseIdempotencyKey(headers.get("idempotency-key"));
   if (key === null) throw new Problem("invalid_request", { detail: IDEMPOTENCY_KEY_DETAIL });
   return key;

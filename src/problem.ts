@@ -208,7 +208,7 @@ export interface ProblemExtras {
 /** `Retry-After` of a 503 without a better value, in seconds. Short: most such faults are brief. */
 const DEFAULT_RETRY_AFTER_SECONDS = 1;
 
-/** An error answer. Thrown anywhere below the router; `runExchange` turns it into the response. */
+/** An error answer. Thrown anywhere below the router; `handleRequest` turns it into the response. */
 export class Problem extends Error {
   override readonly name = "Problem";
   readonly code: ProblemCode;

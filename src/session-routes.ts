@@ -5,7 +5,7 @@
 import type { AdmissionState, SessionRef } from "./admission/admission.ts";
 import type { WorkspaceId } from "./branded.ts";
 import type { Clock } from "./clock.ts";
-import { answer, answerJson, type Exchange } from "./exchange.ts";
+import { answer, answerJson, type RequestContext } from "./request-context.ts";
 import { Problem } from "./problem.ts";
 import type { SessionCookies } from "./session/session-cookie.ts";
 import type { Session } from "./session/session.ts";
@@ -35,7 +35,7 @@ export interface SessionRouteParts {
  */
 export async function exchangeSession(
   parts: SessionRouteParts & { readonly cookies: SessionCookies },
-  exchange: Exchange,
+  context: RequestContext,
   session: Session,
   workspace: Workspace,
 ): Promise<Response> {
@@ -50,7 +50,7 @@ export async function exchangeSession(
     });
   }
   const body = describeSession(parts, session, sealed.expiresAtMs);
-  return answerJson(exchange, 201, JSON.stringify(body), { "Set-Cookie": sealed.setCookie });
+  return answerJson(context, 201, JSON.stringify(body), { "Set-Cookie": sealed.setCookie });
 }
 
 /**
@@ -60,7 +60,7 @@ export async function exchangeSession(
  */
 export async function readSession(
   parts: SessionRouteParts,
-  exchange: Exchange,
+  context: RequestContext,
   session: Session,
   workspace: Workspace,
 ): Promise<Response> {
@@ -69,7 +69,7 @@ export async function readSession(
     ...describeSession(parts, session, session.expiresAtMs),
     via: session.via,
   };
-  return answerJson(exchange, 200, JSON.stringify(body));
+  return answerJson(context, 200, JSON.stringify(body));
 }
 
 /**
@@ -80,7 +80,7 @@ export async function readSession(
  */
 export async function endSession(
   { state, clock, cookies, workspaceIds }: SessionRouteParts,
-  exchange: Exchange,
+  context: RequestContext,
   session: Session,
   workspaceId: WorkspaceId | undefined,
 ): Promise<Response> {
@@ -93,12 +93,7 @@ export async function endSession(
   const revoked = await revokeInAll(state, session, [...targets], forMs);
   // The cookie is kept: the client needs it to repeat the request.
   if (!revoked) throw new Problem("state_unavailable");
-  return answer(
-    exchange,
-    204,
-    null,
-    cookies === undefined ? {} : { "Set-Cookie": cookies.cleared },
-  );
+  return answer(context, 204, null, cookies === undefined ? {} : { "Set-Cookie": cookies.cleared });
 }
 
 /** Most revocations that are written at the same time. */

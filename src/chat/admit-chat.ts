@@ -15,7 +15,7 @@ import type {
 import { describeRefusal, renderLimitHeaders } from "../admission/rate-limit-headers.ts";
 import { isSameState, type TranscriptState } from "../admission/transcript-state.ts";
 import type { ChatId } from "../branded.ts";
-import type { Exchange } from "../exchange.ts";
+import type { RequestContext } from "../request-context.ts";
 import { Problem } from "../problem.ts";
 import {
   type Caller,
@@ -71,10 +71,10 @@ export function resolveChatAccess(
  */
 export async function admitCaller(
   parts: ChatParts,
-  exchange: Exchange,
+  context: RequestContext,
   caller: Caller,
 ): Promise<void> {
-  const outcome = await admit(parts, exchange, caller, undefined);
+  const outcome = await admit(parts, context, caller, undefined);
   if (outcome.kind === "admitted") return;
   throw new Error(`a request without a chat was ${outcome.kind}`);
 }
@@ -86,7 +86,7 @@ export async function admitCaller(
  */
 export async function admitToChat(
   parts: ChatParts,
-  exchange: Exchange,
+  context: RequestContext,
   caller: ChatCaller,
   purpose: ChatPurpose,
   message?: MessageRef,
@@ -94,16 +94,16 @@ export async function admitToChat(
   const { chatId, session, workspace } = caller;
   const access = resolveChatAccess(parts.chatAccess, session.chats, chatId);
   const use = message === undefined ? { chatId, access } : { chatId, access, message };
-  const outcome = await admit(parts, exchange, caller, use);
+  const outcome = await admit(parts, context, caller, use);
   if (outcome.kind !== "denied") return outcome;
   const startedMs = parts.clock.monotonicMs();
   const refusal: Refusal = { workspace, use, purpose, startedMs, unknown: true };
   // A workspace without an agent has started no chats, so its chats have no stamps.
   if (outcome.unowned && workspace.agentId !== undefined) {
-    const found = await findStamp(parts, exchange, caller, purpose);
+    const found = await findStamp(parts, context, caller, purpose);
     if (found === "own") {
       // Without policies: the first admission has spent the limits.
-      const again = await admit(parts, exchange, caller, use, []);
+      const again = await admit(parts, context, caller, use, []);
       if (again.kind !== "denied") return again;
     }
     // With any other access a request makes more calls for an absent chat; see `listAbsentCalls`.
@@ -114,7 +114,7 @@ export async function admitToChat(
 
 async function admit(
   { state }: ChatParts,
-  exchange: Exchange,
+  context: RequestContext,
   { session, workspace, addressKey }: Caller,
   chat: ChatUse | undefined,
   policies = workspace.policies,
@@ -132,7 +132,7 @@ async function admit(
   };
   const outcome = await state.admit(request);
   if (outcome.kind === "unavailable") throw new Problem("state_unavailable");
-  Object.assign(exchange.headers, renderLimitHeaders(outcome.limits));
+  Object.assign(context.headers, renderLimitHeaders(outcome.limits));
   switch (outcome.kind) {
     case "admitted":
     case "unresolved":
@@ -161,14 +161,14 @@ async function admit(
  */
 async function findStamp(
   parts: ChatParts,
-  exchange: Exchange,
+  context: RequestContext,
   caller: ChatCaller,
   purpose: ChatPurpose,
 ): Promise<"own" | "other" | "absent"> {
   const { provider, hashing, state } = parts;
   const { session, workspace, chatId } = caller;
-  const outcome = await provider.read(workspace, chatId, traceOf(exchange));
-  exchange.call = outcome.call;
+  const outcome = await provider.read(workspace, chatId, traceOf(context));
+  context.call = outcome.call;
   recordCall(parts, workspace, outcome);
   if (outcome.kind === "failed") {
     if (outcome.code === "chat_not_found") return "absent";
@@ -228,11 +228,11 @@ export function confirmOwner(
  */
 export async function admitToRead(
   parts: ChatParts,
-  exchange: Exchange,
+  context: RequestContext,
   caller: ChatCaller,
   purpose: "read" | "end",
 ): Promise<Admission> {
-  const granted = await admitToChat(parts, exchange, caller, purpose);
+  const granted = await admitToChat(parts, context, caller, purpose);
   if (granted.kind === "admitted") return granted.admission;
   throw new Error(`a request without a message was ${granted.kind}`);
 }

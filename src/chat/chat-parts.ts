@@ -2,7 +2,7 @@
 import type { AdmissionState } from "../admission/admission.ts";
 import type { ChatId } from "../branded.ts";
 import type { Clock } from "../clock.ts";
-import { type Exchange, resolveTraceparent } from "../exchange.ts";
+import { type RequestContext, resolveTraceparent } from "../request-context.ts";
 import type { Hashing } from "../hashing.ts";
 import type { LoadGate } from "../load-gate.ts";
 import type { Logger } from "../logger.ts";
@@ -45,8 +45,8 @@ export interface ChatCaller extends Caller {
 }
 
 /** Returns the ids that connect a call to UponAI with this request. */
-export function traceOf(exchange: Exchange): TraceIds {
-  return { requestId: exchange.requestId, traceparent: resolveTraceparent(exchange) };
+export function traceOf(context: RequestContext): TraceIds {
+  return { requestId: context.requestId, traceparent: resolveTraceparent(context) };
 }
 
 /**

@@ -1,6 +1,6 @@
 /** Ends a chat. */
 import type { OwnerKind } from "../admission/admission.ts";
-import { answer, type Exchange } from "../exchange.ts";
+import { answer, type RequestContext } from "../request-context.ts";
 import { admitToRead, confirmOwner, settleRead } from "./admit-chat.ts";
 import { type ChatCaller, type ChatParts, describeFailure, traceOf } from "./chat-parts.ts";
 import { createRefusal, recordCall, refuseAbsent, refuseForeign } from "./not-found-delay.ts";
@@ -12,12 +12,12 @@ import { createRefusal, recordCall, refuseAbsent, refuseForeign } from "./not-fo
  */
 export async function endChat(
   parts: ChatParts,
-  exchange: Exchange,
+  context: RequestContext,
   caller: ChatCaller,
 ): Promise<Response> {
   const { provider, clock } = parts;
   const { workspace, chatId } = caller;
-  const admission = await admitToRead(parts, exchange, caller, "end");
+  const admission = await admitToRead(parts, context, caller, "end");
   const refusal = createRefusal(workspace, admission, "end", clock.monotonicMs());
   const settle = (owner: OwnerKind | undefined) =>
     settleRead(parts, admission, { disposition: "not_taken", stateAfter: undefined, owner });
@@ -25,8 +25,8 @@ export async function endChat(
   let proven = false;
 
   if (admission.provisionalOwner && workspace.agentId !== undefined) {
-    const read = await provider.read(workspace, chatId, traceOf(exchange));
-    exchange.call = read.call;
+    const read = await provider.read(workspace, chatId, traceOf(context));
+    context.call = read.call;
     recordCall(parts, workspace, read);
     if (read.kind === "answered") {
       const finding = confirmOwner(parts, caller, admission, read.answer);
@@ -41,13 +41,13 @@ export async function endChat(
       throw describeFailure(read, "end");
     }
   }
-  const outcome = await provider.end(workspace, chatId, traceOf(exchange));
-  exchange.call = outcome.call;
+  const outcome = await provider.end(workspace, chatId, traceOf(context));
+  context.call = outcome.call;
   recordCall(parts, workspace, outcome);
   const absent = outcome.kind === "failed" && outcome.code === "chat_not_found";
   const ended = outcome.kind === "answered" || outcome.code === "chat_ended";
   await settle((proven || ended) && !absent ? owner : undefined);
   if (absent) throw refuseAbsent(parts, refusal);
   if (!ended) throw describeFailure(outcome, "end");
-  return answer(exchange, 204, null);
+  return answer(context, 204, null);
 }

@@ -1,5 +1,5 @@
 /** Reads a chat with its transcript. */
-import { answerJson, type Exchange } from "../exchange.ts";
+import { answerJson, type RequestContext } from "../request-context.ts";
 import { admitToRead, confirmOwner, settleRead } from "./admit-chat.ts";
 import { type ChatCaller, type ChatParts, describeFailure, traceOf } from "./chat-parts.ts";
 import { createRefusal, recordCall, refuseAbsent, refuseForeign } from "./not-found-delay.ts";
@@ -9,15 +9,15 @@ import { computeAnsweredState } from "./transcript.ts";
 /** Answers `GET /chat/:chatId`. @throws Problem for every refusal and failure */
 export async function readChat(
   parts: ChatParts,
-  exchange: Exchange,
+  context: RequestContext,
   caller: ChatCaller,
 ): Promise<Response> {
   const { provider, hashing, exposeToolCalls } = parts;
   const { workspace, chatId } = caller;
-  const admission = await admitToRead(parts, exchange, caller, "read");
+  const admission = await admitToRead(parts, context, caller, "read");
   const refusal = createRefusal(workspace, admission, "read", parts.clock.monotonicMs());
-  const outcome = await provider.read(workspace, chatId, traceOf(exchange));
-  exchange.call = outcome.call;
+  const outcome = await provider.read(workspace, chatId, traceOf(context));
+  context.call = outcome.call;
   recordCall(parts, workspace, outcome);
   if (outcome.kind === "failed") {
     await settleRead(parts, admission, { disposition: "not_taken", stateAfter: undefined });
@@ -32,5 +32,5 @@ export async function readChat(
   const stateAfter = computeAnsweredState(hashing, outcome.answer.messages);
   const { owner } = finding;
   await settleRead(parts, admission, { disposition: "not_taken", stateAfter, owner });
-  return answerJson(exchange, 200, JSON.stringify(presentChat(outcome.answer, exposeToolCalls)));
+  return answerJson(context, 200, JSON.stringify(presentChat(outcome.answer, exposeToolCalls)));
 }

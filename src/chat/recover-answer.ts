@@ -5,7 +5,7 @@
 import type { Admission, OwnerKind } from "../admission/admission.ts";
 import { isSameState, type TranscriptState } from "../admission/transcript-state.ts";
 import type { Clock } from "../clock.ts";
-import type { Exchange } from "../exchange.ts";
+import type { RequestContext } from "../request-context.ts";
 import type { Hashing } from "../hashing.ts";
 import { confirmOwner, type KnownChat, type OwnerFinding } from "./admit-chat.ts";
 import { type ChatCaller, type ChatParts, traceOf } from "./chat-parts.ts";
@@ -29,7 +29,7 @@ export type Recovery =
 /** Searches for the answer to a message that was sent when the chat was as `known` says. */
 export async function recoverAnswer(
   parts: ChatParts,
-  exchange: Exchange,
+  context: RequestContext,
   message: ChatCaller & { readonly content: string },
   { admission, known }: { readonly admission: Admission; readonly known: KnownChat },
 ): Promise<Recovery> {
@@ -37,7 +37,7 @@ export async function recoverAnswer(
   const { stateBefore } = known;
   // Without it, an answer could be another message's.
   if (stateBefore === undefined) return { kind: "not_found", known };
-  const trace = traceOf(exchange);
+  const trace = traceOf(context);
   let finding: OwnerFinding | undefined;
   const outcome = await searchTranscript(parts, {
     stateBefore,
@@ -54,7 +54,7 @@ export async function recoverAnswer(
     },
     // The next request with this key searches again, so an early end loses nothing.
     isGivenUp: () =>
-      finding?.allowed === false || exchange.request.signal.aborted || parts.gate.draining,
+      finding?.allowed === false || context.request.signal.aborted || parts.gate.draining,
   });
   if (finding?.allowed === false) {
     return { kind: "foreign", known: { stateBefore, owner: undefined, proven: true } };

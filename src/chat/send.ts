@@ -13,7 +13,7 @@ import {
   type SettleOutcome,
 } from "../admission/admission.ts";
 import type { TranscriptState } from "../admission/transcript-state.ts";
-import { answerJson, type Exchange } from "../exchange.ts";
+import { answerJson, type RequestContext } from "../request-context.ts";
 import { isProblemCode, Problem, type ProblemCode } from "../problem.ts";
 import { admitToChat, confirmOwner, type KnownChat } from "./admit-chat.ts";
 import { type ChatCaller, type ChatParts, describeFailure, traceOf } from "./chat-parts.ts";
@@ -38,17 +38,17 @@ export interface Message extends ChatCaller {
  */
 export async function sendMessage(
   parts: ChatParts,
-  exchange: Exchange,
+  context: RequestContext,
   message: Message,
 ): Promise<Response> {
-  const granted = await admitToChat(parts, exchange, message, "send", referTo(parts, message));
+  const granted = await admitToChat(parts, context, message, "send", referTo(parts, message));
   switch (granted.kind) {
     case "replayed":
-      return replay(exchange, parseReply(granted.answer));
+      return replay(context, parseReply(granted.answer));
     case "unresolved":
-      return answerUnresolved(parts, exchange, message, granted.admission, granted.code);
+      return answerUnresolved(parts, context, message, granted.admission, granted.code);
     case "admitted":
-      return sendAdmitted(parts, exchange, message, granted.admission);
+      return sendAdmitted(parts, context, message, granted.admission);
   }
 }
 
@@ -66,39 +66,39 @@ function referTo({ createId, hashing }: ChatParts, message: Message): MessageRef
 }
 
 /** Answers with the stored answer of the idempotency key. */
-function replay(exchange: Exchange, stored: Reply | undefined): Response {
+function replay(context: RequestContext, stored: Reply | undefined): Response {
   if (stored === undefined) throw new Problem("outcome_unknown");
-  exchange.replayed = true;
+  context.replayed = true;
   const headers = { "Idempotency-Replayed": "true" };
   if (stored.kind === "problem") throw new Problem(stored.code, { headers });
-  return answerJson(exchange, 201, stored.json, headers);
+  return answerJson(context, 201, stored.json, headers);
 }
 
 /** Sends an admitted message and settles its admission. */
 async function sendAdmitted(
   parts: ChatParts,
-  exchange: Exchange,
+  context: RequestContext,
   message: Message,
   admission: Admission,
 ): Promise<Response> {
   const startedMs = parts.clock.monotonicMs();
   const refusal = createRefusal(message.workspace, admission, "send", startedMs);
-  const { result, settled } = await whileLeased(parts, exchange, admission, async (renew) => {
-    const prepared = await prepare(parts, exchange, message, { admission, renew });
+  const { result, settled } = await whileLeased(parts, context, admission, async (renew) => {
+    const prepared = await prepare(parts, context, message, { admission, renew });
     if (prepared.kind === "stopped") return prepared.outcome;
     // If this machine was suspended, the lease has run out: other requests may have been admitted,
     // and were told that this message has an unknown outcome.
     if (parts.clock.monotonicMs() - startedMs >= UNSENT_MS_MAX) {
       return notTaken({ code: "state_unavailable" }, prepared);
     }
-    return send(parts, exchange, message, { admission, prepared });
+    return send(parts, context, message, { admission, prepared });
   });
   if (result.kind === "problem" && result.code === "chat_not_found") {
     throw result.foreign === true
       ? await refuseForeign(parts, refusal)
       : refuseAbsent(parts, refusal);
   }
-  return respond(exchange, result, settled);
+  return respond(context, result, settled);
 }
 
 /** Longest time between admission and sending, in milliseconds: the lease's. */
@@ -111,7 +111,7 @@ const UNSENT_MS_MAX = LOCK_LEASE_US / 1_000;
  */
 async function answerUnresolved(
   parts: ChatParts,
-  exchange: Exchange,
+  context: RequestContext,
   message: Message,
   admission: Admission,
   storedCode: string | undefined,
@@ -121,10 +121,10 @@ async function answerUnresolved(
   const code = isStored && storedCode !== "internal_error" ? storedCode : "outcome_unknown";
   const stateBefore = admission.transcriptState;
   const known = { stateBefore, owner: undefined, proven: false };
-  const { result, settled } = await whileLeased(parts, exchange, admission, () =>
-    recover(parts, exchange, message, { admission, known }, code),
+  const { result, settled } = await whileLeased(parts, context, admission, () =>
+    recover(parts, context, message, { admission, known }, code),
   );
-  return respond(exchange, result, settled);
+  return respond(context, result, settled);
 }
 
 // Prepare
@@ -145,7 +145,7 @@ const PREPARE_MS_MAX = 5_000;
  */
 async function prepare(
   parts: ChatParts,
-  exchange: Exchange,
+  context: RequestContext,
   message: Message,
   { admission, renew }: { readonly admission: Admission; readonly renew: Renew },
 ): Promise<Prepared | { readonly kind: "stopped"; readonly outcome: SendOutcome }> {
@@ -158,14 +158,14 @@ async function prepare(
   if (!mustConfirm && !mustCount) return unread;
 
   const check = { purpose: "check", timeoutMsMax: PREPARE_MS_MAX } as const;
-  const outcome = await parts.provider.read(workspace, chatId, traceOf(exchange), check);
+  const outcome = await parts.provider.read(workspace, chatId, traceOf(context), check);
   recordCall(parts, workspace, outcome);
   if (outcome.kind === "failed") {
     // An absent chat is reported by the message's own call.
     if (!mustConfirm || outcome.code === "chat_not_found") {
       return mustCount ? { ...unread, unread: true } : unread;
     }
-    exchange.call = outcome.call;
+    context.call = outcome.call;
     const known = { stateBefore, owner: undefined, proven: false };
     return { kind: "stopped", outcome: notTaken(outcome, known) };
   }
@@ -188,14 +188,14 @@ async function prepare(
 
 async function send(
   parts: ChatParts,
-  exchange: Exchange,
+  context: RequestContext,
   message: Message,
   { admission, prepared }: { readonly admission: Admission; readonly prepared: Prepared },
 ): Promise<SendOutcome> {
   const { workspace, chatId, content, idempotencyKey } = message;
   const { stateBefore, owner } = prepared;
-  const outcome = await parts.provider.send(workspace, chatId, content, traceOf(exchange));
-  exchange.call = outcome.call;
+  const outcome = await parts.provider.send(workspace, chatId, content, traceOf(context));
+  context.call = outcome.call;
   if (outcome.kind === "answered") {
     const { answer: messages } = outcome;
     const stateAfter =
@@ -219,7 +219,7 @@ async function send(
     case "unknown": {
       // Without a key, or without a transcript state, the answer could not be identified.
       if (idempotencyKey === undefined || prepared.unread) return unknown(code, prepared);
-      return recover(parts, exchange, message, { admission, known: prepared }, code);
+      return recover(parts, context, message, { admission, known: prepared }, code);
     }
   }
 }
@@ -231,12 +231,12 @@ async function send(
  */
 async function recover(
   parts: ChatParts,
-  exchange: Exchange,
+  context: RequestContext,
   message: Message,
   from: { readonly admission: Admission; readonly known: KnownChat },
   unreadCode: ProblemCode,
 ): Promise<SendOutcome> {
-  const recovery = await recoverAnswer(parts, exchange, message, from);
+  const recovery = await recoverAnswer(parts, context, message, from);
   switch (recovery.kind) {
     case "found": {
       const result = presentReply(recovery.messages, parts.exposeToolCalls);
@@ -314,7 +314,7 @@ type Renew = (stateBefore?: TranscriptState) => void;
  */
 async function whileLeased(
   { state, log }: ChatParts,
-  exchange: Exchange,
+  context: RequestContext,
   admission: Admission,
   work: (renew: Renew) => Promise<SendOutcome>,
 ): Promise<{ readonly result: SendOutcome["result"]; readonly settled: SettleOutcome }> {
@@ -332,7 +332,7 @@ async function whileLeased(
     // Awaited: a client that has its answer may send the next message at once.
     const settled = await state.settle(admission, settlement);
     if (settled !== "settled") {
-      const { requestId: reqId } = exchange;
+      const { requestId: reqId } = context;
       // Log fields keep their names; see `docs/operations.md`.
       const { disposition: fate } = settlement;
       log.log("warn", "message was not settled", { reqId, settled, fate });
@@ -354,17 +354,17 @@ async function whileLeased(
 
 /** @throws Problem if the result is a problem, or if a recovered answer may be another message's */
 function respond(
-  exchange: Exchange,
+  context: RequestContext,
   result: SendOutcome["result"],
   settled: SettleOutcome,
 ): Response {
   if (result.kind === "problem") {
     throw describeFailure(result, result.unsent === true ? "unsent" : "send");
   }
-  if (result.recovered !== true) return answerJson(exchange, 201, result.json);
+  if (result.recovered !== true) return answerJson(context, 201, result.json);
   // The recovered answer may belong to another message with the same content that was admitted in
   // the meantime; only the state knows. A lease that ran out ("lost") does not mean this.
   if (settled === "contested" || settled === "unavailable") throw new Problem("outcome_unknown");
-  exchange.recovered = true;
-  return answerJson(exchange, 201, result.json, { "Message-Recovered": "true" });
+  context.recovered = true;
+  return answerJson(context, 201, result.json, { "Message-Recovered": "true" });
 }

@@ -1,5 +1,5 @@
 /** Starts a chat with the operator's agent, and records its owner before a client learns its id. */
-import { answerJson, type Exchange } from "../exchange.ts";
+import { answerJson, type RequestContext } from "../request-context.ts";
 import { Problem } from "../problem.ts";
 import type { SessionVariables } from "../session/claims.ts";
 import { admitCaller } from "./admit-chat.ts";
@@ -17,7 +17,7 @@ import { computeAnsweredState } from "./transcript.ts";
  */
 export async function startChat(
   parts: ChatParts,
-  exchange: Exchange,
+  context: RequestContext,
   caller: Caller,
   { metadata, variables }: StartBody,
 ): Promise<Response> {
@@ -28,7 +28,7 @@ export async function startChat(
   if (session.variables === "too_large") {
     throw new Problem("content_too_large", { detail: SESSION_TOO_LARGE });
   }
-  await admitCaller(parts, exchange, caller);
+  await admitCaller(parts, context, caller);
 
   const stamp = createOwnerStamp(hashing, { workspace, subject: session.subject });
   const seed = {
@@ -36,8 +36,8 @@ export async function startChat(
     metadata: { ...metadata, [OWNER_STAMP]: stamp },
     variables: mergeVariables(variables, session.variables),
   };
-  const outcome = await provider.start(workspace, seed, traceOf(exchange));
-  exchange.call = outcome.call;
+  const outcome = await provider.start(workspace, seed, traceOf(context));
+  context.call = outcome.call;
   if (outcome.kind === "failed") throw describeFailure(outcome, "start");
   const chat = outcome.answer;
   const chatId = parseChatId(chat.chatId);
@@ -54,11 +54,11 @@ export async function startChat(
   });
   if (owned !== "owned") {
     // The client must not learn the id of a chat that has no owner, or that another subject owns.
-    log.log("error", "started chat was not recorded", { reqId: exchange.requestId, owned });
+    log.log("error", "started chat was not recorded", { reqId: context.requestId, owned });
     throw new Problem(owned === "unavailable" ? "state_unavailable" : "upstream_malformed");
   }
   const json = JSON.stringify(presentStartedChat(chat, exposeToolCalls));
-  return answerJson(exchange, 201, json, { Location: `/chat/${chatId}` });
+  return answerJson(context, 201, json, { Location: `/chat/${chatId}` });
 }
 
 const SESSION_TOO_LARGE =

@@ -3,10 +3,15 @@
  * serves nothing else, so a client of this port cannot reach the routes of users.
  */
 import type { App } from "../../app.ts";
-import { answer, createExchange, type ExchangeParts, runExchange } from "../../exchange.ts";
+import {
+  answer,
+  createRequestContext,
+  type RequestContextParts,
+  handleRequest,
+} from "../../request-context.ts";
 import { Problem } from "../../problem.ts";
 
-export interface AdminParts extends ExchangeParts {
+export interface AdminParts extends RequestContextParts {
   /** The public application, which answers the probes. */
   readonly app: App;
   /** Renders the metrics as text of type `contentType`. */
@@ -24,13 +29,17 @@ export function createAdminFetch(parts: AdminParts): App["fetch"] {
     const known = pathname === "/metrics" || PROBES.has(pathname);
     if (PROBES.has(pathname) && READING.has(request.method)) return parts.app.fetch(request, env);
     const route = pathname === "/metrics" ? pathname : "unmatched";
-    return runExchange(parts, createExchange(parts, route, request, env), async (exchange) => {
-      if (!known) throw new Problem("not_found");
-      if (!READING.has(request.method)) {
-        throw new Problem("method_not_allowed", { headers: { Allow: "GET, HEAD" } });
-      }
-      const text = await parts.render();
-      return answer(exchange, 200, text, { "Content-Type": parts.contentType });
-    });
+    return handleRequest(
+      parts,
+      createRequestContext(parts, route, request, env),
+      async (context) => {
+        if (!known) throw new Problem("not_found");
+        if (!READING.has(request.method)) {
+          throw new Problem("method_not_allowed", { headers: { Allow: "GET, HEAD" } });
+        }
+        const text = await parts.render();
+        return answer(context, 200, text, { "Content-Type": parts.contentType });
+      },
+    );
   };
 }

@@ -30,7 +30,7 @@ export function createNodeUpstream(options: NodeUpstreamOptions): NodeUpstream {
   return {
     transport: ({ method, path, headers, body, timeoutMs }) =>
       new Promise((resolve) => {
-        const handler = new ExchangeHandler(options, timeoutMs, resolve);
+        const handler = new CallHandler(options, timeoutMs, resolve);
         dispatcher.dispatch({ origin, method, path, headers, body: body ?? null }, handler);
       }),
     close: () => dispatcher.destroy(),
@@ -48,7 +48,7 @@ const CONNECT_TIMEOUTS: ReadonlySet<string> = new Set([
 const INTERIMS_MAX = 20;
 
 /** Handles one request to UponAI. The first result resolves it; later events are ignored. */
-class ExchangeHandler implements Dispatcher.DispatchHandler {
+class CallHandler implements Dispatcher.DispatchHandler {
   readonly #options: NodeUpstreamOptions;
   readonly #resolve: (reply: UpstreamReply) => void;
   readonly #timer: NodeJS.Timeout;

@@ -20,14 +20,14 @@ export interface WorkerUpstreamOptions {
 export function createWorkerUpstream(options: WorkerUpstreamOptions): UpstreamTransport {
   return async (request) => {
     const aborter = new AbortController();
-    const reply = await within(request.timeoutMs, exchange(request, options, aborter.signal));
+    const reply = await within(request.timeoutMs, callUponai(request, options, aborter.signal));
     if (reply !== undefined) return reply;
     aborter.abort();
     return { kind: "timeout", sent: true };
   };
 }
 
-async function exchange(
+async function callUponai(
   { method, path, headers, body }: UpstreamRequest,
   { origin, answerBytesMax }: WorkerUpstreamOptions,
   signal: AbortSignal,

@@ -4,11 +4,11 @@ import type { WorkspaceId } from "./branded.ts";
 import {
   answer,
   answerJson,
-  createExchange,
-  type Exchange,
-  type ExchangeParts,
-  runExchange,
-} from "./exchange.ts";
+  createRequestContext,
+  type RequestContext,
+  type RequestContextParts,
+  handleRequest,
+} from "./request-context.ts";
 import { createCommonHeaders } from "./http/common-headers.ts";
 import type { LogFields, LogLevel } from "./logger.ts";
 import { noMetrics } from "./metrics.ts";
@@ -26,7 +26,7 @@ const PATH = "/chat/secret-chat-id/send?token=secret-query";
 
 let lines: Line[];
 let nowMs: number;
-let parts: ExchangeParts;
+let parts: RequestContextParts;
 
 beforeEach(() => {
   lines = [];
@@ -41,9 +41,9 @@ beforeEach(() => {
   };
 });
 
-function begin(headers: Record<string, string> = {}): Exchange {
+function begin(headers: Record<string, string> = {}): RequestContext {
   const request = new Request(`https://bff.example${PATH}`, { method: "POST", headers });
-  return createExchange(parts, "/chat/:chatId/send", request, undefined);
+  return createRequestContext(parts, "/chat/:chatId/send", request, undefined);
 }
 
 const refuse = (code: ProblemCode) => () => {
@@ -86,9 +86,9 @@ describe("an answer", () => {
 
 describe("running a handler", () => {
   test("its answer is passed on as it is, with one line at level info", async () => {
-    const exchange = begin();
-    const given = answer(exchange, 200, "ok");
-    const response = await runExchange(parts, exchange, () => {
+    const context = begin();
+    const given = answer(context, 200, "ok");
+    const response = await handleRequest(parts, context, () => {
       nowMs += 12.3456;
       return given;
     });
@@ -109,11 +109,11 @@ describe("running a handler", () => {
   });
 
   test("what later steps set in the context is in the line", async () => {
-    await runExchange(parts, begin(), (exchange) => {
-      exchange.workspace = 42 as WorkspaceId;
-      exchange.subjectHash = "hash";
-      exchange.call = { status: 201, ms: 7.777, retries: 1 };
-      return answer(exchange, 201, "{}");
+    await handleRequest(parts, begin(), (context) => {
+      context.workspace = 42 as WorkspaceId;
+      context.subjectHash = "hash";
+      context.call = { status: 201, ms: 7.777, retries: 1 };
+      return answer(context, 201, "{}");
     });
     expect(lines[0]?.fields).toMatchObject({
       workspace: 42,
@@ -125,7 +125,7 @@ describe("running a handler", () => {
   });
 
   test("a refusal is answered as its problem, with the headers it brings", async () => {
-    const response = await runExchange(parts, begin(), async () => {
+    const response = await handleRequest(parts, begin(), async () => {
       await Promise.resolve();
       throw new Problem("rate_limited", { retryAfterSeconds: 9, headers: { RateLimit: "r" } });
     });
@@ -154,7 +154,7 @@ describe("running a handler", () => {
   ];
 
   test.each(LEVELS)("%s is logged at level %s", async (code, level) => {
-    await runExchange(parts, begin(), refuse(code));
+    await handleRequest(parts, begin(), refuse(code));
     expect(lines.map((line) => line.level)).toEqual([level]);
   });
 });
@@ -174,7 +174,7 @@ describe("a defect", () => {
   ];
 
   test.each(defects)("is answered 500 without its text: %s", async (_what, thrown) => {
-    const response = await runExchange(parts, begin(), () => {
+    const response = await handleRequest(parts, begin(), () => {
       throw thrown;
     });
     expect(response.status).toBe(500);
@@ -182,11 +182,11 @@ describe("a defect", () => {
     expect(JSON.parse(text)).toMatchObject({ code: "internal_error", instance: "made-id" });
     const answered = text + JSON.stringify([...response.headers]);
     expect(answered).not.toContain(SECRET);
-    expect(answered).not.toContain("exchange.test");
+    expect(answered).not.toContain("context.test");
   });
 
   test.each(defects)("is logged with its stack under the request's id: %s", async (_, thrown) => {
-    await runExchange(parts, begin(), () => {
+    await handleRequest(parts, begin(), () => {
       throw thrown;
     });
     expect(lines.map(({ level, message }) => [level, message])).toEqual([
@@ -206,9 +206,9 @@ test("no line holds the path, the query, a header or the body of a request", asy
     "User-Agent": SECRET,
     "X-Request-Id": "ok",
   };
-  const exchange = begin(headers);
-  await runExchange(parts, exchange, () => answer(exchange, 200, SECRET, { "X-Answer": SECRET }));
-  await runExchange(parts, exchange, refuse("chat_not_found"));
+  const context = begin(headers);
+  await handleRequest(parts, context, () => answer(context, 200, SECRET, { "X-Answer": SECRET }));
+  await handleRequest(parts, context, refuse("chat_not_found"));
   const logged = JSON.stringify(lines);
   for (const text of [SECRET, "secret-chat-id", "secret-query", "bff.example"]) {
     expect(logged).not.toContain(text);

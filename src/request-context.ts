@@ -14,7 +14,7 @@ import type { TracedSpan, Tracing } from "./tracing.ts";
 import type { CallRecord } from "./chat/chat-provider.ts";
 
 /** Context of one request: its input, and what later steps learn for the answer and the log. */
-export interface Exchange {
+export interface RequestContext {
   readonly request: Request;
   /** What the platform passed along with the request; only the platform reads it. */
   readonly env: unknown;
@@ -37,8 +37,8 @@ export interface Exchange {
   replayed?: true;
 }
 
-/** What `createExchange` and `runExchange` need from the application. */
-export interface ExchangeParts {
+/** What `createRequestContext` and `handleRequest` need from the application. */
+export interface RequestContextParts {
   readonly clock: Clock;
   readonly createId: () => string;
   readonly log: Logger;
@@ -56,12 +56,12 @@ export interface ExchangeParts {
  * @param route the pattern of the route, or `unmatched`
  * @param env what the platform passed along with the request
  */
-export function createExchange(
-  parts: ExchangeParts,
+export function createRequestContext(
+  parts: RequestContextParts,
   route: string,
   request: Request,
   env: unknown,
-): Exchange {
+): RequestContext {
   const { clock, createId, commonHeaders, allowedOrigins, tracing } = parts;
   const requestId = resolveRequestId(request.headers.get("x-request-id"), createId);
   const headers: Record<string, string> = { ...commonHeaders, "X-Request-Id": requestId };
@@ -76,7 +76,7 @@ export function createExchange(
 /**
  * The W3C `traceparent` for a call to UponAI: of this request's span, else the client's valid one.
  */
-export function resolveTraceparent({ span, request }: Exchange): string | undefined {
+export function resolveTraceparent({ span, request }: RequestContext): string | undefined {
   return span === undefined ? readTraceparent(request) : span.traceparent;
 }
 
@@ -86,27 +86,27 @@ function readTraceparent({ headers }: Request): string | undefined {
 
 /** Creates an answer. `body` null is an answer without a body; `headers` win over the context's. */
 export function answer(
-  exchange: Exchange,
+  context: RequestContext,
   status: number,
   body: string | null,
   headers: Readonly<Record<string, string>> = {},
 ): Response {
   return new Response(body, {
     status,
-    headers: { ...exchange.headers, ...headers },
+    headers: { ...context.headers, ...headers },
   });
 }
 
 /** Creates an answer whose body is the given JSON text. */
 export function answerJson(
-  exchange: Exchange,
+  context: RequestContext,
   status: number,
   json: string,
   headers?: Readonly<Record<string, string>>,
 ): Response {
   return new Response(json, {
     status,
-    headers: { ...exchange.headers, "Content-Type": "application/json", ...headers },
+    headers: { ...context.headers, "Content-Type": "application/json", ...headers },
   });
 }
 
@@ -115,42 +115,42 @@ export function answerJson(
  * error is a defect: it is logged with its stack, and answered with 500 `internal_error` without
  * it.
  */
-export async function runExchange(
-  parts: ExchangeParts,
-  exchange: Exchange,
-  handler: (exchange: Exchange) => Response | Promise<Response>,
+export async function handleRequest(
+  parts: RequestContextParts,
+  context: RequestContext,
+  handler: (context: RequestContext) => Response | Promise<Response>,
 ): Promise<Response> {
   let problem: Problem | undefined;
   let response: Response;
   try {
-    response = await handler(exchange);
+    response = await handler(context);
   } catch (error) {
-    problem = error instanceof Problem ? error : reportDefect(parts.log, exchange, error);
-    const body = problem.body(exchange.requestId);
-    response = answer(exchange, problem.status, body, problem.headers());
+    problem = error instanceof Problem ? error : reportDefect(parts.log, context, error);
+    const body = problem.body(context.requestId);
+    response = answer(context, problem.status, body, problem.headers());
   }
-  record(parts, exchange, response.status, problem);
+  record(parts, context, response.status, problem);
   return response;
 }
 
-function reportDefect(log: Logger, exchange: Exchange, error: unknown): Problem {
-  log.log("error", "defect", { reqId: exchange.requestId, ...describeDefect(error) });
+function reportDefect(log: Logger, context: RequestContext, error: unknown): Problem {
+  log.log("error", "defect", { reqId: context.requestId, ...describeDefect(error) });
   return new Problem("internal_error");
 }
 
 /** Writes the access log line, counts the request in the metrics, and ends the span. */
 function record(
-  { clock, log, metrics }: ExchangeParts,
-  exchange: Exchange,
+  { clock, log, metrics }: RequestContextParts,
+  context: RequestContext,
   status: number,
   problem: Problem | undefined,
 ): void {
-  const { request, requestId, route, startedMs, workspace, subjectHash, call } = exchange;
-  const { recovered, replayed } = exchange;
+  const { request, requestId, route, startedMs, workspace, subjectHash, call } = context;
+  const { recovered, replayed } = context;
   const ms = clock.monotonicMs() - startedMs;
   const code = problem?.code;
   const violatedPolicies = problem?.extras.violatedPolicies;
-  exchange.span?.end({ status, code });
+  context.span?.end({ status, code });
   metrics.countRequest({
     route,
     status,

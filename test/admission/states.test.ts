@@ -156,16 +156,16 @@ describe.each([
   ["the in-process state", openMemory],
   ["Redis", openRedis],
 ])("%s", (_name, open) => {
-  let it: OpenState;
+  let opened: OpenState;
   let state: AdmissionState;
 
   beforeEach(() => {
-    it = open();
-    ({ state } = it);
+    opened = open();
+    ({ state } = opened);
   });
 
   async function loseAll(): Promise<void> {
-    for (const key of [CHAT, KEY]) await it.lose(key);
+    for (const key of [CHAT, KEY]) await opened.lose(key);
   }
 
   describe("that lost all records while a message was in progress", () => {
@@ -195,7 +195,7 @@ describe.each([
       expect(await state.renew(admission, STATE)).toBe("renewed");
       expect((await admit(state, { ...keyed, token: "t2" })).kind).toBe("key_in_progress");
       expect((await admit(state, { token: "t3", words: "others" })).kind).toBe("chat_busy");
-      expect(await it.read(KEY)).toContain(" 3:three ");
+      expect(await opened.read(KEY)).toContain(" 3:three ");
       expect(await state.settle(admission, ANSWERED)).toBe("settled");
       expect((await admit(state, { ...keyed, token: "t4" })).kind).toBe("replayed");
     });
@@ -204,7 +204,7 @@ describe.each([
       const admission = await send(state, keyed);
       await loseAll();
       await state.settle(admission, NOT_TAKEN);
-      expect(await it.read(KEY)).toBeUndefined();
+      expect(await opened.read(KEY)).toBeUndefined();
     });
 
     test("leaves its key to whom has taken it since", async () => {
@@ -224,21 +224,21 @@ describe.each([
       await loseAll();
       expect(await state.renew(recovering.admission)).toBe("lost");
       expect(await state.settle(recovering.admission, RECOVERED)).toBe("contested");
-      expect(await it.read(KEY)).toBeUndefined();
+      expect(await opened.read(KEY)).toBeUndefined();
     });
   });
 
   describe("whose clock was set back by an hour", () => {
     test("keeps neither the chat nor the key of a crashed sender locked", async () => {
       await send(state, keyed);
-      await it.moveMs(-HOUR_MS);
+      await opened.moveMs(-HOUR_MS);
       expect((await admit(state, { ...keyed, token: "t2" })).kind).toBe("unresolved");
       expect((await admit(state, { token: "t3", words: "others" })).kind).toBe("admitted");
     });
 
     test("keeps both for a sender that renews them", async () => {
       const admission = await send(state, keyed);
-      await it.moveMs(-HOUR_MS);
+      await opened.moveMs(-HOUR_MS);
       expect(await state.renew(admission)).toBe("renewed");
       expect((await admit(state, { ...keyed, token: "t2" })).kind).toBe("key_in_progress");
       expect((await admit(state, { token: "t3", words: "others" })).kind).toBe("chat_busy");
@@ -249,15 +249,15 @@ describe.each([
   describe("of a message that was not taken, in a chat that was not used before", () => {
     test("remembers nothing", async () => {
       const admission = await send(state, keyed);
-      for (const key of [CHAT, KEY]) expect(await it.read(key)).toBeDefined();
+      for (const key of [CHAT, KEY]) expect(await opened.read(key)).toBeDefined();
       await state.settle(admission, NOT_TAKEN);
-      for (const key of [CHAT, KEY]) expect(await it.read(key)).toBeUndefined();
+      for (const key of [CHAT, KEY]) expect(await opened.read(key)).toBeUndefined();
     });
 
     test("remembers nothing either if it is called twice", async () => {
       const admission = await send(state, keyed);
       for (let times = 0; times < 2; times += 1) await state.settle(admission, NOT_TAKEN);
-      for (const key of [CHAT, KEY]) expect(await it.read(key)).toBeUndefined();
+      for (const key of [CHAT, KEY]) expect(await opened.read(key)).toBeUndefined();
     });
   });
 
@@ -265,7 +265,7 @@ describe.each([
     await state.settle(await send(state, { token: "t0" }), { ...ANSWERED, owner: "first-use" });
     const admission = await send(state, keyed);
     await state.settle(admission, { ...NOT_TAKEN, stateAfter: STATE });
-    expect(await it.chat()).toMatchObject({
+    expect(await opened.chat()).toMatchObject({
       sends: 1,
       state: "3:three",
       owner: { kind: "f", subjectKey: "alice" },
@@ -276,24 +276,24 @@ describe.each([
   describe("contents whose first message has an unknown outcome", () => {
     test("are contested for 25 hours, and no longer for being sent and answered again", async () => {
       await state.settle(await send(state, keyed), UNKNOWN);
-      await it.moveMs(24 * HOUR_MS);
+      await opened.moveMs(24 * HOUR_MS);
       const again = await send(state, { token: "t2" });
       expect(again.contested).toBe(true);
       await state.settle(again, ANSWERED);
-      await it.moveMs(HOUR_MS);
+      await opened.moveMs(HOUR_MS);
       expect((await send(state, { token: "later" })).contested).toBe(false);
     });
 
     test("are contested for longer where the second message's outcome is unknown, too", async () => {
       await state.settle(await send(state, keyed), UNKNOWN);
-      await it.moveMs(24 * HOUR_MS);
+      await opened.moveMs(24 * HOUR_MS);
       await state.settle(await send(state, { token: "t2" }), UNKNOWN);
-      await it.moveMs(HOUR_MS);
+      await opened.moveMs(HOUR_MS);
       // The repeat may arrive for as long as the first message might have.
       const third = await send(state, { token: "t3" });
       expect(third.contested).toBe(true);
       await state.settle(third, ANSWERED);
-      await it.moveMs(24 * HOUR_MS);
+      await opened.moveMs(24 * HOUR_MS);
       expect((await send(state, { token: "later" })).contested).toBe(false);
     });
 
@@ -310,7 +310,7 @@ describe.each([
 
   test("recovers no answer that is not stored where the same words went between", async () => {
     const before = await send(state, keyed);
-    await it.moveMs(15_000);
+    await opened.moveMs(15_000);
     await state.settle(await send(state, { token: "t2" }), ANSWERED);
     // The lock is free again, and its first holder lives.
     expect(await state.renew(before)).toBe("renewed");
@@ -324,7 +324,7 @@ describe.each([
   test("forgets the transcript state before a message that crashed and was recovered", async () => {
     await state.settle(await send(state, { token: "t0" }), { ...ANSWERED, owner: "first-use" });
     await send(state, keyed);
-    await it.moveMs(15_000);
+    await opened.moveMs(15_000);
     const recovering = await admit(state, { ...keyed, token: "t2" });
     if (recovering.kind !== "unresolved") throw new Error(recovering.kind);
     expect(await state.settle(recovering.admission, RECOVERED)).toBe("settled");
@@ -355,7 +355,7 @@ describe.each([
       expect(admission.contested).toBe(false);
       await state.settle(admission, { ...UNKNOWN, stateBefore: STATE });
     }
-    expect(await it.chat()).toMatchObject({ unresolved: [] });
+    expect(await opened.chat()).toMatchObject({ unresolved: [] });
     for (const use of uses) {
       const recovering = await admit(state, { ...use, token: `again-${use.token}` });
       if (recovering.kind !== "unresolved") throw new Error(recovering.kind);
@@ -365,22 +365,22 @@ describe.each([
     const fresh = await send(state, { token: "fresh", words: "fresh" });
     expect(fresh.contested).toBe(true);
     await state.settle(fresh, NOT_TAKEN);
-    await it.moveMs(25 * HOUR_MS);
+    await opened.moveMs(25 * HOUR_MS);
     expect((await send(state, { token: "later", words: "words-0" })).contested).toBe(false);
   });
 
   test("keeps a key no longer for being repeated, looked for or renewed", async () => {
     const admission = await send(state, keyed);
-    await it.age(KEY, HOUR_MS);
+    await opened.age(KEY, HOUR_MS);
     await state.renew(admission, STATE);
     await state.settle(admission, UNKNOWN);
     const recovering = await admit(state, { ...keyed, token: "t2" });
     if (recovering.kind !== "unresolved") throw new Error(recovering.kind);
     await state.renew(recovering.admission);
     await state.settle(recovering.admission, UNKNOWN);
-    expect(await it.read(KEY)).toContain(" t1 t2 0 3:three outcome_unknown");
-    expect(await it.leftMs(KEY)).toBeGreaterThan(0);
-    expect(await it.leftMs(KEY)).toBeLessThanOrEqual(HOUR_MS);
+    expect(await opened.read(KEY)).toContain(" t1 t2 0 3:three outcome_unknown");
+    expect(await opened.leftMs(KEY)).toBeGreaterThan(0);
+    expect(await opened.leftMs(KEY)).toBeLessThanOrEqual(HOUR_MS);
   });
 
   describe("that settles a message whose lock is lost, without another message since", () => {
@@ -390,14 +390,14 @@ describe.each([
       const admission = await send(state, { token: "t1" });
       expect(await state.settle(admission, settlement)).toBe("settled");
       expect(await state.settle(admission, settlement)).toBe("lost");
-      expect(await it.chat()).toMatchObject({ sends: 1, state: "-", doubtfulUntilUs: 0 });
+      expect(await opened.chat()).toMatchObject({ sends: 1, state: "-", doubtfulUntilUs: 0 });
     });
 
     test("or has lost it and counted another in its place: that count is good no more", async () => {
       const forgotten = await send(state, { token: "t1" });
       await loseAll();
       await state.settle(await send(state, { token: "t2", words: "others" }), settlement);
-      expect(await it.chat()).toMatchObject({ sends: 1, state: "3:three", doubtfulUntilUs: 0 });
+      expect(await opened.chat()).toMatchObject({ sends: 1, state: "3:three", doubtfulUntilUs: 0 });
       await state.settle(forgotten, { ...ANSWERED, stateAfter: { count: 3, digest: "other" } });
       expect((await send(state, { token: "t3" })).transcriptState).toBeUndefined();
     });
@@ -407,7 +407,7 @@ describe.each([
       await loseAll();
       await state.settle(await send(state, { token: "t2", words: "others" }), settlement);
       await state.settle(forgotten, UNKNOWN);
-      const { state: text, doubtfulUntilUs } = await it.chat();
+      const { state: text, doubtfulUntilUs } = await opened.chat();
       expect(text).toBe("-");
       expect(doubtfulUntilUs).toBeGreaterThan(0);
       expect((await send(state, { token: "t3" })).contested).toBe(true);
@@ -425,7 +425,7 @@ describe.each([
   describe("a provisional owner", () => {
     test("is renewed by each use, and denies others, who learn that the owner is provisional", async () => {
       await send(state, keyed);
-      await it.moveMs(15_000);
+      await opened.moveMs(15_000);
       const second = await send(state, { token: "t2", words: "others" });
       expect(second.provisionalOwner).toBe(true);
       const other = await admit(state, { token: "t3", subject: "bob" });
@@ -438,9 +438,9 @@ describe.each([
 
     test("lasts as long as a request can take, where its instance dies", async () => {
       await send(state, keyed);
-      await it.moveMs(SETTINGS.provisionalKeptUs / 1_000 - 1_000);
+      await opened.moveMs(SETTINGS.provisionalKeptUs / 1_000 - 1_000);
       expect((await admit(state, { token: "t2", subject: "bob" })).kind).toBe("denied");
-      await it.moveMs(1_000);
+      await opened.moveMs(1_000);
       expect((await admit(state, { token: "t2", subject: "bob" })).kind).toBe("admitted");
     });
 
@@ -452,7 +452,7 @@ describe.each([
       "is dropped with a message that was %s",
       async (_how, of) => {
         await state.settle(await send(state, keyed), of);
-        expect((await it.chat()).owner).toBeUndefined();
+        expect((await opened.chat()).owner).toBeUndefined();
         expect((await admit(state, { token: "t2", subject: "bob" })).kind).toBe("admitted");
       },
     );
@@ -474,7 +474,7 @@ describe.each([
       if (recovering.kind !== "unresolved") throw new Error(recovering.kind);
       expect(recovering.admission.provisionalOwner).toBe(true);
       await state.settle(recovering.admission, { ...UNKNOWN, owner: "first-use" });
-      expect((await it.chat()).owner).toMatchObject({ kind: "f", subjectKey: "alice" });
+      expect((await opened.chat()).owner).toMatchObject({ kind: "f", subjectKey: "alice" });
     });
 
     test("yields to the stamp", async () => {
@@ -483,7 +483,7 @@ describe.each([
       expect(await state.own({ ...ownership, stamped: true })).toBe("owned");
       // A confirmation that comes too late makes no owner.
       await state.settle(admission, { ...ANSWERED, owner: "first-use" });
-      expect((await it.chat()).owner).toMatchObject({ kind: "s", subjectKey: "bob" });
+      expect((await opened.chat()).owner).toMatchObject({ kind: "s", subjectKey: "bob" });
       expect((await admit(state, { ...keyed, token: "t2" })).kind).toBe("denied");
     });
 
@@ -500,17 +500,17 @@ describe.each([
   describe("an admission that is withdrawn", () => {
     test.each([true, false])("leaves nothing behind (decision known: %s)", async (heard) => {
       const { request } = await send(state, keyed);
-      await it.withdraw(request, heard);
-      for (const key of [CHAT, KEY]) expect(await it.read(key)).toBeUndefined();
+      await opened.withdraw(request, heard);
+      for (const key of [CHAT, KEY]) expect(await opened.read(key)).toBeUndefined();
     });
 
     test("leaves the chat as it was before", async () => {
       await state.settle(await send(state, { token: "t0" }), { ...ANSWERED, owner: "first-use" });
-      const before = await it.chat();
+      const before = await opened.chat();
       const { request } = await send(state, keyed);
-      await it.withdraw(request, false);
+      await opened.withdraw(request, false);
       const { owner: ownerBefore, ...chatBefore } = before;
-      const { owner, ...chat } = await it.chat();
+      const { owner, ...chat } = await opened.chat();
       expect(chat).toEqual(chatBefore);
       expect(owner).toMatchObject({ kind: "f", subjectKey: ownerBefore?.subjectKey });
     });
@@ -519,19 +519,19 @@ describe.each([
       const { request } = await send(state, { token: "t0", words: "others" });
       const asked = { ...request, policies: LIMITED, chat: undefined };
       const spent = await state.admit(asked);
-      await it.withdraw(asked, false);
+      await opened.withdraw(asked, false);
       expect((await state.admit(asked)).kind).toBe("limited");
-      await it.withdraw(asked, true);
+      await opened.withdraw(asked, true);
       expect(await state.admit(asked)).toMatchObject({ kind: spent.kind });
     });
 
     test("frees nothing of another message", async () => {
       const { request } = await send(state, keyed);
-      await it.moveMs(15_000);
+      await opened.moveMs(15_000);
       const other = await send(state, { token: "t2", words: "others" });
-      await it.withdraw(request, false);
+      await opened.withdraw(request, false);
       expect((await admit(state, { token: "t3", words: "third" })).kind).toBe("chat_busy");
-      expect(await it.read(KEY)).toBeUndefined();
+      expect(await opened.read(KEY)).toBeUndefined();
       expect(await state.settle(other, ANSWERED)).toBe("settled");
     });
 
@@ -539,7 +539,7 @@ describe.each([
       await state.settle(await send(state, keyed), UNKNOWN);
       const recovering = await admit(state, { ...keyed, token: "t2" });
       if (recovering.kind !== "unresolved") throw new Error(recovering.kind);
-      await it.withdraw(recovering.admission.request, false);
+      await opened.withdraw(recovering.admission.request, false);
       expect((await admit(state, { ...keyed, token: "t3" })).kind).toBe("unresolved");
     });
   });

@@ -63,17 +63,17 @@ describe.each([
   ["the in-process state", openMemory],
   ["Redis", openRedis],
 ])("%s", (_name, open) => {
-  let it: OldState;
+  let opened: OldState;
 
   beforeEach(() => {
-    it = open();
+    opened = open();
   });
 
   const requestOf = (subject: string, policies: LimitPolicies = []): AdmitRequest => ({
     workspaceId: 42 as WorkspaceId,
     subjectKey: subject,
     sessionKey: `of-${subject}`,
-    issuedAtMs: it.nowUs / 1_000 - 60_000,
+    issuedAtMs: opened.nowUs / 1_000 - 60_000,
     addressKey: "address",
     policies,
     replays: undefined,
@@ -84,10 +84,10 @@ describe.each([
     },
   });
   const admit = (subject: string, policies?: LimitPolicies) =>
-    it.state.admit(requestOf(subject, policies));
+    opened.state.admit(requestOf(subject, policies));
 
   test.each(["f", "s"])("keeps an owner of kind %s", async (kind) => {
-    await it.write("{ws:42}:o:chat-1", `${kind} alice`);
+    await opened.write("{ws:42}:o:chat-1", `${kind} alice`);
     expect(await admit("bob")).toMatchObject({ kind: "denied", unowned: false });
     expect(await admit("alice")).toMatchObject({
       kind: "admitted",
@@ -96,30 +96,30 @@ describe.each([
   });
 
   test("keeps a transcript state that was not in doubt", async () => {
-    await it.write("{ws:42}:o:chat-1", "f alice");
-    await it.write("{ws:42}:n:chat-1", "5 12:abcdefghijk 0");
+    await opened.write("{ws:42}:o:chat-1", "f alice");
+    await opened.write("{ws:42}:n:chat-1", "5 12:abcdefghijk 0");
     expect(await admit("alice")).toMatchObject({
       admission: { sends: 6, transcriptState: { count: 12, digest: "abcdefghijk" } },
     });
   });
 
   test("contests all words of a chat with a message in doubt", async () => {
-    await it.write("{ws:42}:n:chat-1", `5 - ${it.nowUs + HOUR_US}`);
+    await opened.write("{ws:42}:n:chat-1", `5 - ${opened.nowUs + HOUR_US}`);
     expect(await admit("alice")).toMatchObject({
       admission: { contested: true, transcriptState: undefined },
     });
   });
 
   test("keeps a lock until its lease ends", async () => {
-    await it.write("{ws:42}:n:chat-1", "5 * 0");
-    await it.write("{ws:42}:l:chat-1", `old-token ${it.nowUs + 14_000_000}`);
+    await opened.write("{ws:42}:n:chat-1", "5 * 0");
+    await opened.write("{ws:42}:l:chat-1", `old-token ${opened.nowUs + 14_000_000}`);
     expect((await admit("alice")).kind).toBe("chat_busy");
-    await it.write("{ws:42}:l:chat-1", `old-token ${it.nowUs - 1_000_000}`);
+    await opened.write("{ws:42}:l:chat-1", `old-token ${opened.nowUs - 1_000_000}`);
     expect(await admit("alice")).toMatchObject({ admission: { contested: true } });
   });
 
   test("keeps limits", async () => {
-    const spent = String(it.nowUs + HOUR_US);
+    const spent = String(opened.nowUs + HOUR_US);
     for (const [limit, key] of [
       ["session", "s:alice"],
       ["sessionDaily", "d:alice"],
@@ -127,37 +127,37 @@ describe.each([
     ] as const) {
       const policies = compilePolicies({ ...OFF, [limit]: ONE });
       expect(
-        (await it.state.admit({ ...requestOf("alice", policies), chat: undefined })).kind,
+        (await opened.state.admit({ ...requestOf("alice", policies), chat: undefined })).kind,
       ).toBe("admitted");
-      it = open();
+      opened = open();
       await redis.redis.flushdb();
-      await it.write(`{ws:42}:${key}`, spent);
+      await opened.write(`{ws:42}:${key}`, spent);
       expect((await admit("alice", policies)).kind).toBe("limited");
     }
   });
 
   test.each(["c:alice", "e"])("keeps the cut-off %s", async (key) => {
-    await it.write(`{ws:42}:${key}`, String(Math.floor(it.nowUs / 1_000)));
+    await opened.write(`{ws:42}:${key}`, String(Math.floor(opened.nowUs / 1_000)));
     expect((await admit("alice")).kind).toBe("revoked");
-    expect(await it.state.checkSession(requestOf("alice"))).toBe("revoked");
-    const later = { ...requestOf("alice"), issuedAtMs: it.nowUs / 1_000 + 60_000 };
-    expect((await it.state.admit(later)).kind).toBe("admitted");
+    expect(await opened.state.checkSession(requestOf("alice"))).toBe("revoked");
+    const later = { ...requestOf("alice"), issuedAtMs: opened.nowUs / 1_000 + 60_000 };
+    expect((await opened.state.admit(later)).kind).toBe("admitted");
     // It is still in force once the new record is there.
-    expect(await it.state.checkSession(requestOf("alice"))).toBe("revoked");
+    expect(await opened.state.checkSession(requestOf("alice"))).toBe("revoked");
   });
 
   test("keeps a logout", async () => {
-    await it.write("{ws:42}:r:of-alice", String(it.nowUs + HOUR_US));
+    await opened.write("{ws:42}:r:of-alice", String(opened.nowUs + HOUR_US));
     expect((await admit("alice")).kind).toBe("revoked");
   });
 
   test("replays a key's answer, and never sends a key of unknown outcome again", async () => {
-    await it.write("{ws:42}:k:key-alice", 'f words m {"messages":[]}');
+    await opened.write("{ws:42}:k:key-alice", 'f words m {"messages":[]}');
     expect(await admit("alice")).toMatchObject({
       kind: "replayed",
       answer: 'm {"messages":[]}',
     });
-    await it.write("{ws:42}:k:key-alice", "p words t1 t1 0 3:three outcome_unknown");
+    await opened.write("{ws:42}:k:key-alice", "p words t1 t1 0 3:three outcome_unknown");
     expect(await admit("alice")).toMatchObject({
       kind: "unresolved",
       code: "outcome_unknown",

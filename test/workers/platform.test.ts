@@ -16,7 +16,7 @@ import {
   readCode,
   type Runtime,
   startFixture,
-} from "../contract-suite/runtime.ts";
+} from "../conformance/runtime.ts";
 import { AUDIENCE, ISSUER, sessionSecret } from "../support/session-tokens.ts";
 import { findFreePort } from "../support/ports.ts";
 import { readRules } from "../support/redis-rights.ts";

@@ -6,7 +6,7 @@ import { join } from "node:path";
 
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 
-import { readCode, startFixture } from "../contract-suite/runtime.ts";
+import { readCode, startFixture } from "../conformance/runtime.ts";
 import { findFreePort } from "../support/ports.ts";
 import { startRedis, toArguments } from "../support/redis-server.ts";
 import { startWorker } from "../support/worker-process.ts";

@@ -14,10 +14,10 @@ import {
 } from "../support/app-fixture.ts";
 import { mintToken } from "../support/session-tokens.ts";
 
-let it: TestApp;
+let app: TestApp;
 
 beforeEach(async () => {
-  it = await createTestApp();
+  app = await createTestApp();
 });
 
 /** A body that never ends. `reading` resolves when the service starts to read it. */
@@ -30,34 +30,34 @@ const createEndless = () => {
 
 describe("the body", () => {
   test.each(bodies)("$name is 400 and reaches nothing", async ({ body, pointer }) => {
-    const answer = await it.send({ body });
+    const answer = await app.send({ body });
     expect(answer.status).toBe(400);
     expect(await readProblem(answer)).toMatchObject({
       code: "invalid_request",
       errors: [{ pointer, detail: expect.any(String) }],
     });
-    expect(it.sent).toHaveLength(0);
+    expect(app.sent).toHaveLength(0);
   });
 
   test("that is not UTF-8 is 400", async () => {
     const bytes = new TextEncoder().encode('{"content":"hi"}');
     bytes[12] = 0xff;
-    const answer = await it.send({ body: bytes });
+    const answer = await app.send({ body: bytes });
     expect(answer.status).toBe(400);
-    expect(it.sent).toHaveLength(0);
+    expect(app.sent).toHaveLength(0);
   });
 
   test("of many unknown members is not echoed in full", async () => {
     const members = Array.from({ length: 3_000 }, (_, index) => [`m${index}`, 1]);
-    const answer = await it.send({ body: JSON.stringify(Object.fromEntries(members)) });
+    const answer = await app.send({ body: JSON.stringify(Object.fromEntries(members)) });
     expect(answer.status).toBe(400);
     expect((await answer.text()).length).toBeLessThan(2_000);
   });
 
   test("is passed on verbatim: spaces, line breaks, emoji and control characters", async () => {
     const content = '  a\n\t\u0000 \ud83d\ude00 \u202e"\\ <script>  ';
-    expect((await it.send({ body: JSON.stringify({ content }) })).status).toBe(201);
-    expect(JSON.parse(it.sent[0]?.body ?? "")).toEqual({ workspaceId: 42, content });
+    expect((await app.send({ body: JSON.stringify({ content }) })).status).toBe(201);
+    expect(JSON.parse(app.sent[0]?.body ?? "")).toEqual({ workspaceId: 42, content });
   });
 
   test("is counted in code points: 8,000 emoji pass, one more does not", async () => {
@@ -73,24 +73,24 @@ describe("the body", () => {
   test("over MAX_BODY_BYTES is 413, at the limit it is not", async () => {
     const frame = '{"content":"hi"}';
     const exactly = frame + " ".repeat(32_768 - frame.length);
-    expect((await it.send({ body: exactly })).status).toBe(201);
-    const answer = await it.send({ body: `${exactly} ` });
+    expect((await app.send({ body: exactly })).status).toBe(201);
+    const answer = await app.send({ body: `${exactly} ` });
     expect(answer.status).toBe(413);
     expect(await readProblem(answer)).toMatchObject({ code: "content_too_large" });
-    expect(it.sent).toHaveLength(1);
+    expect(app.sent).toHaveLength(1);
   });
 
   test("that takes over ten seconds is 408, and holds no place meanwhile", async () => {
     vi.useFakeTimers();
     try {
       const { body, reading } = createEndless();
-      const sending = it.send({ body });
+      const sending = app.send({ body });
       await reading;
       await vi.advanceTimersByTimeAsync(9_999);
-      expect(it.gate.inFlight).toBe(0);
+      expect(app.gate.inFlight).toBe(0);
       await vi.advanceTimersByTimeAsync(2);
       expect((await sending).status).toBe(408);
-      expect(it.sent).toHaveLength(0);
+      expect(app.sent).toHaveLength(0);
     } finally {
       vi.useRealTimers();
     }
@@ -106,10 +106,10 @@ describe("the body", () => {
       ["content_too_large", { headers: { "Content-Length": "32769" } }],
     ];
     for (const [code, options] of refusals) {
-      const answer = await it.send({ body: createEndless().body, ...options });
+      const answer = await app.send({ body: createEndless().body, ...options });
       expect(await readProblem(answer)).toMatchObject({ code });
     }
-    expect(it.sent).toHaveLength(0);
+    expect(app.sent).toHaveLength(0);
   });
 
   test("that is sent slowly is bounded for each subject and each address, and others are served", async () => {
@@ -118,7 +118,7 @@ describe("the body", () => {
       const waiting: Promise<Response>[] = [];
       const sendSlowly = async (sub: string, peer: string) => {
         const { body, reading } = createEndless();
-        waiting.push(it.send({ sub, peer, body }));
+        waiting.push(app.send({ sub, peer, body }));
         await reading;
       };
       const refuse = async (sub: string, peer: string) => {
@@ -134,12 +134,12 @@ describe("the body", () => {
       for (let index = 0; index < 80; index += 1) await sendSlowly(`m-${index}`, "192.0.2.66");
       await vi.advanceTimersByTimeAsync(SLOW_AFTER_MS);
       await refuse("m-new", "192.0.2.66");
-      expect((await it.send({ sub: "alice", peer: "192.0.2.1" })).status).toBe(201);
+      expect((await app.send({ sub: "alice", peer: "192.0.2.1" })).status).toBe(201);
 
       await vi.advanceTimersByTimeAsync(10_001);
       const statuses = (await Promise.all(waiting)).map(({ status }) => status);
       expect(new Set(statuses)).toEqual(new Set([408]));
-      expect((await it.send({ sub: "alice", peer: "192.0.2.66" })).status).toBe(201);
+      expect((await app.send({ sub: "alice", peer: "192.0.2.66" })).status).toBe(201);
     } finally {
       vi.useRealTimers();
     }
@@ -148,46 +148,46 @@ describe("the body", () => {
 
 describe("the content type", () => {
   test.each(mediaTypes.good)("%s is read", async (type) => {
-    expect((await it.send({ headers: { "Content-Type": type } })).status).toBe(201);
+    expect((await app.send({ headers: { "Content-Type": type } })).status).toBe(201);
   });
 
   test.each([...mediaTypes.bad, undefined])("%s is 415 and reaches nothing", async (type) => {
     const body = new TextEncoder().encode('{"content":"hi"}');
-    const answer = await it.send({ body, headers: { "Content-Type": type } });
+    const answer = await app.send({ body, headers: { "Content-Type": type } });
     expect(answer.status).toBe(415);
     expect(await readProblem(answer)).toMatchObject({ code: "unsupported_media_type" });
-    expect(it.sent).toHaveLength(0);
+    expect(app.sent).toHaveLength(0);
   });
 
   test.each(["gzip", "br", "identity", "x"])(
     "with Content-Encoding %s is 415",
     async (encoding) => {
-      const answer = await it.send({ headers: { "Content-Encoding": encoding } });
+      const answer = await app.send({ headers: { "Content-Encoding": encoding } });
       expect(answer.status).toBe(415);
-      expect(it.sent).toHaveLength(0);
+      expect(app.sent).toHaveLength(0);
     },
   );
 });
 
 describe("the chat id", () => {
   test.each([...chatIds.good, "a".repeat(128)])("%s goes upstream as it is", async (chatId) => {
-    expect((await it.send({ chatId })).status).toBe(201);
-    expect(it.sent[0]?.path).toBe(`/api/chats/${chatId}/completions`);
+    expect((await app.send({ chatId })).status).toBe(201);
+    expect(app.sent[0]?.path).toBe(`/api/chats/${chatId}/completions`);
   });
 
   test.each([...chatIds.bad, "a".repeat(129)])("%s is 400 and reaches nothing", async (chatId) => {
-    const answer = await it.send({ chatId });
+    const answer = await app.send({ chatId });
     expect(answer.status).toBe(400);
     expect(await readProblem(answer)).toMatchObject({ code: "invalid_request" });
-    expect(it.sent).toHaveLength(0);
+    expect(app.sent).toHaveLength(0);
   });
 
   test.each(["../chat-1", "%2e%2e", "a/b", ""])(
     "that is the path %j reaches nothing",
     async (chatId) => {
-      const answer = await it.send({ chatId });
+      const answer = await app.send({ chatId });
       expect([400, 404]).toContain(answer.status);
-      expect(it.sent).toHaveLength(0);
+      expect(app.sent).toHaveLength(0);
     },
   );
 });
@@ -205,20 +205,20 @@ describe("the workspace", () => {
     SESSION_WORKSPACE_CLAIM: "https://acme.test/claims.workspace",
   };
   beforeEach(async () => {
-    it = await createTestApp({ environment });
+    app = await createTestApp({ environment });
   });
 
   test("is the one of the session's claim, with its own token and limits", async () => {
-    expect((await it.send({ claims: claim("acme") })).status).toBe(201);
-    expect(it.sent[0]?.headers["Authorization"]).toBe("Bearer upstream-canary-token");
-    const seven = await it.send({ claims: claim(7) });
+    expect((await app.send({ claims: claim("acme") })).status).toBe(201);
+    expect(app.sent[0]?.headers["Authorization"]).toBe("Bearer upstream-canary-token");
+    const seven = await app.send({ claims: claim(7) });
     expect(seven.status).toBe(201);
-    expect(it.sent[1]?.headers["Authorization"]).toBe("Bearer seven-canary");
-    expect(JSON.parse(it.sent[1]?.body ?? "")).toMatchObject({ workspaceId: 7 });
+    expect(app.sent[1]?.headers["Authorization"]).toBe("Bearer seven-canary");
+    expect(JSON.parse(app.sent[1]?.body ?? "")).toMatchObject({ workspaceId: 7 });
     expect(seven.headers.get("ratelimit-policy")).toBe('"session";q=1;w=60, "ip";q=120;w=60');
-    expect((await it.send({ claims: claim("7") })).status).toBe(429);
+    expect((await app.send({ claims: claim("7") })).status).toBe(429);
     // The same subject in another workspace has its own limits.
-    expect((await it.send({ claims: claim("acme") })).status).toBe(201);
+    expect((await app.send({ claims: claim("acme") })).status).toBe(201);
   });
 
   test.each([
@@ -234,30 +234,30 @@ describe("the workspace", () => {
     { acme: 1 },
     true,
   ])("is refused for the claim %j, and no quota is spent", async (value) => {
-    const answer = await it.send({ claims: claim(value) });
+    const answer = await app.send({ claims: claim(value) });
     expect(answer.status).toBe(403);
     expect(await readProblem(answer)).toMatchObject({ code: "workspace_unmapped" });
     expect(answer.headers.get("ratelimit")).toBeNull();
-    expect(it.sent).toHaveLength(0);
-    const next = await it.send({ claims: claim("acme") });
+    expect(app.sent).toHaveLength(0);
+    const next = await app.send({ claims: claim("acme") });
     expect(next.headers.get("ratelimit")).toContain('"ip";r=119');
   });
 
   test("is refused for a session without the claim", async () => {
-    expect((await it.send()).status).toBe(403);
+    expect((await app.send()).status).toBe(403);
   });
 });
 
 describe("limits", () => {
   test("are spent one by one, come back smoothly, and tell so", async () => {
-    it = await createTestApp({
+    app = await createTestApp({
       environment: { LIMIT_SESSION: "3/1m", LIMIT_IP: "off", LIMIT_WORKSPACE: "off" },
     });
     const remaining: (string | null)[] = [];
     for (let count = 0; count < 3; count += 1)
-      remaining.push((await it.send()).headers.get("ratelimit"));
+      remaining.push((await app.send()).headers.get("ratelimit"));
     expect(remaining).toEqual(['"session";r=2;t=20', '"session";r=1;t=20', '"session";r=0;t=20']);
-    const refused = await it.send();
+    const refused = await app.send();
     expect(refused.status).toBe(429);
     expect(refused.headers.get("retry-after")).toBe("20");
     expect(refused.headers.get("ratelimit")).toBe('"session";r=0;t=20');
@@ -265,21 +265,21 @@ describe("limits", () => {
       code: "rate_limited",
       "violated-policies": ["session"],
     });
-    it.clock.advanceMs(19_999);
-    expect((await it.send()).status).toBe(429);
-    it.clock.advanceMs(1);
-    expect((await it.send()).status).toBe(201);
-    expect((await it.send()).status).toBe(429);
-    it.clock.advanceMs(60_000);
-    expect((await it.send()).headers.get("ratelimit")).toBe('"session";r=2;t=20');
-    expect(it.sent).toHaveLength(5);
+    app.clock.advanceMs(19_999);
+    expect((await app.send()).status).toBe(429);
+    app.clock.advanceMs(1);
+    expect((await app.send()).status).toBe(201);
+    expect((await app.send()).status).toBe(429);
+    app.clock.advanceMs(60_000);
+    expect((await app.send()).headers.get("ratelimit")).toBe('"session";r=2;t=20');
+    expect(app.sent).toHaveLength(5);
   });
 
   test("are all or nothing: a request that one refuses spends nothing on the others", async () => {
-    it = await createTestApp({
+    app = await createTestApp({
       environment: { LIMIT_SESSION: "1/1m", LIMIT_WORKSPACE: "5/1m", LIMIT_IP: "off" },
     });
-    const send = (sub: string) => it.send({ sub, chatId: `chat-of-${sub}` });
+    const send = (sub: string) => app.send({ sub, chatId: `chat-of-${sub}` });
     await send("one");
     for (let count = 0; count < 10; count += 1) expect((await send("one")).status).toBe(429);
     const others = ["two", "three", "four", "five"];
@@ -290,31 +290,31 @@ describe("limits", () => {
   });
 
   test("have the burst that the operator sets", async () => {
-    it = await createTestApp({
+    app = await createTestApp({
       environment: { LIMIT_SESSION: "60/1m;burst=2", LIMIT_IP: "off", LIMIT_WORKSPACE: "off" },
     });
-    expect((await it.send()).status).toBe(201);
-    expect((await it.send()).status).toBe(201);
-    expect((await it.send()).status).toBe(429);
-    it.clock.advanceMs(1_000);
-    expect((await it.send()).status).toBe(201);
+    expect((await app.send()).status).toBe(201);
+    expect((await app.send()).status).toBe(201);
+    expect((await app.send()).status).toBe(429);
+    app.clock.advanceMs(1_000);
+    expect((await app.send()).status).toBe(201);
   });
 
   test("that are all off leave no header", async () => {
-    it = await createTestApp({
+    app = await createTestApp({
       environment: { LIMIT_SESSION: "off", LIMIT_WORKSPACE: "off", LIMIT_IP: "off" },
     });
-    const answer = await it.send();
+    const answer = await app.send();
     expect(answer.status).toBe(201);
     expect(answer.headers.get("ratelimit")).toBeNull();
     expect(answer.headers.get("ratelimit-policy")).toBeNull();
   });
 
   test("of a daily kind refuse when the short one would not", async () => {
-    it = await createTestApp({ environment: { LIMIT_SESSION_DAILY: "2/1d" } });
-    await it.send();
-    await it.send();
-    const refused = await it.send();
+    app = await createTestApp({ environment: { LIMIT_SESSION_DAILY: "2/1d" } });
+    await app.send();
+    await app.send();
+    const refused = await app.send();
     expect(refused.status).toBe(429);
     expect(refused.headers.get("ratelimit")).toMatch(
       /^"session-daily";r=0;t=43200, "session";r=18/,
@@ -323,12 +323,13 @@ describe("limits", () => {
   });
 
   test("count addresses as trusted proxies tell them: IPv6 by /64, mapped IPv4 as IPv4", async () => {
-    it = await createTestApp({ environment: { LIMIT_IP: "1/1h", TRUST_PROXY: "2" } });
+    app = await createTestApp({ environment: { LIMIT_IP: "1/1h", TRUST_PROXY: "2" } });
     let subjects = 0;
     const from = async (forwarded: string, peer = "10.0.0.1") => {
       subjects += 1;
       const headers = { "X-Forwarded-For": forwarded };
-      return (await it.send({ sub: `s${subjects}`, chatId: `c${subjects}`, headers, peer })).status;
+      return (await app.send({ sub: `s${subjects}`, chatId: `c${subjects}`, headers, peer }))
+        .status;
     };
     expect(await from("203.0.113.1, 10.9.9.9")).toBe(201);
     expect(await from("198.51.100.7, 203.0.113.1, 10.9.9.9")).toBe(429);
@@ -343,10 +344,10 @@ describe("limits", () => {
   });
 
   test("ignore X-Forwarded-For where no proxy is trusted", async () => {
-    it = await createTestApp({ environment: { LIMIT_IP: "1/1h" } });
-    expect((await it.send({ headers: { "X-Forwarded-For": "203.0.113.1" } })).status).toBe(201);
+    app = await createTestApp({ environment: { LIMIT_IP: "1/1h" } });
+    expect((await app.send({ headers: { "X-Forwarded-For": "203.0.113.1" } })).status).toBe(201);
     expect(
-      (await it.send({ sub: "b", chatId: "b", headers: { "X-Forwarded-For": "203.0.113.2" } }))
+      (await app.send({ sub: "b", chatId: "b", headers: { "X-Forwarded-For": "203.0.113.2" } }))
         .status,
     ).toBe(429);
   });
@@ -356,50 +357,50 @@ describe("wrong credentials", () => {
   const wrong = { headers: { Authorization: "Bearer a.b.c" } };
 
   test("are 401 up to the limit and 429 past it; a right one is always served", async () => {
-    it = await createTestApp({ environment: { LIMIT_AUTH_FAILURES: "3/1m" } });
+    app = await createTestApp({ environment: { LIMIT_AUTH_FAILURES: "3/1m" } });
     for (let count = 0; count < 3; count += 1) {
-      const answer = await it.send(wrong);
+      const answer = await app.send(wrong);
       expect(answer.status).toBe(401);
       expect(answer.headers.get("www-authenticate")).toBe('Bearer error="invalid_token"');
       expect(answer.headers.get("ratelimit")).toBeNull();
     }
-    const limited = await it.send(wrong);
+    const limited = await app.send(wrong);
     expect(limited.status).toBe(429);
     expect(limited.headers.get("retry-after")).toBe("20");
     expect(await readProblem(limited)).toMatchObject({
       code: "rate_limited",
       "violated-policies": ["auth-failures"],
     });
-    expect((await it.send()).status).toBe(201);
-    expect((await it.send({ ...wrong, peer: "192.0.2.99" })).status).toBe(401);
-    expect((await it.send({ headers: { Authorization: undefined } })).status).toBe(401);
-    it.clock.advanceMs(20_000);
-    expect((await it.send(wrong)).status).toBe(401);
-    expect(it.sent).toHaveLength(1);
+    expect((await app.send()).status).toBe(201);
+    expect((await app.send({ ...wrong, peer: "192.0.2.99" })).status).toBe(401);
+    expect((await app.send({ headers: { Authorization: undefined } })).status).toBe(401);
+    app.clock.advanceMs(20_000);
+    expect((await app.send(wrong)).status).toBe(401);
+    expect(app.sent).toHaveLength(1);
   });
 
   test("that are missing are never counted", async () => {
-    it = await createTestApp({ environment: { LIMIT_AUTH_FAILURES: "1/1h" } });
+    app = await createTestApp({ environment: { LIMIT_AUTH_FAILURES: "1/1h" } });
     for (let count = 0; count < 5; count += 1) {
-      const answer = await it.send({ headers: { Authorization: undefined } });
+      const answer = await app.send({ headers: { Authorization: undefined } });
       expect(answer.status).toBe(401);
       expect(answer.headers.get("www-authenticate")).toBe("Bearer");
       expect(await readProblem(answer)).toMatchObject({ code: "session_missing" });
     }
-    expect((await it.send(wrong)).status).toBe(401);
+    expect((await app.send(wrong)).status).toBe(401);
   });
 
   test("that have expired get their own code: session_expired", async () => {
-    const token = await mintToken({ exp: Math.floor(it.clock.epochMs() / 1_000) + 60 });
+    const token = await mintToken({ exp: Math.floor(app.clock.epochMs() / 1_000) + 60 });
     const headers = { Authorization: `Bearer ${token}` };
-    expect((await it.send({ headers })).status).toBe(201);
-    it.clock.advanceMs(89_000);
-    expect((await it.send({ headers })).status).toBe(201);
-    it.clock.advanceMs(2_000);
-    const answer = await it.send({ headers });
+    expect((await app.send({ headers })).status).toBe(201);
+    app.clock.advanceMs(89_000);
+    expect((await app.send({ headers })).status).toBe(201);
+    app.clock.advanceMs(2_000);
+    const answer = await app.send({ headers });
     expect(answer.status).toBe(401);
     expect(await readProblem(answer)).toMatchObject({ code: "session_expired" });
-    expect(it.sent).toHaveLength(2);
+    expect(app.sent).toHaveLength(2);
   });
 });
 
@@ -415,8 +416,8 @@ describe("the answer", () => {
   ];
 
   test("contains the messages and nothing else", async () => {
-    it = await createTestApp({ upstream: () => answerWith({ messages, chatCost: 1 }) });
-    expect(await (await it.send()).json()).toEqual({
+    app = await createTestApp({ upstream: () => answerWith({ messages, chatCost: 1 }) });
+    expect(await (await app.send()).json()).toEqual({
       messages: [
         { role: "assistant", content: "no role" },
         { role: "user", content: "from the user", name: "Ann" },
@@ -426,11 +427,11 @@ describe("the answer", () => {
   });
 
   test("carries tool calls only where the operator exposes them", async () => {
-    it = await createTestApp({
+    app = await createTestApp({
       environment: { EXPOSE_TOOL_CALLS: "true" },
       upstream: () => answerWith({ messages }, 200),
     });
-    const answer = (await (await it.send()).json()) as { messages: unknown[] };
+    const answer = (await (await app.send()).json()) as { messages: unknown[] };
     expect(answer.messages).toHaveLength(messages.length);
     expect(answer.messages[3]).toEqual({
       role: "assistant",
@@ -440,27 +441,27 @@ describe("the answer", () => {
   });
 
   test("to a completion without messages is an empty list", async () => {
-    it = await createTestApp({ upstream: () => answerWith({}) });
-    expect(await (await it.send()).json()).toEqual({ messages: [] });
+    app = await createTestApp({ upstream: () => answerWith({}) });
+    expect(await (await app.send()).json()).toEqual({ messages: [] });
   });
 });
 
 describe("a defect", () => {
   test("is 500 without a word of it, is logged with its stack, and leaves the chat free", async () => {
     let broken = true;
-    it = await createTestApp({
+    app = await createTestApp({
       upstream: () => {
         if (broken) throw new TypeError("canary in a message");
         return answerWith({});
       },
     });
-    const answer = await it.send({ headers: { "X-Request-Id": "defect-1" } });
+    const answer = await app.send({ headers: { "X-Request-Id": "defect-1" } });
     expect(answer.status).toBe(500);
     expect(await readProblem(answer)).toMatchObject({
       code: "internal_error",
       instance: "defect-1",
     });
-    expect(it.lines).toContainEqual(
+    expect(app.lines).toContainEqual(
       expect.objectContaining({
         level: "error",
         message: "defect",
@@ -469,9 +470,9 @@ describe("a defect", () => {
         stack: expect.stringContaining("at "),
       }),
     );
-    expect(JSON.stringify(it.lines)).not.toContain("canary");
+    expect(JSON.stringify(app.lines)).not.toContain("canary");
     broken = false;
-    expect((await it.send()).status).toBe(201);
+    expect((await app.send()).status).toBe(201);
   });
 });
 
@@ -479,25 +480,25 @@ test("the chat lock is renewed while a long answer is awaited, and freed after i
   vi.useFakeTimers();
   try {
     const slow = Promise.withResolvers<undefined>();
-    it = await createTestApp({
+    app = await createTestApp({
       upstream: async () => {
         await slow.promise;
         return answerWith({});
       },
     });
-    const first = it.send();
-    await vi.waitFor(() => expect(it.sent).toHaveLength(1));
+    const first = app.send();
+    await vi.waitFor(() => expect(app.sent).toHaveLength(1));
     for (let passed = 0; passed < 60; passed += 5) {
-      it.clock.advanceMs(5_000);
+      app.clock.advanceMs(5_000);
       await vi.advanceTimersByTimeAsync(5_000);
-      const second = await it.send();
+      const second = await app.send();
       expect(second.status).toBe(409);
       expect(await readProblem(second)).toMatchObject({ code: "chat_busy" });
     }
     slow.resolve(undefined);
     expect((await first).status).toBe(201);
-    expect((await it.send()).status).toBe(201);
-    expect(it.sent).toHaveLength(2);
+    expect((await app.send()).status).toBe(201);
+    expect(app.sent).toHaveLength(2);
   } finally {
     vi.useRealTimers();
   }

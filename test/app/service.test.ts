@@ -12,10 +12,10 @@ import {
 } from "../support/app-fixture.ts";
 import { mintToken } from "../support/session-tokens.ts";
 
-let it: TestApp;
+let app: TestApp;
 
 beforeEach(async () => {
-  it = await createTestApp();
+  app = await createTestApp();
 });
 
 describe("the order of checks", () => {
@@ -40,7 +40,7 @@ describe("the order of checks", () => {
 
   test("size as read, then capacity, then schema", async () => {
     const declared = { "Content-Length": undefined };
-    expect((await it.send({ body: tooLarge, headers: declared })).status).toBe(413);
+    expect((await app.send({ body: tooLarge, headers: declared })).status).toBe(413);
     const full = await createTestApp({ environment: { MAX_IN_FLIGHT: "1" } });
     // Another request takes the last place while the body arrives.
     const body = new ReadableStream<Uint8Array>({
@@ -60,7 +60,7 @@ describe("the order of checks", () => {
   });
 
   test("session, then workspace, then content type, then schema, then admission", async () => {
-    it = await createTestApp({
+    app = await createTestApp({
       environment: { WORKSPACES: '{"acme":42}' },
       services: { state: unavailableState },
     });
@@ -69,32 +69,32 @@ describe("the order of checks", () => {
       claims: Record<string, unknown>,
       body: string,
       headers: Record<string, string>,
-    ) => (await readProblem(await it.send({ claims, body, headers })))["code"];
+    ) => (await readProblem(await app.send({ claims, body, headers })))["code"];
     expect(await send({ workspace: "none" }, "no JSON", text)).toBe("workspace_unmapped");
     expect(await send({ workspace: "acme" }, "no JSON", text)).toBe("unsupported_media_type");
     expect(await send({ workspace: "acme" }, "no JSON", {})).toBe("invalid_request");
     expect(await send({ workspace: "acme" }, '{"content":"hi"}', {})).toBe("state_unavailable");
-    expect(it.sent).toHaveLength(0);
+    expect(app.sent).toHaveLength(0);
   });
 
   test("a wrong session stays 401 while the state is out, and is not counted", async () => {
-    it = await createTestApp({ services: { state: unavailableState } });
-    const answer = await it.send({ headers: { Authorization: wrong } });
+    app = await createTestApp({ services: { state: unavailableState } });
+    const answer = await app.send({ headers: { Authorization: wrong } });
     expect(answer.status).toBe(401);
   });
 });
 
 describe("every answer", () => {
   const requests: Record<string, () => Promise<Response>> = {
-    "201": () => it.send(),
-    "200": async () => it.app.request("/healthz"),
-    "204": async () => it.app.request("/chat/a/send", { method: "OPTIONS" }),
-    "400": () => it.send({ body: "x" }),
-    "401": () => it.send({ headers: { Authorization: undefined } }),
-    "404": async () => it.app.request("/nowhere"),
-    "405": async () => it.app.request("/healthz", { method: "DELETE" }),
-    "413": () => it.send({ body: "a".repeat(40_000) }),
-    "415": () => it.send({ headers: { "Content-Type": "text/plain" } }),
+    "201": () => app.send(),
+    "200": async () => app.app.request("/healthz"),
+    "204": async () => app.app.request("/chat/a/send", { method: "OPTIONS" }),
+    "400": () => app.send({ body: "x" }),
+    "401": () => app.send({ headers: { Authorization: undefined } }),
+    "404": async () => app.app.request("/nowhere"),
+    "405": async () => app.app.request("/healthz", { method: "DELETE" }),
+    "413": () => app.send({ body: "a".repeat(40_000) }),
+    "415": () => app.send({ headers: { "Content-Type": "text/plain" } }),
   };
 
   test.each(Object.entries(requests))(
@@ -138,7 +138,7 @@ describe("every answer", () => {
     ["line\u0085", "id-"],
     ["", "id-"],
   ])("to X-Request-Id %j carries %s…", async (given, expected) => {
-    const answer = await it.app.request("/healthz", { headers: { "X-Request-Id": given } });
+    const answer = await app.app.request("/healthz", { headers: { "X-Request-Id": given } });
     expect(answer.headers.get("x-request-id")).toMatch(new RegExp(`^${expected}`));
   });
 });
@@ -154,9 +154,9 @@ describe("trace context", () => {
     [valid.toUpperCase(), undefined],
     [`${valid}-extra`, undefined],
   ])("%s goes upstream as %s", async (given, expected) => {
-    await it.send({ headers: { traceparent: given, tracestate: "vendor=canary" } });
-    expect(it.sent[0]?.headers["traceparent"]).toBe(expected);
-    expect(JSON.stringify(it.sent)).not.toContain("vendor=canary");
+    await app.send({ headers: { traceparent: given, tracestate: "vendor=canary" } });
+    expect(app.sent[0]?.headers["traceparent"]).toBe(expected);
+    expect(JSON.stringify(app.sent)).not.toContain("vendor=canary");
   });
 });
 
@@ -169,10 +169,10 @@ describe("methods", () => {
     ["/chat/a/send", "HEAD", "POST, OPTIONS"],
     ["/chat/a/send", "PATCH", "POST, OPTIONS"],
   ])("%s does not take %s", async (path, method, allow) => {
-    const answer = await it.app.request(path, { method });
+    const answer = await app.app.request(path, { method });
     expect(answer.status).toBe(405);
     expect(answer.headers.get("allow")).toBe(allow);
-    expect(it.sent).toHaveLength(0);
+    expect(app.sent).toHaveLength(0);
   });
 
   test.each([
@@ -186,14 +186,14 @@ describe("methods", () => {
     "/metrics",
   ])("%s is not found, by any method", async (path) => {
     for (const method of ["GET", "POST", "OPTIONS", "DELETE"]) {
-      const answer = await it.app.request(path, { method });
+      const answer = await app.app.request(path, { method });
       expect(answer.status).toBe(404);
       expect(await readProblem(answer)).toMatchObject({ code: "not_found" });
     }
   });
 
   test("HEAD is GET without a body", async () => {
-    const answer = await it.app.request("/healthz", { method: "HEAD" });
+    const answer = await app.app.request("/healthz", { method: "HEAD" });
     expect(answer.status).toBe(200);
     expect(await answer.text()).toBe("");
   });
@@ -201,9 +201,9 @@ describe("methods", () => {
 
 describe("probes", () => {
   test("healthz uses no dependency, readyz names the one that fails", async () => {
-    it = await createTestApp({ services: { state: unavailableState } });
-    expect(await (await it.app.request("/healthz")).json()).toEqual({ status: "ok" });
-    const state = await it.app.request("/readyz");
+    app = await createTestApp({ services: { state: unavailableState } });
+    expect(await (await app.app.request("/healthz")).json()).toEqual({ status: "ok" });
+    const state = await app.app.request("/readyz");
     expect(state.status).toBe(503);
     expect(await readProblem(state)).toMatchObject({ code: "state_unavailable" });
 
@@ -232,9 +232,9 @@ describe("probes", () => {
 
 describe("the access line", () => {
   test("has the allowed fields only, one line a request", async () => {
-    const answer = await it.send({ headers: { "X-Request-Id": "line-1" } });
+    const answer = await app.send({ headers: { "X-Request-Id": "line-1" } });
     expect(answer.status).toBe(201);
-    expect(it.lines).toEqual([
+    expect(app.lines).toEqual([
       {
         level: "info",
         message: "request",
@@ -254,10 +254,10 @@ describe("the access line", () => {
   });
 
   test("names the same subject alike and others apart", async () => {
-    await it.send({ sub: "ann" });
-    await it.send({ sub: "ann" });
-    await it.send({ sub: "bob" });
-    const [first, second, third] = it.lines.map(({ subjectHash }) => subjectHash);
+    await app.send({ sub: "ann" });
+    await app.send({ sub: "ann" });
+    await app.send({ sub: "bob" });
+    const [first, second, third] = app.lines.map(({ subjectHash }) => subjectHash);
     expect(first).toBe(second);
     expect(third).not.toBe(first);
   });
@@ -265,10 +265,10 @@ describe("the access line", () => {
 
 describe("the description", () => {
   test("lists every route and no other, and each works without a session only where it says so", async () => {
-    it = await createTestApp({
+    app = await createTestApp({
       environment: { COOKIE_KEYS: Buffer.alloc(32, 1).toString("base64url") },
     });
-    const { paths } = (await (await it.app.request("/openapi.json")).json()) as {
+    const { paths } = (await (await app.app.request("/openapi.json")).json()) as {
       paths: Record<
         string,
         Record<string, { security?: unknown[]; responses: Record<string, unknown> }>
@@ -279,13 +279,13 @@ describe("the description", () => {
         .filter((member) => member !== "parameters")
         .map((method) => `${method.toUpperCase()} ${path.replace("{chatId}", ":chatId")}`),
     );
-    const routed = it.app.routes.map(({ method, path }) => `${method} ${path}`);
+    const routed = app.app.routes.map(({ method, path }) => `${method} ${path}`);
     expect(described.toSorted()).toEqual(routed.toSorted());
     for (const [path, item] of Object.entries(paths)) {
       for (const [method, operation] of Object.entries(item)) {
         if (method === "parameters") continue;
         const url = path.replace("{chatId}", "chat-1");
-        const answer = await it.app.request(url, { method: method.toUpperCase() });
+        const answer = await app.app.request(url, { method: method.toUpperCase() });
         expect(answer.status === 401).toBe(operation.security !== undefined);
         expect(operation.responses).toHaveProperty(String(answer.status));
       }
@@ -293,17 +293,17 @@ describe("the description", () => {
   });
 
   test("gives the limits that validate", async () => {
-    it = await createTestApp({ environment: { MAX_CONTENT_CHARS: "12" } });
-    const text = await (await it.app.request("/openapi.json")).text();
+    app = await createTestApp({ environment: { MAX_CONTENT_CHARS: "12" } });
+    const text = await (await app.app.request("/openapi.json")).text();
     expect(text).toContain('"maxLength":12');
-    expect((await it.send({ body: `{"content":"${"a".repeat(13)}"}` })).status).toBe(400);
+    expect((await app.send({ body: `{"content":"${"a".repeat(13)}"}` })).status).toBe(400);
   });
 });
 
 test("a session verified once is served again from memory, and only while its token is good", async () => {
-  const token = await mintToken({ exp: Math.floor(it.clock.epochMs() / 1_000) + 10 });
+  const token = await mintToken({ exp: Math.floor(app.clock.epochMs() / 1_000) + 10 });
   const headers = { Authorization: `Bearer ${token}` };
-  expect((await it.send({ headers })).status).toBe(201);
-  it.clock.advanceMs(41_000);
-  expect((await it.send({ headers })).status).toBe(401);
+  expect((await app.send({ headers })).status).toBe(201);
+  app.clock.advanceMs(41_000);
+  expect((await app.send({ headers })).status).toBe(401);
 });

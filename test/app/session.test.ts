@@ -19,10 +19,10 @@ const COOKIE_KEY = Buffer.from(crypto.getRandomValues(new Uint8Array(32))).toStr
 const NAME = "__Host-uponai_session";
 const SAME_ORIGIN = { "Sec-Fetch-Site": "same-origin" };
 
-let it: TestApp;
+let app: TestApp;
 
 beforeEach(async () => {
-  it = await createTestApp({
+  app = await createTestApp({
     environment: {
       COOKIE_KEYS: COOKIE_KEY,
       ALLOWED_ORIGINS: ALLOWED,
@@ -37,7 +37,7 @@ beforeEach(async () => {
 const claims = { workspace: "acme", sid: "login-1" };
 
 function ask(method: string, headers: Record<string, string> = {}): Promise<Response> {
-  return Promise.resolve(it.app.request("/session", { method, headers }));
+  return Promise.resolve(app.app.request("/session", { method, headers }));
 }
 
 async function bearer(more: Record<string, unknown> = {}): Promise<Record<string, string>> {
@@ -57,12 +57,12 @@ async function code(answer: Response): Promise<unknown> {
 }
 
 function send(headers: Record<string, string>): Promise<Response> {
-  return it.send({ headers: { Authorization: undefined, ...headers } });
+  return app.send({ headers: { Authorization: undefined, ...headers } });
 }
 
 describe("POST /session", () => {
   test("exchanges a token for a cookie, and returns its subject and its expiry", async () => {
-    const expiresAt = Math.floor(it.clock.epochMs() / 1_000) + 600;
+    const expiresAt = Math.floor(app.clock.epochMs() / 1_000) + 600;
     const answer = await ask("POST", await bearer({ exp: expiresAt }));
     expect(answer.status).toBe(201);
     expect(await answer.json()).toEqual({
@@ -78,7 +78,7 @@ describe("POST /session", () => {
   test("lasts as long as COOKIE_MAX_AGE where the token lives longer", async () => {
     const answer = await ask(
       "POST",
-      await bearer({ exp: Math.floor(it.clock.epochMs() / 1_000) + 864_000 }),
+      await bearer({ exp: Math.floor(app.clock.epochMs() / 1_000) + 864_000 }),
     );
     expect(answer.headers.get("set-cookie")).toContain("; Max-Age=28800;");
   });
@@ -106,7 +106,7 @@ describe("POST /session", () => {
 
   test("is not there without COOKIE_KEYS, and then cookies are not looked at", async () => {
     const cookie = await logIn();
-    it = await createTestApp();
+    app = await createTestApp();
     const answer = await ask("POST", await bearer());
     expect(answer.status).toBe(404);
     expect(await code(answer)).toBe("not_found");
@@ -117,7 +117,7 @@ describe("POST /session", () => {
   test("has no cookie for a token that is over but for the tolerance", async () => {
     const answer = await ask(
       "POST",
-      await bearer({ exp: Math.floor(it.clock.epochMs() / 1_000) - 10 }),
+      await bearer({ exp: Math.floor(app.clock.epochMs() / 1_000) - 10 }),
     );
     expect(answer.status).toBe(401);
     expect(await code(answer)).toBe("session_expired");
@@ -125,16 +125,16 @@ describe("POST /session", () => {
   });
 
   test("does not make a session longer by being asked again", async () => {
-    const token = await bearer({ exp: Math.floor(it.clock.epochMs() / 1_000) + 100 });
+    const token = await bearer({ exp: Math.floor(app.clock.epochMs() / 1_000) + 100 });
     await ask("POST", token);
-    it.clock.advanceMs(60_000);
+    app.clock.advanceMs(60_000);
     const again = await ask("POST", token);
     expect(again.headers.get("set-cookie")).toMatch(/; Max-Age=(?:39|40);/);
   });
 });
 
 test("where one workspace serves all, no session answer names it", async () => {
-  it = await createTestApp({
+  app = await createTestApp({
     environment: { COOKIE_KEYS: COOKIE_KEY, UPONAI_WORKSPACE_ID: "987654321" },
   });
   for (const method of ["POST", "GET"]) {
@@ -171,7 +171,7 @@ describe("GET /session", () => {
   test("never prolongs a cookie", async () => {
     const cookie = await logIn();
     const first = await ask("GET", cookie);
-    it.clock.advanceMs(1_800_000);
+    app.clock.advanceMs(1_800_000);
     const later = await ask("GET", cookie);
     expect(await later.json()).toEqual(await first.json());
     expect(later.headers.get("set-cookie")).toBeNull();
@@ -182,8 +182,8 @@ describe("a cookie session", () => {
   test("sends messages as its token would, into the same workspace and under the same limits", async () => {
     const cookie = await logIn();
     expect((await send({ ...cookie, ...SAME_ORIGIN })).status).toBe(201);
-    expect(it.sent[0]?.headers).not.toHaveProperty("Cookie");
-    const asBearer = await it.send({ claims });
+    expect(app.sent[0]?.headers).not.toHaveProperty("Cookie");
+    const asBearer = await app.send({ claims });
     expect(asBearer.headers.get("ratelimit")).toContain('"session";r=18');
   });
 
@@ -213,7 +213,7 @@ describe("a cookie session", () => {
     const answer = await send({ Cookie: change(Cookie), ...SAME_ORIGIN });
     expect(answer.status).toBe(401);
     expect(await code(answer)).toBe("session_invalid");
-    expect(it.sent).toHaveLength(0);
+    expect(app.sent).toHaveLength(0);
   });
 
   test("is not to be had by putting a token into the cookie, even one that was just served", async () => {
@@ -229,7 +229,7 @@ describe("a cookie session", () => {
 
   test("that has expired has its own code", async () => {
     const cookie = await logIn();
-    it.clock.advanceMs(3_600_000 + 1_000);
+    app.clock.advanceMs(3_600_000 + 1_000);
     expect(await code(await ask("GET", cookie))).toBe("session_expired");
   });
 
@@ -250,7 +250,7 @@ describe("DELETE /session", () => {
     );
     for (const refused of [
       await send({ ...cookie, ...SAME_ORIGIN }),
-      await it.send({ claims }),
+      await app.send({ claims }),
       await ask("GET", cookie),
       await ask("GET", await bearer({ jti: "another token of it" })),
       await ask("POST", await bearer()),
@@ -259,10 +259,10 @@ describe("DELETE /session", () => {
       expect(refused.headers.get("www-authenticate")).toBe('Bearer error="invalid_token"');
       expect(await code(refused)).toBe("session_revoked");
     }
-    expect(it.sent).toHaveLength(0);
+    expect(app.sent).toHaveLength(0);
     // Other sessions stay: another login of the same user, and the same session id of another user.
-    expect((await it.send({ claims: { ...claims, sid: "login-2" } })).status).toBe(201);
-    expect((await it.send({ claims, sub: "bob", chatId: "chat-of-bob" })).status).toBe(201);
+    expect((await app.send({ claims: { ...claims, sid: "login-2" } })).status).toBe(201);
+    expect((await app.send({ claims, sub: "bob", chatId: "chat-of-bob" })).status).toBe(201);
     // A second logout succeeds as well.
     expect((await ask("DELETE", { ...cookie, ...SAME_ORIGIN })).status).toBe(204);
   });
@@ -271,26 +271,26 @@ describe("DELETE /session", () => {
     ["jti", { sid: undefined, jti: "token-1" }],
     ["the token itself", { sid: undefined }],
   ])("ends a session that is known by %s", async (_name, more) => {
-    const token = await bearer({ ...more, exp: Math.floor(it.clock.epochMs() / 1_000) + 300 });
+    const token = await bearer({ ...more, exp: Math.floor(app.clock.epochMs() / 1_000) + 300 });
     expect((await ask("DELETE", token)).status).toBe(204);
     expect(await code(await ask("GET", token))).toBe("session_revoked");
     expect((await ask("GET", await bearer({ ...more, jti: "token-2" }))).status).toBe(200);
   });
 
   test("ends a login for its longer-lived tokens too, and a shorter one cannot undo that", async () => {
-    const nowSeconds = Math.floor(it.clock.epochMs() / 1_000);
+    const nowSeconds = Math.floor(app.clock.epochMs() / 1_000);
     const long = await bearer({ exp: nowSeconds + 3_600 });
     const short = await bearer({ exp: nowSeconds + 5 });
     expect((await ask("DELETE", short)).status).toBe(204);
-    it.clock.advanceMs(60_000);
+    app.clock.advanceMs(60_000);
     expect(await code(await ask("GET", long))).toBe("session_revoked");
 
     const token = { sid: undefined, jti: "alone" };
-    const again = Math.floor(it.clock.epochMs() / 1_000);
+    const again = Math.floor(app.clock.epochMs() / 1_000);
     const first = await bearer({ ...token, exp: again + 3_600 });
     expect((await ask("DELETE", first)).status).toBe(204);
     expect((await ask("DELETE", await bearer({ ...token, exp: again + 5 }))).status).toBe(204);
-    it.clock.advanceMs(60_000);
+    app.clock.advanceMs(60_000);
     expect(await code(await ask("GET", first))).toBe("session_revoked");
   });
 
@@ -318,12 +318,15 @@ describe("DELETE /session", () => {
   });
 
   test("keeps a session ended for exactly as long as its token could live", async () => {
-    const token = await mintToken({ ...claims, exp: Math.floor(it.clock.epochMs() / 1_000) + 100 });
+    const token = await mintToken({
+      ...claims,
+      exp: Math.floor(app.clock.epochMs() / 1_000) + 100,
+    });
     const headers = { Authorization: `Bearer ${token}` };
     await ask("DELETE", headers);
-    it.clock.advanceMs(129_000);
+    app.clock.advanceMs(129_000);
     expect(await code(await ask("GET", headers))).toBe("session_revoked");
-    it.clock.advanceMs(2_000);
+    app.clock.advanceMs(2_000);
     expect(await code(await ask("GET", headers))).toBe("session_expired");
   });
 
@@ -335,7 +338,7 @@ describe("DELETE /session", () => {
   });
 
   test("is answered 503 where its end is not written in every workspace, and can be repeated", async () => {
-    const state = createMemoryState(it.clock, SETTINGS);
+    const state = createMemoryState(app.clock, SETTINGS);
     let out = true;
     const services: Partial<Services> = {
       state: {
@@ -347,7 +350,7 @@ describe("DELETE /session", () => {
       },
     };
     const environment = { COOKIE_KEYS: COOKIE_KEY, WORKSPACES: '{"acme":42,"globex":43}' };
-    it = await createTestApp({ environment, services });
+    app = await createTestApp({ environment, services });
     const cookie = await logIn();
     const failed = await ask("DELETE", { ...cookie, ...SAME_ORIGIN });
     expect(failed.status).toBe(503);
@@ -360,17 +363,17 @@ describe("DELETE /session", () => {
   });
 
   test("of all sessions ends a cookie whose token was issued by a clock ahead", async () => {
-    const nowSeconds = Math.floor(it.clock.epochMs() / 1_000);
+    const nowSeconds = Math.floor(app.clock.epochMs() / 1_000);
     const cookie = await logIn({ iat: nowSeconds + 29 });
-    await it.state.cutOff({ workspaceId: 42 as never, subjectKey: undefined, forMs: 600_000 });
+    await app.state.cutOff({ workspaceId: 42 as never, subjectKey: undefined, forMs: 600_000 });
     expect(await code(await ask("GET", cookie))).toBe("session_revoked");
-    it.clock.advanceMs(60_000);
+    app.clock.advanceMs(60_000);
     expect(await code(await ask("GET", cookie))).toBe("session_revoked");
   });
 
   test("takes no cookie away while the state is out: it can be tried again", async () => {
     const cookie = await logIn();
-    it = await createTestApp({
+    app = await createTestApp({
       environment: { COOKIE_KEYS: COOKIE_KEY, WORKSPACES: '{"acme":42}' },
       services: {
         state: unavailableState,
@@ -384,7 +387,7 @@ describe("DELETE /session", () => {
   });
 
   test("of all sessions by an operator ends those issued before, and none issued after", async () => {
-    const state = it;
+    const state = app;
     const nowSeconds = Math.floor(state.clock.epochMs() / 1_000);
     const before = await bearer({ iat: nowSeconds - 10 });
     // From an issuer whose clock is ahead, within the tolerance.
@@ -431,7 +434,7 @@ describe("the check against cross-site requests", () => {
     if (site !== undefined) headers["Sec-Fetch-Site"] = site;
     if (origin !== undefined) headers["Origin"] = origin;
     const body = method === "POST" ? '{"content":"hi"}' : null;
-    return Promise.resolve(it.app.request(path, { method, headers, body }));
+    return Promise.resolve(app.app.request(path, { method, headers, body }));
   }
 
   test.each(matrix)(
@@ -450,7 +453,7 @@ describe("the check against cross-site requests", () => {
       }
       expect(answer.status).toBe(403);
       if (row.method !== "HEAD") expect(await code(answer)).toBe("cross_site_request");
-      expect(it.sent).toHaveLength(0);
+      expect(app.sent).toHaveLength(0);
       expect(answer.headers.get("set-cookie")).toBeNull();
       expect(answer.headers.get("ratelimit")).toBeNull();
     },
@@ -465,7 +468,7 @@ describe("the check against cross-site requests", () => {
   );
 
   test("stands before every route that takes a cookie, as the description lists them", async () => {
-    const { paths } = (await (await it.app.request("/openapi.json")).json()) as {
+    const { paths } = (await (await app.app.request("/openapi.json")).json()) as {
       paths: Record<string, Record<string, { security?: object[] }>>;
     };
     const cookie = await logIn();
@@ -473,7 +476,7 @@ describe("the check against cross-site requests", () => {
     for (const [path, item] of Object.entries(paths)) {
       for (const [method, { security }] of Object.entries(item)) {
         if (method === "parameters" || security === undefined) continue;
-        const answer = await it.app.request(path.replace("{chatId}", "chat-1"), {
+        const answer = await app.app.request(path.replace("{chatId}", "chat-1"), {
           method: method.toUpperCase(),
           headers: { ...cookie, "Sec-Fetch-Site": "cross-site", Origin: FOREIGN },
           body: method === "post" ? "{}" : null,
@@ -484,14 +487,14 @@ describe("the check against cross-site requests", () => {
       }
     }
     expect(guardedRoutes).toBeGreaterThanOrEqual(7);
-    expect(it.sent).toHaveLength(0);
+    expect(app.sent).toHaveLength(0);
   });
 
   test("comes after authentication and before the workspace", async () => {
     const strangers = await send({ Cookie: `${NAME}=x`, "Sec-Fetch-Site": "cross-site" });
     expect(strangers.status).toBe(401);
     const cookie = await logIn();
-    it = await createTestApp({
+    app = await createTestApp({
       environment: { COOKIE_KEYS: COOKIE_KEY, WORKSPACES: '{"globex":43}' },
     });
     expect((await send({ ...cookie, "Sec-Fetch-Site": "cross-site" })).status).toBe(403);
@@ -511,9 +514,9 @@ describe("CORS", () => {
   test("lets pages of listed origins read every answer, errors too", async () => {
     for (const answer of [
       await send({ Origin: ALLOWED }),
-      await it.send({ claims, headers: { Origin: ALLOWED } }),
-      await it.app.request("/nowhere", { headers: { Origin: ALLOWED } }),
-      await it.app.request("/healthz", { method: "DELETE", headers: { Origin: ALLOWED } }),
+      await app.send({ claims, headers: { Origin: ALLOWED } }),
+      await app.app.request("/nowhere", { headers: { Origin: ALLOWED } }),
+      await app.app.request("/healthz", { method: "DELETE", headers: { Origin: ALLOWED } }),
       await ask("POST", { ...(await bearer()), Origin: ALLOWED }),
     ]) {
       expect(answer.headers.get("access-control-allow-origin")).toBe(ALLOWED);
@@ -528,8 +531,8 @@ describe("CORS", () => {
     async (origin) => {
       const headers = origin === undefined ? {} : { Origin: origin };
       for (const answer of [
-        await it.send({ claims, headers }),
-        await it.app.request("/chat/a/send", {
+        await app.send({ claims, headers }),
+        await app.app.request("/chat/a/send", {
           method: "OPTIONS",
           headers: { ...headers, ...wanted },
         }),
@@ -544,7 +547,7 @@ describe("CORS", () => {
   );
 
   test("answers a preflight without a session, for the methods of the route", async () => {
-    const preflight = await it.app.request("/chat/a/send", {
+    const preflight = await app.app.request("/chat/a/send", {
       method: "OPTIONS",
       headers: { Origin: ALLOWED, ...wanted },
     });
@@ -558,8 +561,8 @@ describe("CORS", () => {
       "access-control-max-age": "7200",
       vary: "Origin",
     });
-    expect(it.sent).toHaveLength(0);
-    const session = await it.app.request("/session", {
+    expect(app.sent).toHaveLength(0);
+    const session = await app.app.request("/session", {
       method: "OPTIONS",
       headers: { Origin: ALLOWED, "Access-Control-Request-Method": "DELETE" },
     });
@@ -569,15 +572,15 @@ describe("CORS", () => {
   });
 
   test("is silent where no origin is listed", async () => {
-    it = await createTestApp();
-    const answer = await it.send({ headers: { Origin: ALLOWED } });
+    app = await createTestApp();
+    const answer = await app.send({ headers: { Origin: ALLOWED } });
     expect(answer.headers.get("vary")).toBeNull();
     expect(answer.headers.get("access-control-allow-origin")).toBeNull();
   });
 });
 
 test("in plain-http development there is no strict transport security to be locked out by", async () => {
-  it = await createTestApp({ environment: { COOKIE_KEYS: COOKIE_KEY, COOKIE_INSECURE: "true" } });
+  app = await createTestApp({ environment: { COOKIE_KEYS: COOKIE_KEY, COOKIE_INSECURE: "true" } });
   const answer = await ask("POST", await bearer());
   expect(answer.headers.get("strict-transport-security")).toBeNull();
   expect(answer.headers.get("set-cookie")).toMatch(

@@ -13,7 +13,7 @@ import { describeUpstream } from "./upstream.ts";
 /**
  * @param prepare starts the dependencies of the service; returns its variables and a stop function
  */
-export function describeContract(
+export function describeConformance(
   runtime: Runtime,
   prepare: () => Promise<Preparation> = () => Promise.resolve({ environment: {} }),
 ): void {

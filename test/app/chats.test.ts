@@ -19,7 +19,7 @@ const AGENT = { UPONAI_AGENT_ID: "agent-1" };
 const NAMES = { CHAT_METADATA: "page,a", CHAT_VARIABLES: "name,a,c" };
 const JSON_TYPE = { "Content-Type": "application/json" };
 
-let it: TestApp;
+let app: TestApp;
 let upstream: ScriptedChats;
 
 beforeEach(async () => {
@@ -28,15 +28,15 @@ beforeEach(async () => {
 
 async function restart(environment: Record<string, string> = {}): Promise<void> {
   upstream = createScriptedChats("chat-1");
-  it = await createTestApp({
+  app = await createTestApp({
     environment: { ...AGENT, ...NAMES, ...environment },
     upstream: upstream.answer,
   });
 }
 
 function start(body?: unknown, headers: Record<string, string> = JSON_TYPE): Promise<Response> {
-  if (body === undefined) return it.ask("POST /chat");
-  return it.ask("POST /chat", {
+  if (body === undefined) return app.ask("POST /chat");
+  return app.ask("POST /chat", {
     body: typeof body === "string" ? body : JSON.stringify(body),
     headers,
   });
@@ -77,8 +77,8 @@ const ROUTE_NAMES = Object.keys(ROUTES) as RouteName[];
 function use(name: RouteName, headers: Record<string, string | undefined> = {}): Promise<Response> {
   const { target } = ROUTES[name];
   return name === "send"
-    ? it.ask(target, { body: '{"content":"hi"}', headers: { ...JSON_TYPE, ...headers } })
-    : it.ask(target, { headers });
+    ? app.ask(target, { body: '{"content":"hi"}', headers: { ...JSON_TYPE, ...headers } })
+    : app.ask(target, { headers });
 }
 
 describe("POST /chat", () => {
@@ -103,9 +103,9 @@ describe("POST /chat", () => {
 
   test("leads to a chat that its Location reads and its session may use", async () => {
     const location = (await start()).headers.get("location") ?? "";
-    expect((await it.ask(`GET ${location}`)).status).toBe(200);
-    expect((await it.send({ chatId: "started-1" })).status).toBe(201);
-    expect((await it.ask(`GET ${location}`, { sub: "bob" })).status).toBe(404);
+    expect((await app.ask(`GET ${location}`)).status).toBe(200);
+    expect((await app.send({ chatId: "started-1" })).status).toBe(201);
+    expect((await app.ask(`GET ${location}`, { sub: "bob" })).status).toBe(404);
   });
 
   test.each([
@@ -210,7 +210,7 @@ describe("POST /chat", () => {
   });
 
   test("is not there for a workspace without an agent, and spends nothing", async () => {
-    it = await createTestApp({ upstream: upstream.answer });
+    app = await createTestApp({ upstream: upstream.answer });
     const answer = await start({});
     expect(answer.status).toBe(404);
     expect(await code(answer)).toBe("not_found");
@@ -222,9 +222,9 @@ describe("POST /chat", () => {
     await restart({
       WORKSPACES: JSON.stringify({ acme: { id: 42, agentId: "agent-acme" }, globex: 43 }),
     });
-    await it.ask("POST /chat", { claims: { workspace: "acme" } });
+    await app.ask("POST /chat", { claims: { workspace: "acme" } });
     expect(startBodySent()).toMatchObject({ workspaceId: 42, agent_id: "agent-acme" });
-    await it.ask("POST /chat", { claims: { workspace: "globex" } });
+    await app.ask("POST /chat", { claims: { workspace: "globex" } });
     expect(startBodySent()).toMatchObject({ workspaceId: 43, agent_id: "agent-1" });
   });
 
@@ -240,17 +240,17 @@ describe("POST /chat", () => {
   );
 
   test("does not change the owner of an existing chat", async () => {
-    await it.send({ sub: "bob" });
+    await app.send({ sub: "bob" });
     upstream.next("create", replyWith(201, { chatId: "chat-1" }));
     const answer = await start();
     expect(answer.status).toBe(502);
     expect(await code(answer)).toBe("upstream_malformed");
-    expect((await it.ask("GET /chat/chat-1")).status).toBe(404);
+    expect((await app.ask("GET /chat/chat-1")).status).toBe(404);
   });
 
   test("does not return a chat whose owner could not be stored", async () => {
-    const { state } = it;
-    it = await createTestApp({
+    const { state } = app;
+    app = await createTestApp({
       environment: AGENT,
       upstream: upstream.answer,
       services: { state: { ...state, own: () => Promise.resolve("unavailable") } },
@@ -269,12 +269,12 @@ describe("POST /chat", () => {
  */
 async function startAs(via: "bearer" | "cookie", claims: object, body: unknown = {}) {
   const options = { claims: { ...claims }, headers: JSON_TYPE, body: JSON.stringify(body) };
-  if (via === "bearer") return it.ask("POST /chat", options);
+  if (via === "bearer") return app.ask("POST /chat", options);
   const setCookie =
-    (await it.ask("POST /session", { claims: { ...claims } })).headers.get("set-cookie") ?? "";
+    (await app.ask("POST /session", { claims: { ...claims } })).headers.get("set-cookie") ?? "";
   const Cookie = setCookie.slice(0, setCookie.indexOf(";"));
   const own = { Authorization: undefined, Cookie, "Sec-Fetch-Site": "same-origin" };
-  return it.ask("POST /chat", { ...options, headers: { ...JSON_TYPE, ...own } });
+  return app.ask("POST /chat", { ...options, headers: { ...JSON_TYPE, ...own } });
 }
 
 describe("the variables and metadata of POST /chat", () => {
@@ -284,7 +284,7 @@ describe("the variables and metadata of POST /chat", () => {
     ["variables", "CHAT_VARIABLES"],
     ["metadata", "CHAT_METADATA"],
   ])("%s may have only the names in %s: by default none", async (member, variable) => {
-    it = await createTestApp({ environment: AGENT, upstream: upstream.answer });
+    app = await createTestApp({ environment: AGENT, upstream: upstream.answer });
     const refused = await start({ [member]: { discount: "canary-value" } });
     expect(refused.status).toBe(400);
     const text = await refused.text();
@@ -305,12 +305,12 @@ describe("the variables and metadata of POST /chat", () => {
     expect((await start({ [member]: { page: "/", language: "de" } })).status).toBe(201);
     expect((await start({ [member]: { page: "/", Language: "de" } })).status).toBe(400);
     expect(upstream.count("create")).toBe(1);
-    expect(JSON.stringify(it.lines)).not.toContain("language");
+    expect(JSON.stringify(app.lines)).not.toContain("language");
   });
 
   test("are described by /openapi.json as this deployment takes them", async () => {
     await restart({ CHAT_VARIABLES: "language", SESSION_VARIABLES: "plan=internal-claim" });
-    const text = await (await it.app.request("/openapi.json")).text();
+    const text = await (await app.app.request("/openapi.json")).text();
     const { paths } = JSON.parse(text) as {
       paths: Record<string, { post: { requestBody: { content: Record<string, unknown> } } }>;
     };
@@ -357,8 +357,8 @@ describe("the variables and metadata of POST /chat", () => {
       expect(await readProblem(refused)).toMatchObject({
         errors: [{ pointer: "/variables/customer" }],
       });
-      expect(JSON.stringify([it.lines, upstream.calls])).not.toContain("canary-claim");
-      expect(JSON.stringify(it.lines)).not.toContain("Ann");
+      expect(JSON.stringify([app.lines, upstream.calls])).not.toContain("canary-claim");
+      expect(JSON.stringify(app.lines)).not.toContain("Ann");
     },
   );
 
@@ -381,24 +381,24 @@ describe("the variables and metadata of POST /chat", () => {
     await restart(MAPPED);
     const claims = { tier: "canary-tier" };
     for (const target of ["POST /session", "GET /session", "POST /chat"]) {
-      const answer = await it.ask(target, { claims });
+      const answer = await app.ask(target, { claims });
       expect(answer.ok).toBe(true);
       expect(await answer.text()).not.toContain("canary-tier");
       expect(JSON.stringify([...answer.headers])).not.toContain("canary-tier");
     }
-    expect(JSON.stringify(it.lines)).not.toContain("canary-tier");
+    expect(JSON.stringify(app.lines)).not.toContain("canary-tier");
   });
 
   test("a cookie follows the mapping of today, and gives no claim that it was not sealed for", async () => {
     await restart(MAPPED);
     const setCookie =
-      (await it.ask("POST /session", { claims: { tier: "gold", role: "admin" } })).headers.get(
+      (await app.ask("POST /session", { claims: { tier: "gold", role: "admin" } })).headers.get(
         "set-cookie",
       ) ?? "";
     const Cookie = setCookie.slice(0, setCookie.indexOf(";"));
     const headers = { Authorization: undefined, Cookie, "Sec-Fetch-Site": "same-origin" };
     await restart({ COOKIE_KEYS, SESSION_VARIABLES: "level=tier,role=role" });
-    expect((await it.ask("POST /chat", { headers })).status).toBe(201);
+    expect((await app.ask("POST /chat", { headers })).status).toBe(201);
     expect(startBodySent()["uponai_dynamic_variables"]).toEqual({ level: "gold" });
   });
 
@@ -408,7 +408,7 @@ describe("the variables and metadata of POST /chat", () => {
     expect((await startAs("bearer", { a: "x".repeat(room) })).status).toBe(201);
     const calls = upstream.calls.length;
     for (const target of ["POST /chat", "POST /session"]) {
-      const answer = await it.ask(target, { claims: { a: "x".repeat(room + 1) } });
+      const answer = await app.ask(target, { claims: { a: "x".repeat(room + 1) } });
       expect(answer.status).toBe(413);
       expect(await readProblem(answer)).toMatchObject({
         code: "content_too_large",
@@ -454,7 +454,7 @@ describe("GET /chat/:chatId", () => {
       ],
       metadata: { note: "internal-metadata" },
     });
-    const answer = await it.ask("GET /chat/chat-1");
+    const answer = await app.ask("GET /chat/chat-1");
     expect(answer.status).toBe(200);
     const text = await answer.text();
     expect(JSON.parse(text)).toEqual({
@@ -476,7 +476,7 @@ describe("GET /chat/:chatId", () => {
   test("shows tool calls only where the operator exposes them", async () => {
     await restart({ EXPOSE_TOOL_CALLS: "true" });
     upstream.add("chat-1", { messages: [{ role: "assistant", tool_calls: [{ id: "call-1" }] }] });
-    expect(await (await it.ask("GET /chat/chat-1")).json()).toMatchObject({
+    expect(await (await app.ask("GET /chat/chat-1")).json()).toMatchObject({
       messages: [{ role: "assistant", content: "", tool_calls: [{ id: "call-1" }] }],
     });
   });
@@ -501,7 +501,7 @@ describe("GET /chat/:chatId", () => {
   test("has every member even where UponAI leaves it out", async () => {
     for (const rest of [{}, { status: null, startedAt: null, endedAt: null, messages: null }]) {
       upstream.next("get", replyWith(200, { chatId: "chat-1", ...rest }));
-      expect(await (await it.ask("GET /chat/chat-1")).json()).toEqual({
+      expect(await (await app.ask("GET /chat/chat-1")).json()).toEqual({
         chatId: "chat-1",
         status: null,
         startedAt: null,
@@ -518,7 +518,7 @@ describe("GET /chat/:chatId", () => {
     ["2026-04-19T23:00:00-13:00", "2026-04-20T12:00:00.000Z"],
   ])("tells the time %s as %s, in UTC", async (given, told) => {
     upstream.add("chat-1", { startedAt: given, endedAt: given });
-    const answer = await it.ask("GET /chat/chat-1");
+    const answer = await app.ask("GET /chat/chat-1");
     expect(await answer.json()).toMatchObject({ startedAt: told, endedAt: told });
   });
 
@@ -535,14 +535,14 @@ describe("GET /chat/:chatId", () => {
     ["the chat id", { chatId: undefined }],
   ])("takes an answer for malformed by %s: %j", async (_what, members) => {
     upstream.next("get", replyWith(200, { chatId: "chat-1", ...members }));
-    const answer = await it.ask("GET /chat/chat-1");
+    const answer = await app.ask("GET /chat/chat-1");
     expect(answer.status).toBe(502);
     expect(await code(answer)).toBe("upstream_malformed");
     expect(await answer.text().catch(() => "")).not.toContain("chat-2");
   });
 
   test("answers HEAD like GET, without the body", async () => {
-    const answer = await it.ask("HEAD /chat/chat-1");
+    const answer = await app.ask("HEAD /chat/chat-1");
     expect(answer.status).toBe(200);
     expect(answer.headers.get("ratelimit")).toContain('"session";r=19');
     expect(await answer.text()).toBe("");
@@ -550,13 +550,13 @@ describe("GET /chat/:chatId", () => {
 });
 
 function end(body: string, headers = JSON_TYPE): Promise<Response> {
-  return it.ask("POST /chat/chat-1/end", { body, headers });
+  return app.ask("POST /chat/chat-1/end", { body, headers });
 }
 
 describe("POST /chat/:chatId/end", () => {
   test("ends the chat, and again is no failure", async () => {
     for (let count = 0; count < 2; count += 1) {
-      const answer = await it.ask("POST /chat/chat-1/end");
+      const answer = await app.ask("POST /chat/chat-1/end");
       expect(answer.status).toBe(204);
       expect(await answer.text()).toBe("");
       expect(answer.headers.get("content-type")).toBeNull();
@@ -564,7 +564,7 @@ describe("POST /chat/:chatId/end", () => {
     const call = upstream.calls.find(({ operation }) => operation === "end");
     expect(call?.request.body).toBe('{"workspaceId":42}');
     expect(upstream.chats.get("chat-1")?.status).toBe("ended");
-    const late = await it.send();
+    const late = await app.send();
     expect(late.status).toBe(409);
     expect(await code(late)).toBe("chat_ended");
   });
@@ -583,7 +583,7 @@ describe("POST /chat/:chatId/end", () => {
 
   test.each([200, 204, 409, 410])("takes UponAI's %i for done", async (status) => {
     upstream.next("end", replyWith(status));
-    expect((await it.ask("POST /chat/chat-1/end")).status).toBe(204);
+    expect((await app.ask("POST /chat/chat-1/end")).status).toBe(204);
   });
 });
 
@@ -592,7 +592,7 @@ describe("the chat id", () => {
 
   test.each([...chatIds.bad, "a".repeat(129)])("%s is 400 and reaches nothing", async (chatId) => {
     for (const target of targets) {
-      const answer = await it.ask(target.replace(":", () => chatId));
+      const answer = await app.ask(target.replace(":", () => chatId));
       expect(answer.status).toBe(400);
       expect(await code(answer)).toBe("invalid_request");
       expect(answer.headers.get("ratelimit")).toBeNull();
@@ -603,7 +603,7 @@ describe("the chat id", () => {
   test.each([...chatIds.good, "a".repeat(128)])("%s goes upstream as it is", async (chatId) => {
     upstream.add(chatId);
     for (const target of targets) {
-      expect((await it.ask(target.replace(":", () => chatId))).ok).toBe(true);
+      expect((await app.ask(target.replace(":", () => chatId))).ok).toBe(true);
     }
   });
 });
@@ -681,7 +681,7 @@ describe("upstream failures", () => {
       // Only a call that was not sent is repeated.
       expect(upstream.count(operation)).toBe(reply.kind === "not_sent" ? 2 : 1);
 
-      const description = (await (await it.app.request("/openapi.json")).json()) as {
+      const description = (await (await app.app.request("/openapi.json")).json()) as {
         paths: Record<
           string,
           Record<string, { responses: Record<string, { description: string }> }>
@@ -770,7 +770,7 @@ describe("upstream failures", () => {
     test("a body that is too large is called a body", async () => {
       for (const name of ["end", "start", "send"] as const) {
         const body = `{"a":"${"x".repeat(40_000)}"}`;
-        const answer = await it.ask(ROUTES[name].target, { body, headers: JSON_TYPE });
+        const answer = await app.ask(ROUTES[name].target, { body, headers: JSON_TYPE });
         expect(await readProblem(answer)).toMatchObject({
           code: "content_too_large",
           detail: "Send a smaller request body.",
@@ -796,7 +796,7 @@ describe("upstream failures", () => {
         "canary",
       );
     }
-    expect(JSON.stringify(it.lines)).not.toContain("canary");
+    expect(JSON.stringify(app.lines)).not.toContain("canary");
   });
 });
 
@@ -856,7 +856,7 @@ describe("sessions", () => {
 
   test.each(ROUTE_NAMES)("%s of a cookie is guarded against foreign sites", async (name) => {
     await restart(COOKIES);
-    const setCookie = (await it.ask("POST /session")).headers.get("set-cookie") ?? "";
+    const setCookie = (await app.ask("POST /session")).headers.get("set-cookie") ?? "";
     const Cookie = setCookie.slice(0, setCookie.indexOf(";"));
     const asCookie = (headers: Record<string, string>) =>
       use(name, { Authorization: undefined, Cookie, ...headers });
@@ -887,9 +887,9 @@ describe("sessions", () => {
 
   test.each(ROUTE_NAMES)("%s is refused once the session is ended", async (name) => {
     await restart(COOKIES);
-    expect((await it.ask("DELETE /session", { claims: { sid: "login-1" } })).status).toBe(204);
+    expect((await app.ask("DELETE /session", { claims: { sid: "login-1" } })).status).toBe(204);
     const { target } = ROUTES[name];
-    const answer = await it.ask(target, {
+    const answer = await app.ask(target, {
       claims: { sid: "login-1" },
       ...(name === "send" ? { body: '{"content":"hi"}', headers: JSON_TYPE } : {}),
     });
@@ -906,12 +906,12 @@ describe("methods", () => {
     ["/chat/chat-1/end", "POST, OPTIONS", ["GET", "HEAD", "PUT", "PATCH", "DELETE"]],
   ])("%s takes %s, and says so to all others", async (path, allow, others) => {
     for (const method of others) {
-      const answer = await it.ask(`${method} ${path}`);
+      const answer = await app.ask(`${method} ${path}`);
       expect(answer.status).toBe(405);
       expect(answer.headers.get("allow")).toBe(allow);
       expect(await answer.text()).toMatch(method === "HEAD" ? /^$/ : /"method_not_allowed"/);
     }
-    const options = await it.ask(`OPTIONS ${path}`);
+    const options = await app.ask(`OPTIONS ${path}`);
     expect(options.status).toBe(204);
     expect(options.headers.get("allow")).toBe(allow);
     expect(upstream.calls).toEqual([]);
@@ -922,7 +922,7 @@ describe("methods", () => {
     async (path) => {
       await restart({ ALLOWED_ORIGINS: "https://www.example.com" });
       const preflight = (Origin: string) =>
-        it.ask(`OPTIONS ${path}`, {
+        app.ask(`OPTIONS ${path}`, {
           headers: { Authorization: undefined, Origin, "Access-Control-Request-Method": "POST" },
         });
       const listed = await preflight("https://www.example.com");
@@ -941,7 +941,7 @@ describe("methods", () => {
     "%s is not found",
     async (path) => {
       for (const method of ["GET", "POST"]) {
-        expect((await it.ask(`${method} ${path}`)).status).toBe(404);
+        expect((await app.ask(`${method} ${path}`)).status).toBe(404);
       }
       expect(upstream.calls).toEqual([]);
     },
@@ -950,14 +950,14 @@ describe("methods", () => {
 
 test("the access line names the route by its pattern, never by the chat", async () => {
   for (const name of ROUTE_NAMES) await use(name);
-  expect(it.lines.map(({ method, route, status }) => `${method} ${route} ${status}`)).toEqual([
+  expect(app.lines.map(({ method, route, status }) => `${method} ${route} ${status}`)).toEqual([
     "POST /chat 201",
     "GET /chat/:chatId 200",
     "POST /chat/:chatId/end 204",
     "POST /chat/:chatId/send 409",
   ]);
-  expect(JSON.stringify(it.lines)).not.toContain("chat-1");
-  for (const line of it.lines) {
+  expect(JSON.stringify(app.lines)).not.toContain("chat-1");
+  for (const line of app.lines) {
     expect(line).toMatchObject({
       workspace: 42,
       subjectHash: expect.any(String),

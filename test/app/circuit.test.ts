@@ -5,7 +5,7 @@ import type { UpstreamReply } from "../../src/upstream/transport.ts";
 import { answerWith, createTestApp, readProblem, type TestApp } from "../support/app-fixture.ts";
 import { mintToken } from "../support/session-tokens.ts";
 
-let it: TestApp;
+let app: TestApp;
 let reply: UpstreamReply | Promise<UpstreamReply>;
 
 const HEALTHY = answerWith({ messages: [{ role: "assistant", content: "Hi" }] });
@@ -18,7 +18,7 @@ const status = (code: number): UpstreamReply => ({
 
 beforeEach(async () => {
   reply = HEALTHY;
-  it = await createTestApp({
+  app = await createTestApp({
     environment: { LIMIT_SESSION: "off", LIMIT_IP: "off" },
     upstream: () => reply,
   });
@@ -26,7 +26,7 @@ beforeEach(async () => {
 
 let chats = 0;
 async function send(headers: Record<string, string> = {}, chatId = `chat-${(chats += 1)}`) {
-  const answer = await it.send({ chatId, headers });
+  const answer = await app.send({ chatId, headers });
   const code = answer.status === 201 ? undefined : (await readProblem(answer))["code"];
   return { status: answer.status, code, retryAfter: answer.headers.get("retry-after") };
 }
@@ -53,11 +53,11 @@ describe("opens", () => {
       reply = failure;
       await sendTimes(9);
       expect((await send()).code).not.toBe("upstream_unavailable");
-      const before = it.sent.length;
+      const before = app.sent.length;
       expect(await send()).toEqual({ ...REFUSED, retryAfter: "5" });
-      it.clock.advanceMs(3_001);
+      app.clock.advanceMs(3_001);
       expect(await send()).toEqual({ ...REFUSED, retryAfter: "2" });
-      expect(it.sent).toHaveLength(before);
+      expect(app.sent).toHaveLength(before);
     },
   );
 
@@ -81,16 +81,16 @@ describe("opens", () => {
   test("for every way to UponAI: a chat cannot be read either", async () => {
     reply = status(500);
     await sendTimes(10);
-    const before = it.sent.length;
+    const before = app.sent.length;
     const authorization = { Authorization: `Bearer ${await mintToken({ sub: "alice" })}` };
-    const answer = await it.app.request("/chat/chat-1", { headers: authorization }, {});
+    const answer = await app.app.request("/chat/chat-1", { headers: authorization }, {});
     expect(await readProblem(answer)).toMatchObject(REFUSED);
-    expect(it.sent).toHaveLength(before);
+    expect(app.sent).toHaveLength(before);
   });
 });
 
 async function sendAs(workspace: string, chatId: string): Promise<unknown> {
-  const answer = await it.send({ sub: workspace, claims: { workspace }, chatId });
+  const answer = await app.send({ sub: workspace, claims: { workspace }, chatId });
   return answer.status === 201 ? undefined : (await readProblem(answer))["code"];
 }
 
@@ -104,7 +104,7 @@ async function failTimes(workspace: string, times: number, failure: UpstreamRepl
 describe("of one workspace", () => {
   const WORKSPACES = JSON.stringify({ a: 1, b: 2, c: { id: 1, apiToken: "other-canary-token" } });
   beforeEach(async () => {
-    it = await createTestApp({
+    app = await createTestApp({
       environment: { WORKSPACES, LIMIT_SESSION: "off", LIMIT_IP: "off" },
       upstream: () => reply,
     });
@@ -141,34 +141,34 @@ describe("while it is open", () => {
   test("a refused message has certainly not been sent: its key may try again", async () => {
     const key = { "Idempotency-Key": "key-1" };
     expect((await send(key, "chat-again")).code).toBe("upstream_unavailable");
-    it.clock.advanceMs(5_000);
+    app.clock.advanceMs(5_000);
     expect((await send(key, "chat-again")).status).toBe(201);
   });
 
   test("after five seconds one of many probes it, and the others are refused until it is back", async () => {
-    it.clock.advanceMs(5_000);
+    app.clock.advanceMs(5_000);
     const probe = Promise.withResolvers<UpstreamReply>();
     reply = probe.promise;
-    const before = it.sent.length;
+    const before = app.sent.length;
     const answers = Array.from({ length: 10 }, () => send());
-    await expect.poll(() => it.sent.length).toBe(before + 1);
+    await expect.poll(() => app.sent.length).toBe(before + 1);
     reply = HEALTHY;
     probe.resolve(HEALTHY);
     const statuses = (await Promise.all(answers)).map((answer) => answer.status);
     expect(statuses.filter((each) => each === 201)).toHaveLength(1);
     expect(statuses.filter((each) => each === 503)).toHaveLength(9);
-    expect(it.sent).toHaveLength(before + 1);
+    expect(app.sent).toHaveLength(before + 1);
     expect((await send()).status).toBe(201);
   });
 
   test("a probe that fails keeps it open for five more seconds", async () => {
-    it.clock.advanceMs(5_000);
+    app.clock.advanceMs(5_000);
     reply = status(502);
     expect((await send()).code).toBe("upstream_error");
     reply = HEALTHY;
-    it.clock.advanceMs(4_999);
+    app.clock.advanceMs(4_999);
     expect(await send()).toEqual({ ...REFUSED, retryAfter: "1" });
-    it.clock.advanceMs(1);
+    app.clock.advanceMs(1);
     expect((await send()).status).toBe(201);
   });
 });

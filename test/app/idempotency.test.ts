@@ -23,7 +23,7 @@ const HOUR_MS = 3_600_000;
 const LASTING = { exp: 4_000_000_000 };
 
 let upstream: ScriptedChats;
-let it: TestApp;
+let app: TestApp;
 
 beforeEach(async () => {
   await restart();
@@ -31,7 +31,7 @@ beforeEach(async () => {
 
 async function restart(environment: Record<string, string> = {}): Promise<void> {
   upstream = createScriptedChats("chat-1", "chat-2");
-  it = await createTestApp({ environment, upstream: upstream.answer });
+  app = await createTestApp({ environment, upstream: upstream.answer });
 }
 
 /** Sends a message with a key. */
@@ -40,7 +40,7 @@ function send(
   content = "hi",
   { headers, claims, ...rest }: Omit<TestSend, "body"> = {},
 ): Promise<Response> {
-  return it.send({
+  return app.send({
     ...rest,
     claims: { ...LASTING, ...claims },
     body: JSON.stringify({ content }),
@@ -50,7 +50,7 @@ function send(
 
 /** Sends a message without a key. */
 function sendKeyless(content = "hi"): Promise<Response> {
-  return it.send({ claims: LASTING, body: JSON.stringify({ content }) });
+  return app.send({ claims: LASTING, body: JSON.stringify({ content }) });
 }
 
 function chat(chatId = "chat-1"): ScriptedChat {
@@ -144,7 +144,7 @@ describe("the same message again", () => {
 
   test("is the same for all JSON spellings of the content", async () => {
     await send("key-1", "ü");
-    const again = await it.send({
+    const again = await app.send({
       body: ' { "content" : "\\u00fc" } ',
       headers: { "Idempotency-Key": "key-1" },
     });
@@ -153,15 +153,15 @@ describe("the same message again", () => {
 
   test("of another instance is the same too", async () => {
     await send("key-1");
-    it = await createTestApp({ upstream: upstream.answer, beside: it });
+    app = await createTestApp({ upstream: upstream.answer, beside: app });
     expect(await tell(await send("key-1"))).toEqual(replayed("answer 1"));
   });
 
   test("is given again for 24 hours, and after that is another message", async () => {
     await send("key-1");
-    it.clock.advanceMs(DAY_MS - 1);
+    app.clock.advanceMs(DAY_MS - 1);
     expect(await tell(await send("key-1"))).toEqual(replayed("answer 1"));
-    it.clock.advanceMs(1);
+    app.clock.advanceMs(1);
     expect(await tell(await send("key-1"))).toEqual(answered("answer 2"));
   });
 
@@ -251,7 +251,7 @@ describe("while the first request is in progress", () => {
     const { letGo, begun } = hold();
     const sending = Promise.all(Array.from({ length: 50 }, () => send("key-1")));
     await begun();
-    await expect.poll(() => it.lines.length).toBe(49);
+    await expect.poll(() => app.lines.length).toBe(49);
     letGo();
     const answers = await sending;
     const statuses = answers.map(({ status }) => status);
@@ -288,14 +288,14 @@ describe("an attempt that certainly was not taken is not remembered", () => {
     await restart({ LIMIT_SESSION: "1/1m" });
     await send("key-1");
     expect(await tell(await send("key-2", "more"))).toEqual(problem(429, "rate_limited"));
-    it.clock.advanceMs(60_000);
+    app.clock.advanceMs(60_000);
     expect(await tell(await send("key-2", "other"))).toEqual(answered("answer 2"));
   });
 
   test("nor one that the state could not admit", async () => {
-    const { state } = it;
+    const { state } = app;
     let out = true;
-    it = await createTestApp({
+    app = await createTestApp({
       upstream: upstream.answer,
       services: {
         state: {
@@ -313,14 +313,14 @@ describe("an attempt that certainly was not taken is not remembered", () => {
 
   test("nor one that was no message: its body and its type come first", async () => {
     const headers = { "Idempotency-Key": "key-1" };
-    expect((await it.send({ headers, body: '{"content":""}' })).status).toBe(400);
-    expect((await it.send({ headers: { ...headers, "Content-Type": "text/plain" } })).status).toBe(
+    expect((await app.send({ headers, body: '{"content":""}' })).status).toBe(400);
+    expect((await app.send({ headers: { ...headers, "Content-Type": "text/plain" } })).status).toBe(
       415,
     );
     expect(await tell(await send("key-1"))).toEqual(answered("answer 1"));
     // A stored answer is not given for a body that is not valid.
-    expect((await it.send({ headers, body: '{"content":"hi","x":1}' })).status).toBe(400);
-    expect((await it.send({ headers: { ...headers, "Content-Type": "text/plain" } })).status).toBe(
+    expect((await app.send({ headers, body: '{"content":"hi","x":1}' })).status).toBe(400);
+    expect((await app.send({ headers: { ...headers, "Content-Type": "text/plain" } })).status).toBe(
       415,
     );
   });
@@ -374,9 +374,9 @@ describe.each(UNKNOWN_OUTCOMES)("after %s", (_what, reply, told) => {
 
   test("without a key the failure is answered at once without recovery, and the next send is another message", async () => {
     upstream.next("complete", taken(reply));
-    const startedMs = it.clock.monotonicMs();
+    const startedMs = app.clock.monotonicMs();
     expect(await tell(await sendKeyless())).toEqual(told);
-    expect(it.clock.monotonicMs()).toBe(startedMs);
+    expect(app.clock.monotonicMs()).toBe(startedMs);
     expect(upstream.count("get")).toBe(0);
     expect(await tell(await sendKeyless())).toEqual(answered("answer 2"));
   });
@@ -386,13 +386,13 @@ describe.each(UNKNOWN_OUTCOMES)("after %s", (_what, reply, told) => {
 function answerLate(afterMs: number): void {
   let fromMs = Infinity;
   upstream.next("complete", () => {
-    fromMs = it.clock.monotonicMs();
+    fromMs = app.clock.monotonicMs();
     chat().messages.push({ role: "user", content: "hi" });
     return LOST;
   });
   let late = false;
   upstream.always("get", (usual) => {
-    if (!late && it.clock.monotonicMs() - fromMs >= afterMs) {
+    if (!late && app.clock.monotonicMs() - fromMs >= afterMs) {
       late = true;
       chat().messages.push({ role: "assistant", content: "late answer" });
     }
@@ -405,19 +405,19 @@ describe("the recovery", () => {
     // Leases are renewed as the clock moves, as in real time.
     vi.useFakeTimers({ toFake: ["setInterval", "clearInterval"] });
     try {
-      it = await createTestApp({
+      app = await createTestApp({
         upstream: upstream.answer,
-        beside: it,
+        beside: app,
         services: {
           pause: async (pauseMs) => {
-            it.clock.advanceMs(pauseMs);
+            app.clock.advanceMs(pauseMs);
             await vi.advanceTimersByTimeAsync(pauseMs);
           },
         },
       });
       answerLate(ms);
       expect(await tell(await send("key-1"))).toEqual(recovered("late answer"));
-      expect(it.clock.monotonicMs()).toBeLessThanOrEqual(20_000);
+      expect(app.clock.monotonicMs()).toBeLessThanOrEqual(20_000);
       expect(await tell(await send("key-1"))).toEqual(replayed("late answer"));
     } finally {
       vi.useRealTimers();
@@ -437,7 +437,7 @@ describe("the recovery", () => {
     // After the lock has expired, another message with the same content is sent. It takes the
     // position in the transcript where the first one is expected.
     upstream.always("get", async (usual) => {
-      if (it.clock.monotonicMs() < 15_000 || upstream.count("complete") > 1) return usual();
+      if (app.clock.monotonicMs() < 15_000 || upstream.count("complete") > 1) return usual();
       expect(await tell(await send("key-2"))).toEqual(answered("answer 1"));
       return usual();
     });
@@ -448,14 +448,14 @@ describe("the recovery", () => {
   });
 
   test("gives nothing that the state could not confirm: it may be another's by then", async () => {
-    const { state } = it;
+    const { state } = app;
     let deaf = false;
-    const other = it;
+    const other = app;
     const unless = <Answer>(ask: () => Promise<Answer>) =>
       deaf ? Promise.resolve("unavailable" as const) : ask();
-    it = await createTestApp({
+    app = await createTestApp({
       upstream: upstream.answer,
-      beside: it,
+      beside: app,
       services: {
         state: {
           ...state,
@@ -470,7 +470,7 @@ describe("the recovery", () => {
     });
     let spoken = false;
     upstream.always("get", async (usual) => {
-      if (deaf && !spoken && it.clock.monotonicMs() >= 15_000) {
+      if (deaf && !spoken && app.clock.monotonicMs() >= 15_000) {
         spoken = true;
         expect((await other.send({ claims: LASTING })).status).toBe(201);
       }
@@ -500,20 +500,20 @@ describe("the recovery", () => {
   test("lasts for RECOVERY_WINDOW, with pauses that grow, and then leaves it", async () => {
     answerLate(DAY_MS);
     expect(await tell(await send("key-1"))).toEqual(UNKNOWN);
-    expect(it.clock.monotonicMs()).toBeGreaterThan(15_000);
-    expect(it.clock.monotonicMs()).toBeLessThanOrEqual(20_000);
+    expect(app.clock.monotonicMs()).toBeGreaterThan(15_000);
+    expect(app.clock.monotonicMs()).toBeLessThanOrEqual(20_000);
     expect(upstream.count("get")).toBeLessThan(15);
 
     await restart({ RECOVERY_WINDOW: "2s" });
     answerLate(DAY_MS);
     expect(await tell(await send("key-1"))).toEqual(UNKNOWN);
-    expect(it.clock.monotonicMs()).toBeLessThanOrEqual(2_000);
+    expect(app.clock.monotonicMs()).toBeLessThanOrEqual(2_000);
   });
 
   test("is repeated by a later call, which finds an answer that has arrived since", async () => {
     answerLate(60_000);
     expect(await tell(await send("key-1"))).toEqual(UNKNOWN);
-    it.clock.advanceMs(60_000);
+    app.clock.advanceMs(60_000);
     expect(await tell(await send("key-1"))).toEqual(recovered("late answer"));
     expect(await tell(await send("key-1"))).toEqual(replayed("late answer"));
     expect(upstream.count("complete")).toBe(1);
@@ -599,13 +599,13 @@ describe("the recovery", () => {
   test("ends when the instance drains, and another instance recovers again", async () => {
     upstream.next("complete", taken(LOST));
     upstream.always("get", (usual) => {
-      if (upstream.count("get") === 2) void it.gate.drain();
+      if (upstream.count("get") === 2) void app.gate.drain();
       return upstream.count("get") === 1 ? usual() : replyWith(500);
     });
     expect(await tell(await send("key-1"))).toEqual(UNKNOWN);
     expect(upstream.count("get")).toBe(2);
     upstream.always("get", undefined);
-    it = await createTestApp({ upstream: upstream.answer, beside: it });
+    app = await createTestApp({ upstream: upstream.answer, beside: app });
     expect(await tell(await send("key-1"))).toEqual(recovered("answer 1"));
   });
 
@@ -637,12 +637,12 @@ describe("the state of the transcript", () => {
 
   test("is learnt from starting and from reading the chat", async () => {
     await restart({ UPONAI_AGENT_ID: "agent-1" });
-    await it.ask("POST /chat");
+    await app.ask("POST /chat");
     upstream.next("complete", taken(LOST));
     expect(await tell(await send("key-1", "hi", { chatId: "started-1" }))).toEqual(
       recovered("answer 1"),
     );
-    await it.ask("GET /chat/chat-1");
+    await app.ask("GET /chat/chat-1");
     const looks = upstream.count("get");
     await send("key-2");
     expect(upstream.count("get")).toBe(looks);
@@ -651,7 +651,7 @@ describe("the state of the transcript", () => {
   test("is mended by reading the chat, where the agent has spoken by itself", async () => {
     await send("key-1");
     chat().messages.push({ role: "assistant", content: "Are you still there?" });
-    expect((await it.ask("GET /chat/chat-1", { claims: LASTING })).status).toBe(200);
+    expect((await app.ask("GET /chat/chat-1", { claims: LASTING })).status).toBe(200);
     upstream.next("complete", taken(LOST));
     expect(await tell(await send("key-2", "more"))).toEqual(recovered("answer 2"));
   });
@@ -754,14 +754,14 @@ describe("a second message with the same content", () => {
         UNKNOWN,
       );
       for (let hours = 0; hours < 24; hours += 6) {
-        it.clock.advanceMs(6 * HOUR_MS);
+        app.clock.advanceMs(6 * HOUR_MS);
         expect((await sendKeyless("yes")).status).toBe(201);
       }
       upstream.next("complete", taken(LOST));
       expect(await tell(await send("key-2", "yes"))).toEqual(UNKNOWN);
       // A message that is unknown since then is unresolved for as long again. Answered ones are
       // not.
-      it.clock.advanceMs(25 * HOUR_MS);
+      app.clock.advanceMs(25 * HOUR_MS);
       expect((await sendKeyless("yes")).status).toBe(201);
       upstream.next("complete", taken(LOST));
       expect((await tell(await send("key-3", "yes"))).recovered).toBe("true");
@@ -852,7 +852,7 @@ describe("the header", () => {
   test("goes nowhere: neither upstream nor into the log", async () => {
     await send("key-canary");
     await send("key-canary");
-    expect(JSON.stringify([it.sent, it.lines])).not.toContain("key-canary");
+    expect(JSON.stringify([app.sent, app.lines])).not.toContain("key-canary");
   });
 });
 
@@ -862,7 +862,7 @@ describe("the access line", () => {
     await send("key-1");
     await send("key-1");
     await send("key-2", "more");
-    const told = it.lines
+    const told = app.lines
       .filter(({ message }) => message === "request")
       .map((line) => ({
         recovered: line["recovered"],
@@ -881,7 +881,7 @@ describe("the order of checks", () => {
   test("an ended session gets no stored answer", async () => {
     const claims = { sid: "login-1" };
     await send("key-1", "hi", { claims });
-    expect((await it.ask("DELETE /session", { claims })).status).toBe(204);
+    expect((await app.ask("DELETE /session", { claims })).status).toBe(204);
     expect(await tell(await send("key-1", "hi", { claims }))).toEqual(
       problem(401, "session_revoked"),
     );
@@ -913,11 +913,11 @@ describe("the order of checks", () => {
 
 describe("when the state fails after UponAI answered", () => {
   test("the answer is given, logged as not stored, and found again by the transcript", async () => {
-    const { state } = it;
+    const { state } = app;
     let out = true;
-    it = await createTestApp({
+    app = await createTestApp({
       upstream: upstream.answer,
-      beside: it,
+      beside: app,
       services: {
         state: {
           ...state,
@@ -927,7 +927,7 @@ describe("when the state fails after UponAI answered", () => {
       },
     });
     expect(await tell(await send("key-1"))).toEqual(answered("answer 1"));
-    expect(it.lines).toContainEqual(
+    expect(app.lines).toContainEqual(
       expect.objectContaining({
         level: "warn",
         message: "message was not settled",
@@ -939,7 +939,7 @@ describe("when the state fails after UponAI answered", () => {
     // Leases expire by themselves.
     expect(await tell(await send("key-1"))).toEqual(problem(409, "request_in_progress"));
     expect(await tell(await send("key-2", "more"))).toEqual(problem(409, "chat_busy"));
-    it.clock.advanceMs(15_000);
+    app.clock.advanceMs(15_000);
     expect(await tell(await send("key-1"))).toEqual(recovered("answer 1"));
     expect(upstream.count("complete")).toBe(1);
   });
@@ -948,7 +948,7 @@ describe("when the state fails after UponAI answered", () => {
 /** Makes the read of the chat before the message take `ms` milliseconds. */
 function stall(ms: number): void {
   upstream.next("get", (usual) => {
-    it.clock.advanceMs(ms);
+    app.clock.advanceMs(ms);
     return usual();
   });
 }
@@ -968,7 +968,7 @@ describe("between admission and sending", () => {
 
   test("others may go on once it has passed, and are sent alone", async () => {
     upstream.next("get", async (usual) => {
-      it.clock.advanceMs(15_000);
+      app.clock.advanceMs(15_000);
       expect(await tell(await send("key-2"))).toEqual(answered("answer 1"));
       return usual();
     });
@@ -980,12 +980,12 @@ describe("between admission and sending", () => {
 
 describe("a renewal that is slower than UponAI's answer", () => {
   test("is completed before the settlement: it would otherwise lease again what the settlement frees", async () => {
-    const { state } = it;
+    const { state } = app;
     const heard = Promise.withResolvers<undefined>();
     let renewing = false;
-    it = await createTestApp({
+    app = await createTestApp({
       upstream: upstream.answer,
-      beside: it,
+      beside: app,
       services: {
         state: {
           ...state,
@@ -1007,10 +1007,10 @@ describe("a renewal that is slower than UponAI's answer", () => {
   });
 
   test("that fails is no matter", async () => {
-    const { state } = it;
-    it = await createTestApp({
+    const { state } = app;
+    app = await createTestApp({
       upstream: upstream.answer,
-      beside: it,
+      beside: app,
       services: { state: { ...state, renew: () => Promise.reject(new Error("no state")) } },
     });
     expect(await tell(await send("key-1"))).toEqual(answered("answer 1"));
@@ -1022,9 +1022,9 @@ describe("a sender that has crashed", () => {
     const gone = hold();
     void send("key-1");
     await gone.begun();
-    it.clock.advanceMs(14_999);
+    app.clock.advanceMs(14_999);
     expect(await tell(await send("key-1"))).toEqual(problem(409, "request_in_progress"));
-    it.clock.advanceMs(1);
+    app.clock.advanceMs(1);
     chat().messages.push({ role: "user", content: "hi" }, { role: "assistant", content: "found" });
     expect(await tell(await send("key-1"))).toEqual(recovered("found"));
     expect(upstream.count("complete")).toBe(1);
@@ -1034,7 +1034,7 @@ describe("a sender that has crashed", () => {
     const late = hold();
     const first = send("key-1");
     await late.begun();
-    it.clock.advanceMs(15_000);
+    app.clock.advanceMs(15_000);
     expect(await tell(await send("key-1"))).toEqual(UNKNOWN);
     late.letGo();
     expect(await tell(await first)).toEqual(answered("answer 1"));

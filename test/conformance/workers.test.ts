@@ -1,8 +1,8 @@
 /** The contract over HTTP, on the built Worker in workerd, with either state. */
 import { describe } from "vitest";
 
-import { describeContract } from "../contract-suite/describe-contract.ts";
-import type { Runtime } from "../contract-suite/runtime.ts";
+import { describeConformance } from "./describe-conformance.ts";
+import type { Runtime } from "./runtime.ts";
 import { startRedis } from "../support/redis-server.ts";
 import { startWorker } from "../support/worker-process.ts";
 
@@ -14,11 +14,11 @@ const workers: Runtime = {
 };
 
 describe("Workers with Durable Objects", () => {
-  describeContract(workers);
+  describeConformance(workers);
 });
 
 describe("Workers with Redis", () => {
-  describeContract(workers, async () => {
+  describeConformance(workers, async () => {
     const redis = await startRedis();
     return { environment: { REDIS_URL: redis.url }, stop: () => redis.kill() };
   });

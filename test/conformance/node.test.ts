@@ -1,8 +1,8 @@
 /** The contract over HTTP, on the built service for Node. */
 import { describe } from "vitest";
 
-import { describeContract } from "../contract-suite/describe-contract.ts";
-import type { Runtime } from "../contract-suite/runtime.ts";
+import { describeConformance } from "./describe-conformance.ts";
+import type { Runtime } from "./runtime.ts";
 import { startBff } from "../support/bff-process.ts";
 import { startRedis } from "../support/redis-server.ts";
 
@@ -17,11 +17,11 @@ const node: Runtime = {
 };
 
 describe("Node with its own memory", () => {
-  describeContract(node);
+  describeConformance(node);
 });
 
 describe("Node with Redis", () => {
-  describeContract(node, async () => {
+  describeConformance(node, async () => {
     const redis = await startRedis();
     return { environment: { REDIS_URL: redis.url }, stop: () => redis.kill() };
   });

@@ -51,7 +51,7 @@ test.each([
     await fc.assert(
       fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 12 }), async (steps) => {
         let failing: UpstreamReply | undefined;
-        const it = await createTestApp({
+        const app = await createTestApp({
           environment: {
             LIMIT_SESSION: "off",
             LIMIT_WORKSPACE: "off",
@@ -71,17 +71,17 @@ test.each([
           const headers = operation === "send-keyed" ? { "Idempotency-Key": `key-${key}` } : {};
           const answer =
             operation === "read" || operation === "end"
-              ? await it.ask(operation === "read" ? "GET /chat/chat-1" : "POST /chat/chat-1/end")
-              : await it.send({ headers });
+              ? await app.ask(operation === "read" ? "GET /chat/chat-1" : "POST /chat/chat-1/end")
+              : await app.send({ headers });
           expect(answer.status, `${operation} ${failure}`).toBeGreaterThanOrEqual(400);
-          it.clock.advanceMs(waitMs);
+          app.clock.advanceMs(waitMs);
         }
         failing = undefined;
         // After this time the circuit has closed.
-        it.clock.advanceMs(10_000);
-        const ofBob = await it.send({ sub: "bob" });
+        app.clock.advanceMs(10_000);
+        const ofBob = await app.send({ sub: "bob" });
         expect(ofBob.status).toBe(201);
-        const ofAlice = await it.ask("GET /chat/chat-1");
+        const ofAlice = await app.ask("GET /chat/chat-1");
         expect(ofAlice.status).toBe(404);
       }),
       { numRuns: 150 },
@@ -94,20 +94,20 @@ test.each([
   ["answered", () => answerWith({ messages: [] })],
   ["refused since the chat has ended", () => refused(409)],
 ])("a first message that is %s makes the owner", async (_how, reply) => {
-  const it = await createTestApp({ upstream: reply });
-  await it.send();
-  expect((await it.send({ sub: "bob" })).status).toBe(404);
+  const app = await createTestApp({ upstream: reply });
+  await app.send();
+  expect((await app.send({ sub: "bob" })).status).toBe(404);
 });
 
 test("a message of unknown outcome makes its subject the owner once UponAI has shown the chat", async () => {
-  const it = await createTestApp({
+  const app = await createTestApp({
     environment: { RECOVERY_WINDOW: "1s" },
     upstream: ({ method }) =>
       method === "GET"
         ? answerWith({ chatId: "chat-1", messages: [] }, 200)
         : { kind: "timeout", sent: true },
   });
-  const lost = await it.send({ headers: { "Idempotency-Key": "key" } });
+  const lost = await app.send({ headers: { "Idempotency-Key": "key" } });
   expect(lost.status).toBe(504);
-  expect((await it.send({ sub: "bob" })).status).toBe(404);
+  expect((await app.send({ sub: "bob" })).status).toBe(404);
 });

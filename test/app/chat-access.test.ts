@@ -19,11 +19,11 @@ const AGENT = { UPONAI_AGENT_ID: "agent-1", CHAT_METADATA: "page" };
 const DAY_MS = 86_400_000;
 
 let upstream: ScriptedChats;
-let it: TestApp;
+let app: TestApp;
 
 beforeEach(async () => {
   upstream = createScriptedChats("chat-1");
-  it = await open();
+  app = await open();
 });
 
 /**
@@ -81,9 +81,9 @@ async function expectNotFound(answer: Response): Promise<void> {
 
 /** Measures how long a refusal takes, in milliseconds. */
 async function timed(route: RouteName, chatId: string): Promise<number> {
-  const startedMs = it.clock.monotonicMs();
-  await expectNotFound(await use(it, route, { chatId }));
-  return it.clock.monotonicMs() - startedMs;
+  const startedMs = app.clock.monotonicMs();
+  await expectNotFound(await use(app, route, { chatId }));
+  return app.clock.monotonicMs() - startedMs;
 }
 
 /** Number of UponAI calls that change a chat. */
@@ -151,8 +151,8 @@ describe("a session may use a chat by the operator's rule, the claim of its toke
 
   test("in another workspace the same chat id is another chat", async () => {
     const environment = { WORKSPACES: '{"acme":42,"globex":43}' };
-    it = await open(environment);
-    const send = (sub: string, workspace: string) => it.send({ sub, claims: { workspace } });
+    app = await open(environment);
+    const send = (sub: string, workspace: string) => app.send({ sub, claims: { workspace } });
     expect((await send("alice", "acme")).status).toBe(201);
     expect((await send("bob", "globex")).status).toBe(201);
     await expectNotFound(await send("bob", "acme"));
@@ -160,8 +160,8 @@ describe("a session may use a chat by the operator's rule, the claim of its toke
   });
 
   test("the same subject is the same owner by any of its sessions", async () => {
-    expect((await it.send({ claims: { sid: "one" } })).status).toBe(201);
-    expect((await it.send({ claims: { sid: "two" } })).status).toBe(201);
+    expect((await app.send({ claims: { sid: "one" } })).status).toBe(201);
+    expect((await app.send({ claims: { sid: "two" } })).status).toBe(201);
   });
 });
 
@@ -226,10 +226,10 @@ describe("a chat of another subject and one that does not exist get the same ans
       upstream = createScriptedChats();
       const before = await open();
       expect(await start(before, "bob")).toBe("started-1");
-      it = await createTestApp({ environment, upstream: upstream.answer, beside: before });
+      app = await createTestApp({ environment, upstream: upstream.answer, beside: before });
       for (const operation of ["get", "complete", "end"] as const) {
         upstream.always(operation, (usual) => {
-          it.clock.advanceMs(CALL_MS[operation]);
+          app.clock.advanceMs(CALL_MS[operation]);
           return usual();
         });
       }
@@ -291,7 +291,7 @@ describe("a chat of another subject and one that does not exist get the same ans
         await looked.promise;
         return usual();
       });
-      const claiming = use(it, "send", { sub: "bob", chatId: "chat-2" });
+      const claiming = use(app, "send", { sub: "bob", chatId: "chat-2" });
       await expect.poll(() => upstream.calls.at(-1)?.operation).toBe("get");
       expect(await timed("send with a key", "chat-2")).toBe(absentMs);
       looked.resolve(undefined);
@@ -303,17 +303,17 @@ describe("a chat of another subject and one that does not exist get the same ans
       const denied = async (workspace: string) => {
         const claims = { workspace };
         upstream.add("chat-1");
-        expect((await it.send({ sub: "bob", claims })).status).toBe(201);
-        const startedMs = it.clock.monotonicMs();
-        await expectNotFound(await it.send({ claims }));
-        return it.clock.monotonicMs() - startedMs;
+        expect((await app.send({ sub: "bob", claims })).status).toBe(201);
+        const startedMs = app.clock.monotonicMs();
+        await expectNotFound(await app.send({ claims }));
+        return app.clock.monotonicMs() - startedMs;
       };
       upstream.always("complete", (usual) => {
-        it.clock.advanceMs(1_900);
+        app.clock.advanceMs(1_900);
         return usual();
       });
       const slow = { workspace: "acme" };
-      await expectNotFound(await it.send({ claims: slow, chatId: "chat-of-nobody" }));
+      await expectNotFound(await app.send({ claims: slow, chatId: "chat-of-nobody" }));
       expect(await denied("acme")).toBe(1_900);
       expect(await denied("globex")).toBe(150);
     });
@@ -321,7 +321,7 @@ describe("a chat of another subject and one that does not exist get the same ans
     test("for two seconds at most", async () => {
       await openSlow({});
       upstream.always("complete", (usual) => {
-        it.clock.advanceMs(9_000);
+        app.clock.advanceMs(9_000);
         return usual();
       });
       expect(await timed("send", "chat-of-nobody")).toBe(9_000);
@@ -336,17 +336,17 @@ describe("a refusal", () => {
     async (route) => {
       for (const chatId of ["chat-1", "chat-of-nobody"]) {
         upstream = createScriptedChats("chat-1");
-        it = await open({ LIMIT_SESSION: "2/1m", LIMIT_IP: "4/1m" });
-        await use(it, "read", { sub: "bob" });
+        app = await open({ LIMIT_SESSION: "2/1m", LIMIT_IP: "4/1m" });
+        await use(app, "read", { sub: "bob" });
         for (const remaining of [1, 0]) {
-          const answer = await use(it, route, { chatId });
+          const answer = await use(app, route, { chatId });
           expect(answer.status).toBe(404);
           expect(answer.headers.get("ratelimit")).toContain(`"session";r=${remaining};`);
           expect(answer.headers.get("ratelimit")).toContain(`"ip";r=${remaining + 1};`);
         }
-        const refused = await use(it, route, { chatId });
+        const refused = await use(app, route, { chatId });
         expect(refused.status).toBe(429);
-        expect((await use(it, "read", { sub: "bob" })).status).toBe(200);
+        expect((await use(app, "read", { sub: "bob" })).status).toBe(200);
       }
     },
   );
@@ -357,34 +357,34 @@ describe("a refusal", () => {
       await answered.promise;
       return usual();
     });
-    const sending = it.send({ sub: "bob" });
+    const sending = app.send({ sub: "bob" });
     await expect.poll(() => upstream.count("complete")).toBe(1);
-    await expectNotFound(await it.send());
+    await expectNotFound(await app.send());
     answered.resolve(undefined);
     expect((await sending).status).toBe(201);
   });
 
   test("neither takes the owner's answers nor tells that a key was used", async () => {
     const headers = { "Idempotency-Key": "key-1" };
-    await it.send({ sub: "bob", headers });
-    await expectNotFound(await it.send({ headers }));
-    await expectNotFound(await it.send({ headers, body: '{"content":"other"}' }));
-    const again = await it.send({ sub: "bob", headers });
+    await app.send({ sub: "bob", headers });
+    await expectNotFound(await app.send({ headers }));
+    await expectNotFound(await app.send({ headers, body: '{"content":"other"}' }));
+    const again = await app.send({ sub: "bob", headers });
     expect(again.headers.get("idempotency-replayed")).toBe("true");
   });
 
   test("is checked before stored answers: a subject that lost its chat gets none", async () => {
-    await it.send({ sub: "bob" });
-    expect((await use(it, "send with a key", { chats: ["chat-1"] })).status).toBe(201);
-    await expectNotFound(await use(it, "send with a key"));
-    const again = await use(it, "send with a key", { chats: ["chat-1"] });
+    await app.send({ sub: "bob" });
+    expect((await use(app, "send with a key", { chats: ["chat-1"] })).status).toBe(201);
+    await expectNotFound(await use(app, "send with a key"));
+    const again = await use(app, "send with a key", { chats: ["chat-1"] });
     expect(again.headers.get("idempotency-replayed")).toBe("true");
   });
 
   test("is not kept for the key: the chat may become the caller's later", async () => {
-    await it.send({ sub: "bob" });
-    await expectNotFound(await use(it, "send with a key"));
-    const claimed = await use(it, "send with a key", { chats: ["chat-1"] });
+    await app.send({ sub: "bob" });
+    await expectNotFound(await use(app, "send with a key"));
+    const claimed = await use(app, "send with a key", { chats: ["chat-1"] });
     expect(claimed.status).toBe(201);
     expect(claimed.headers.get("idempotency-replayed")).toBeNull();
   });
@@ -392,21 +392,21 @@ describe("a refusal", () => {
 
 describe("the first use", () => {
   test.each(ROUTES)("by %s makes the subject the owner", async (route) => {
-    expect((await use(it, route)).status).toBe(STATUS[route]);
-    await expectNotFound(await use(it, "read", { sub: "bob" }));
-    expect((await use(it, "read")).status).toBe(200);
+    expect((await use(app, route)).status).toBe(STATUS[route]);
+    await expectNotFound(await use(app, "read", { sub: "bob" }));
+    expect((await use(app, "read")).status).toBe(200);
   });
 
   test.each(ROUTES)("by %s of a chat that does not exist makes no owner", async (route) => {
-    await expectNotFound(await use(it, route, { chatId: "later" }));
+    await expectNotFound(await use(app, route, { chatId: "later" }));
     upstream.add("later");
-    expect((await use(it, "send", { sub: "bob", chatId: "later" })).status).toBe(201);
-    await expectNotFound(await use(it, route, { chatId: "later" }));
+    expect((await use(app, "send", { sub: "bob", chatId: "later" })).status).toBe(201);
+    await expectNotFound(await use(app, route, { chatId: "later" }));
   });
 
   test.each([AGENT, {}])("by fifty at once has one winner (%j)", async (environment) => {
     upstream = createScriptedChats("chat-1");
-    it = await createTestApp({
+    app = await createTestApp({
       environment,
       upstream: async (request) => {
         await new Promise(setImmediate);
@@ -415,13 +415,13 @@ describe("the first use", () => {
     });
     const subs = Array.from({ length: 50 }, (_, index) => `subject-${index}`);
     const answers = await Promise.all(
-      subs.map((sub, index) => use(it, ROUTES[index % 3] ?? "send", { sub })),
+      subs.map((sub, index) => use(app, ROUTES[index % 3] ?? "send", { sub })),
     );
     const winners = subs.filter((_, index) => answers[index]?.ok === true);
     expect(winners).toHaveLength(1);
     expect(answers.filter(({ status }) => status === 404)).toHaveLength(49);
     for (const sub of subs.slice(0, 9)) {
-      const { status } = await use(it, "read", { sub });
+      const { status } = await use(app, "read", { sub });
       expect(status).toBe(winners.includes(sub) ? 200 : 404);
     }
   });
@@ -434,30 +434,30 @@ describe("the first use", () => {
         await answered.promise;
         return usual();
       });
-      const sending = use(it, "send");
+      const sending = use(app, "send");
       await expect.poll(() => upstream.count("complete")).toBe(1);
       upstream.next("get", replyWith(429));
-      expect((await use(it, route)).status).toBe(503);
-      await expectNotFound(await use(it, "read", { sub: "bob" }));
+      expect((await use(app, route)).status).toBe(503);
+      await expectNotFound(await use(app, "read", { sub: "bob" }));
       answered.resolve(undefined);
       expect((await sending).status).toBe(201);
-      await expectNotFound(await use(it, "read", { sub: "bob" }));
-      expect((await use(it, "read")).status).toBe(200);
+      await expectNotFound(await use(app, "read", { sub: "bob" }));
+      expect((await use(app, "read")).status).toBe(200);
     },
   );
 
   test("of a request refused by a limit makes no owner", async () => {
-    it = await open({ LIMIT_SESSION: "1/1h" });
-    await use(it, "read", { chatId: "chat-of-nobody" });
-    expect((await use(it, "send")).status).toBe(429);
-    expect((await use(it, "send", { sub: "bob" })).status).toBe(201);
+    app = await open({ LIMIT_SESSION: "1/1h" });
+    await use(app, "read", { chatId: "chat-of-nobody" });
+    expect((await use(app, "send")).status).toBe(429);
+    expect((await use(app, "send", { sub: "bob" })).status).toBe(201);
   });
 
   test("of a chat in the claim makes the subject its owner as well", async () => {
-    expect((await use(it, "send", { chats: ["chat-1"] })).status).toBe(201);
-    await expectNotFound(await use(it, "send", { sub: "bob" }));
-    expect((await use(it, "send", { sub: "carol", chats: ["chat-1"] })).status).toBe(201);
-    expect((await use(it, "send")).status).toBe(201);
+    expect((await use(app, "send", { chats: ["chat-1"] })).status).toBe(201);
+    await expectNotFound(await use(app, "send", { sub: "bob" }));
+    expect((await use(app, "send", { sub: "carol", chats: ["chat-1"] })).status).toBe(201);
+    expect((await use(app, "send")).status).toBe(201);
   });
 
   test("is none under CHAT_ACCESS=claim or workspace", async () => {
@@ -474,37 +474,37 @@ describe("the first use", () => {
 describe("an owner", () => {
   /** Claims of sessions that do not expire during a test. */
   const lasting = { exp: 4_000_000_000 };
-  const send = (sub: string) => it.send({ sub, claims: lasting });
+  const send = (sub: string) => app.send({ sub, claims: lasting });
 
   test("stays so for 30 days since the last use, and no longer", async () => {
     await send("alice");
-    it.clock.advanceMs(29 * DAY_MS);
+    app.clock.advanceMs(29 * DAY_MS);
     await expectNotFound(await send("bob"));
     expect((await send("alice")).status).toBe(201);
-    it.clock.advanceMs(30 * DAY_MS - 1);
+    app.clock.advanceMs(30 * DAY_MS - 1);
     await expectNotFound(await send("bob"));
-    it.clock.advanceMs(1);
+    app.clock.advanceMs(1);
     expect((await send("bob")).status).toBe(201);
     await expectNotFound(await send("alice"));
   });
 
   test("stays so for as long as the operator says", async () => {
-    it = await open({ CHAT_OWNER_TTL: "2d" });
+    app = await open({ CHAT_OWNER_TTL: "2d" });
     await send("alice");
-    it.clock.advanceMs(2 * DAY_MS - 1);
-    expect((await it.ask("GET /chat/chat-1", { claims: lasting })).status).toBe(200);
-    it.clock.advanceMs(2 * DAY_MS - 1);
+    app.clock.advanceMs(2 * DAY_MS - 1);
+    expect((await app.ask("GET /chat/chat-1", { claims: lasting })).status).toBe(200);
+    app.clock.advanceMs(2 * DAY_MS - 1);
     await expectNotFound(await send("bob"));
-    it.clock.advanceMs(1);
+    app.clock.advanceMs(1);
     expect((await send("bob")).status).toBe(201);
   });
 
   test("of a started chat is found again by its stamp afterwards", async () => {
-    const chatId = await start(it);
-    it.clock.advanceMs(31 * DAY_MS);
+    const chatId = await start(app);
+    app.clock.advanceMs(31 * DAY_MS);
     const claims = lasting;
-    await expectNotFound(await it.send({ sub: "bob", chatId, claims }));
-    expect((await it.send({ chatId, claims })).status).toBe(201);
+    await expectNotFound(await app.send({ sub: "bob", chatId, claims }));
+    expect((await app.send({ chatId, claims })).status).toBe(201);
   });
 });
 
@@ -519,38 +519,38 @@ describe("after the state was lost", () => {
       upstream = createScriptedChats();
       const chatId = await start(await open());
       const options = { chatId, ...(chats === undefined ? {} : { chats }) };
-      it = await open({ CHAT_ACCESS: mode, LIMIT_SESSION: "9/1m" });
-      await expectNotFound(await use(it, route, { ...options, sub: "bob" }));
+      app = await open({ CHAT_ACCESS: mode, LIMIT_SESSION: "9/1m" });
+      await expectNotFound(await use(app, route, { ...options, sub: "bob" }));
       expect(effects()).toBe(0);
-      const answer = await use(it, route, options);
+      const answer = await use(app, route, options);
       expect(answer.status).toBe(STATUS[route]);
       // The look-up was part of the request.
       expect(answer.headers.get("ratelimit")).toContain('"session";r=8;');
-      await expectNotFound(await use(it, route, { ...options, sub: "bob" }));
+      await expectNotFound(await use(app, route, { ...options, sub: "bob" }));
       // The owner is known again: there is no second look-up.
       const looks = upstream.count("get");
-      expect((await use(it, "read", options)).status).toBe(200);
+      expect((await use(app, "read", options)).status).toBe(200);
       expect(upstream.count("get")).toBe(looks + 1);
     }
   });
 
   test.each(ROUTES)("%s of another's started chat is no first use", async (route) => {
-    const chatId = await start(it);
-    it = await open();
-    await expectNotFound(await use(it, route, { chatId, sub: "bob" }));
+    const chatId = await start(app);
+    app = await open();
+    await expectNotFound(await use(app, route, { chatId, sub: "bob" }));
     expect(effects()).toBe(0);
-    expect((await use(it, route, { chatId })).status).toBe(STATUS[route]);
-    await expectNotFound(await use(it, "read", { chatId, sub: "bob" }));
+    expect((await use(app, route, { chatId })).status).toBe(STATUS[route]);
+    await expectNotFound(await use(app, "read", { chatId, sub: "bob" }));
   });
 
   test.each(ROUTES)("%s of the own started chat restores its owner, as started", async (route) => {
-    const chatId = await start(it);
-    it = await open();
-    expect((await use(it, route, { chatId })).status).toBe(STATUS[route]);
+    const chatId = await start(app);
+    app = await open();
+    expect((await use(app, route, { chatId })).status).toBe(STATUS[route]);
     // The chat counts as started, not as first used: a confined token may use it too, without a
     // look-up.
     const looks = upstream.count("get");
-    expect((await use(it, "read", { chatId, chats: [] })).status).toBe(200);
+    expect((await use(app, "read", { chatId, chats: [] })).status).toBe(200);
     expect(upstream.count("get")).toBe(looks + 1);
   });
 
@@ -576,39 +576,39 @@ describe("after the state was lost", () => {
   });
 
   test("a workspace without an agent started none, and asks UponAI for no stamp", async () => {
-    it = await createTestApp({
+    app = await createTestApp({
       environment: { CHAT_ACCESS: "claim" },
       upstream: upstream.answer,
     });
-    for (const route of ROUTES) await expectNotFound(await use(it, route));
+    for (const route of ROUTES) await expectNotFound(await use(app, route));
     expect(upstream.calls).toEqual([]);
   });
 
   test("a failed look-up is answered as a failure, and decides nothing", async () => {
-    const chatId = await start(it);
+    const chatId = await start(app);
     for (const CHAT_ACCESS of ["claim", "first-use"]) {
-      it = await open({ CHAT_ACCESS });
+      app = await open({ CHAT_ACCESS });
       upstream.next("get", replyWith(429, "", "9"));
-      const answer = await use(it, "send", { chatId });
+      const answer = await use(app, "send", { chatId });
       expect(answer.status).toBe(503);
       expect(answer.headers.get("retry-after")).toBe("9");
-      expect((await use(it, "send", { chatId })).status).toBe(201);
+      expect((await use(app, "send", { chatId })).status).toBe(201);
     }
   });
 
   test.each(ROUTES.flatMap((one) => ROUTES.map((other) => [one, other] as const)))(
     "%s and %s at once by another subject are denied until the owner's stamp was read",
     async (one, other) => {
-      const chatId = await start(it);
+      const chatId = await start(app);
       upstream.chats.get(chatId)?.messages.push({ role: "user", content: "my secret" });
-      it = await open();
+      app = await open();
       // Both are admitted before one of them is answered.
       const looked = Promise.withResolvers<undefined>();
       upstream.always("get", async (usual) => {
         await looked.promise;
         return usual();
       });
-      const asking = [one, other].map((route) => use(it, route, { chatId, sub: "bob" }));
+      const asking = [one, other].map((route) => use(app, route, { chatId, sub: "bob" }));
       await expect.poll(() => upstream.count("get")).toBeGreaterThan(0);
       looked.resolve(undefined);
       const answers = await Promise.all(asking);
@@ -617,7 +617,7 @@ describe("after the state was lost", () => {
         expect(await answer.text()).not.toContain("my secret");
       }
       expect(effects()).toBe(0);
-      expect((await use(it, "read", { chatId })).status).toBe(200);
+      expect((await use(app, "read", { chatId })).status).toBe(200);
     },
   );
 
@@ -625,16 +625,16 @@ describe("after the state was lost", () => {
   test.each(ROUTES.flatMap((route) => unread.map((reply) => ({ route, reply }))))(
     "$route by another subject whose look-up failed ($reply.kind $reply.status) leaves no owner",
     async ({ route, reply }) => {
-      const chatId = await start(it);
+      const chatId = await start(app);
       for (const next of ROUTES) {
-        it = await open();
+        app = await open();
         upstream.always("get", reply);
-        const failed = await use(it, route, { chatId, sub: "bob" });
+        const failed = await use(app, route, { chatId, sub: "bob" });
         expect(failed.status).toBeGreaterThanOrEqual(500);
         upstream.always("get", undefined);
-        await expectNotFound(await use(it, next, { chatId, sub: "bob" }));
+        await expectNotFound(await use(app, next, { chatId, sub: "bob" }));
         expect(effects()).toBe(0);
-        expect((await use(it, "read", { chatId })).status).toBe(200);
+        expect((await use(app, "read", { chatId })).status).toBe(200);
       }
     },
   );
@@ -642,32 +642,32 @@ describe("after the state was lost", () => {
   test.each(ROUTES)(
     "%s by the owner is served while a look-up by another subject is in progress",
     async (route) => {
-      const chatId = await start(it);
-      it = await open();
+      const chatId = await start(app);
+      app = await open();
       const looked = Promise.withResolvers<undefined>();
       upstream.next("get", async (usual) => {
         await looked.promise;
         return usual();
       });
-      const strange = use(it, "read", { chatId, sub: "bob" });
+      const strange = use(app, "read", { chatId, sub: "bob" });
       await expect.poll(() => upstream.count("get")).toBe(1);
-      expect((await use(it, route, { chatId })).status).toBe(STATUS[route]);
+      expect((await use(app, route, { chatId })).status).toBe(STATUS[route]);
       looked.resolve(undefined);
       await expectNotFound(await strange);
-      expect((await use(it, "read", { chatId, chats: [] })).status).toBe(200);
+      expect((await use(app, "read", { chatId, chats: [] })).status).toBe(200);
     },
   );
 
   test.each(ROUTES)(
     "%s of another's started chat that the token lists is allowed, and owns nothing",
     async (route) => {
-      const chatId = await start(it);
-      it = await open();
+      const chatId = await start(app);
+      app = await open();
       const listed = { chatId, sub: "bob", chats: [chatId] };
-      expect((await use(it, route, listed)).status).toBe(STATUS[route]);
-      expect((await use(it, "read", listed)).status).toBe(200);
-      await expectNotFound(await use(it, "read", { chatId, sub: "bob" }));
-      expect((await use(it, "read", { chatId, chats: [] })).status).toBe(200);
+      expect((await use(app, route, listed)).status).toBe(STATUS[route]);
+      expect((await use(app, "read", listed)).status).toBe(200);
+      await expectNotFound(await use(app, "read", { chatId, sub: "bob" }));
+      expect((await use(app, "read", { chatId, chats: [] })).status).toBe(200);
     },
   );
 });
@@ -678,7 +678,7 @@ function stampOf(chatId: string): unknown {
 
 describe("the stamp", () => {
   test("goes upstream with the client's metadata, and comes back to no browser", async () => {
-    await it.ask("POST /chat", {
+    await app.ask("POST /chat", {
       body: '{"metadata":{"page":"/prices"}}',
       headers: { "Content-Type": "application/json" },
     });
@@ -686,13 +686,13 @@ describe("the stamp", () => {
       page: "/prices",
       uponai_bff_owner: expect.stringMatching(/^[\w-]{43}$/),
     });
-    const text = await (await use(it, "read", { chatId: "started-1" })).text();
+    const text = await (await use(app, "read", { chatId: "started-1" })).text();
     expect(text).not.toContain(String(stampOf("started-1")));
     expect(text).not.toContain("prices");
   });
 
   test("is one of subject, workspace and token, and no hash that others could make", async () => {
-    const chats = [await start(it), await start(it), await start(it, "bob")];
+    const chats = [await start(app), await start(app), await start(app, "bob")];
     const otherToken = await open({ UPONAI_API_TOKEN: "another-canary-token" });
     const otherWorkspace = await open({ UPONAI_WORKSPACE_ID: "43" });
     chats.push(await start(otherToken), await start(otherWorkspace));

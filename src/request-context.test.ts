@@ -148,6 +148,7 @@ describe("running a handler", () => {
     ["chat_busy", "info"],
     ["upstream_error", "warn"],
     ["state_unavailable", "warn"],
+    ["auth_unavailable", "info"],
     ["upstream_timeout", "warn"],
     ["upstream_auth_failed", "error"],
     ["internal_error", "error"],

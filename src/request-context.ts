@@ -190,6 +190,8 @@ function selectLevel(status: number, code: ProblemCode | undefined): LogLevel {
   // `upstream_auth_failed`: UponAI refuses the API token, so no message works until an operator
   // acts.
   if (code === "internal_error" || code === "upstream_auth_failed") return "error";
+  // Anyone can cause it with a made-up key id. The fetch that failed has its own line, at error level.
+  if (code === "auth_unavailable") return "info";
   return status >= 500 ? "warn" : "info";
 }
 

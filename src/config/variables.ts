@@ -216,7 +216,7 @@ export const variables = {
   CHAT_ACCESS: {
     schema: oneOf("first-use", "claim", "workspace"),
     about:
-      "Chats that a session can use, besides those it started and those in its token's chats claim. `first-use`: chats that it is the first to use; `claim`: no others; `workspace`: all chats of its workspace.",
+      "Chats that a session without a chats claim can use, besides those it started. `first-use`: chats that it is the first to use; `claim`: no others; `workspace`: all chats of its workspace. A session with the claim can use those that the claim lists.",
     example: "first-use",
     defaultText: "first-use",
   },
@@ -412,7 +412,7 @@ export const variables = {
   OTEL_EXPORTER_OTLP_ENDPOINT: {
     schema: collectorUrl,
     about:
-      "Base URL of an OpenTelemetry collector that receives traces (OTLP over HTTP). It needs the optional packages that the README lists.",
+      "Base URL of an OpenTelemetry collector that receives traces (OTLP over HTTP). It needs the packages that docs/operations.md lists.",
     example: "http://127.0.0.1:4318",
     whenUnset: "none: no traces",
   },

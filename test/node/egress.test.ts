@@ -164,6 +164,16 @@ describe("a proxy", () => {
     },
   );
 
+  test("is the one that is meant where quotes and white space stand around its URL", async () => {
+    const quoted = { HTTP_PROXY: `"${proxy.url}"\n`, NO_PROXY: '"x.test"' };
+    const bff = await start(emulator.url, quoted);
+    expect((await sendMessage(bff.url, "hi")).status).toBe(201);
+    expect(proxy.connects).toHaveLength(1);
+    const excepted = await start(emulator.url, { ...quoted, NO_PROXY: '"127.0.0.1"' });
+    expect((await sendMessage(excepted.url, "hi")).status).toBe(201);
+    expect(proxy.connects).toHaveLength(1);
+  });
+
   test("is not used for hosts of NO_PROXY", async () => {
     const bff = await start(emulator.url, { HTTP_PROXY: proxy.url, NO_PROXY: "x.test,127.0.0.1" });
     expect((await sendMessage(bff.url, "hi")).status).toBe(201);

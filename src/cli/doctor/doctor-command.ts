@@ -36,6 +36,7 @@ const NOT_CHECKED: readonly string[] = [
   "each token can use its workspaces and their agents exist (send a first message to check it)",
   "session tokens have this issuer, this audience and the workspace claim (call GET /session with a token)",
   "TRUST_PROXY is the number of proxies in front of the service",
+  "traces arrive (neither their packages nor the collector are looked at)",
 ];
 const NOTHING_ELSE: readonly string[] = [
   "anything besides the configuration works, because the service would not start",

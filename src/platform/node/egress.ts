@@ -13,6 +13,7 @@ import {
   Pool,
 } from "undici";
 
+import { cleanText } from "../../config/clean-environment.ts";
 import type { ConfigProblem, Environment } from "../../config/config.ts";
 import type { FetchKeys } from "../../session/remote-keys.ts";
 import { connectTcp, ConnectTimeout } from "./connect-tcp.ts";
@@ -38,7 +39,7 @@ export function readProxies(environment: Environment): {
   readonly problems: readonly ConfigProblem[];
 } {
   const read = (name: string): string | undefined => {
-    const value = environment[name.toLowerCase()] ?? environment[name];
+    const value = cleanText(environment[name.toLowerCase()] ?? environment[name] ?? "");
     return value === "" ? undefined : value;
   };
   const proxies = {

@@ -89,7 +89,7 @@ export const revokeCommand: Command = {
           );
         }
       }
-      const which = subject === undefined ? "All sessions" : "The sessions of this user";
+      const which = subject === undefined ? "All sessions" : "The subject's sessions";
       return `${which} that were issued until now are refused, in ${workspaceIds.length} workspace(s).`;
     } finally {
       connection.close();

@@ -141,7 +141,7 @@ async function inspect(address: RedisAddress): Promise<readonly Finding[]> {
       {
         check: "state settings",
         status: "warn",
-        detail: `the settings of Redis cannot be read (INFO: ${readErrorCode(error)})`,
+        detail: `Redis does not tell its settings (INFO: ${readErrorCode(error)})`,
         action:
           "Check yourself that maxmemory-policy is noeviction and that persistence is on, or grant the rights that docs/redis.md lists for doctor.",
       },
@@ -217,8 +217,7 @@ function checkPersistence(info: Info, save: string | undefined): Finding {
   const action =
     "Set appendonly yes, or accept that after a restart of Redis ended sessions are valid again until they expire.";
   if (save === undefined) {
-    const detail =
-      "Redis writes no append-only file, and its user may not read whether it writes snapshots";
+    const detail = "Redis writes no append-only file, and does not say whether it writes snapshots";
     return { check, status: "warn", detail, action };
   }
   const detail =

@@ -21,6 +21,7 @@ export const probeScript: RedisScript = {
 redis.call('SET', KEYS[1], '1', 'PX', 1000)
 redis.call('MGET', KEYS[1])
 redis.call('GET', KEYS[1])
+redis.call('PTTL', KEYS[1])
 redis.call('DEL', KEYS[1])
 redis.call('SET', KEYS[1], '1', 'PX', 1000)
 return now

@@ -242,32 +242,34 @@ export const variables = {
   },
   LIMIT_SESSION: {
     schema: quota,
-    about: "Messages per user (session subject and workspace).",
+    about:
+      "Requests to the chat routes (start, send, read, end) per user (session subject and workspace).",
     example: "20/1m;burst=5",
     defaultText: "20/1m",
   },
   LIMIT_SESSION_DAILY: {
     schema: quota,
-    about: "Second limit on messages per user, for a longer time such as a day.",
+    about: "Second limit on the same requests per user, for a longer time such as a day.",
     example: "500/1d",
     defaultText: "off",
   },
   LIMIT_WORKSPACE: {
     schema: quota,
-    about: "Messages per workspace.",
+    about: "Requests to the chat routes per workspace.",
     example: "600/1m",
     defaultText: "600/1m",
   },
   LIMIT_IP: {
     schema: quota,
-    about: "Messages per client address and workspace. IPv6 addresses count by /64 network.",
+    about:
+      "Requests to the chat routes per client address and workspace. IPv6 addresses count by /64 network.",
     example: "120/1m",
     defaultText: "120/1m",
   },
   LIMIT_REPLAYS: {
     schema: quota,
     about:
-      "Stored answers that a user (session subject and workspace) can fetch again. A second, fixed limit is 16 MiB per minute.",
+      "Stored answers that a user (session subject and workspace) can fetch again. A second, fixed limit is 16 MiB per minute; `off` turns off both.",
     example: "60/1m",
     defaultText: "60/1m",
   },

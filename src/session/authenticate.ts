@@ -3,7 +3,6 @@
  */
 import type { Subject } from "../branded.ts";
 import type { Hashing } from "../hashing.ts";
-import { parseBearerToken } from "./bearer-token.ts";
 import {
   mapVariables,
   parseChatsClaim,
@@ -11,7 +10,6 @@ import {
   resolveVariableClaims,
   resolveClaim,
 } from "./claims.ts";
-import { createSessionCache } from "./session-cache.ts";
 import type { SessionCookies } from "./session-cookie.ts";
 import type { Session, SessionClaims } from "./session.ts";
 import {
@@ -157,4 +155,88 @@ function parseSessionClaims(
 function parseId(value: unknown): string | undefined {
   if (typeof value === "number" && Number.isSafeInteger(value)) return String(value);
   return typeof value === "string" && value !== "" ? value : undefined;
+}
+
+/** Result of parsing an `Authorization` header. */
+type BearerToken =
+  | { readonly kind: "token"; readonly token: string }
+  /** No bearer credentials: no header, or another scheme, which this service ignores. */
+  | { readonly kind: "missing" }
+  /** Bearer credentials that do not hold exactly one compact JWS of bounded length. */
+  | { readonly kind: "malformed" };
+
+/** Longest token that is verified, in bytes: verification costs CPU time per byte. */
+export const TOKEN_BYTES_MAX = 8_192;
+
+/** Longest `Authorization` header that is parsed, in characters: scheme, spaces and token. */
+const AUTHORIZATION_CHARS_MAX = TOKEN_BYTES_MAX + 64;
+
+// A JWS in compact form: three base64url parts and nothing else. The five parts of a JWE, a second
+// token after a comma (the runtime joins two headers so) and trailing text do not match.
+const COMPACT_JWS = /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$/;
+
+/**
+ * Parses the bearer token of an `Authorization` header (RFC 6750 section 2.1). It does not verify
+ * the token.
+ *
+ * @param authorization value of the header, or null. Several headers are joined by commas.
+ */
+export function parseBearerToken(authorization: string | null): BearerToken {
+  if (authorization === null) return { kind: "missing" };
+  const scheme =
+    authorization.length > AUTHORIZATION_CHARS_MAX
+      ? null
+      : /^([!#$%&'*+.^_`|~0-9A-Za-z-]+)(?: +|$)/.exec(authorization);
+  // RFC 9110 section 11.1: the scheme is case-insensitive.
+  if (scheme?.[1]?.toLowerCase() !== "bearer") {
+    return { kind: authorization.toLowerCase().includes("bearer") ? "malformed" : "missing" };
+  }
+  const token = authorization.slice(scheme[0].length);
+  if (token.length > TOKEN_BYTES_MAX || !COMPACT_JWS.test(token)) return { kind: "malformed" };
+  return { kind: "token", token };
+}
+
+interface CachedSession {
+  readonly session: Session;
+  readonly validUntilMs: number;
+}
+
+/**
+ * Bounded cache of the sessions of verified credentials, with least-recently-used eviction. It saves
+ * the verification of each further request. Its keys are digests of the credentials: it holds no
+ * token. Revocation is checked per request, not here.
+ */
+interface SessionCache {
+  /** Returns the session if it is cached and valid at `nowMs` (milliseconds since the epoch). */
+  find(digest: string, nowMs: number): Session | undefined;
+  /** Adds a session; it is valid until `validUntilMs` (milliseconds since the epoch). */
+  add(digest: string, session: Session, validUntilMs: number): void;
+}
+
+/**
+ * Creates a cache of sessions.
+ *
+ * @param sizeMax most sessions, 1 or more; at the limit the least recently used one is dropped
+ */
+export function createSessionCache(sizeMax: number): SessionCache {
+  // A Map iterates in insertion order. Each use inserts the entry again, so the least recently used
+  // entry is always the first.
+  const entries = new Map<string, CachedSession>();
+  return {
+    find(digest, nowMs) {
+      const entry = entries.get(digest);
+      if (entry === undefined) return undefined;
+      entries.delete(digest);
+      if (nowMs >= entry.validUntilMs) return undefined;
+      entries.set(digest, entry);
+      return entry.session;
+    },
+    add(digest, session, validUntilMs) {
+      if (entries.size >= sizeMax) {
+        const oldest = entries.keys().next();
+        if (oldest.done !== true) entries.delete(oldest.value);
+      }
+      entries.set(digest, { session, validUntilMs });
+    },
+  };
 }

@@ -4,7 +4,7 @@ import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { z } from "zod";
 
-import { parseBearerToken, TOKEN_BYTES_MAX } from "./bearer-token.ts";
+import { parseBearerToken, TOKEN_BYTES_MAX } from "./authenticate.ts";
 
 const TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl-_";
 

@@ -2,7 +2,7 @@ import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 
 import type { Subject } from "../branded.ts";
-import { createSessionCache } from "./session-cache.ts";
+import { createSessionCache } from "./authenticate.ts";
 import type { Session } from "./session.ts";
 
 const sessionOf = (subject: string): Session => ({

@@ -23,7 +23,7 @@ import {
 import { createGuards, type Guard } from "./guards.ts";
 import { createCommonHeaders } from "./http/common-headers.ts";
 import { createPreflightHeaders } from "./http/cross-site.ts";
-import { hasDotSegments } from "./http/raw-path.ts";
+import { hasDotSegments } from "./http/request-head.ts";
 import { describeApi } from "./openapi.ts";
 import { Problem } from "./problem.ts";
 import { createReadiness } from "./readiness.ts";

@@ -13,7 +13,7 @@ import { parseIdempotencyKey } from "./chat/idempotency-key.ts";
 import type { Config } from "./config/config.ts";
 import type { RequestContext } from "./request-context.ts";
 import { isTrustedSource } from "./http/cross-site.ts";
-import { isPlainJson } from "./http/media-type.ts";
+import { isPlainJson } from "./http/request-head.ts";
 import { createSlowBodyGate } from "./http/slow-body-gate.ts";
 import { Problem } from "./problem.ts";
 import type { Services } from "./services.ts";

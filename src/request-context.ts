@@ -6,7 +6,7 @@
 import type { WorkspaceId } from "./branded.ts";
 import type { Clock } from "./clock.ts";
 import { createCorsHeaders } from "./http/cross-site.ts";
-import { parseTraceparent, resolveRequestId } from "./http/request-id.ts";
+import { parseTraceparent, resolveRequestId } from "./http/request-head.ts";
 import { describeDefect, type Logger, type LogLevel } from "./logger.ts";
 import type { Metrics, RecoveryResult } from "./metrics.ts";
 import { Problem, type ProblemCode } from "./problem.ts";

@@ -7,7 +7,7 @@ import type { Duplex } from "node:stream";
 import { getRequestListener } from "@hono/node-server";
 
 import type { App } from "../../app.ts";
-import { hasDotSegments } from "../../http/raw-path.ts";
+import { hasDotSegments } from "../../http/request-head.ts";
 import type { LoadGate } from "../../load-gate.ts";
 import type { Logger } from "../../logger.ts";
 import type { CutReason, Metrics } from "../../metrics.ts";

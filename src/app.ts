@@ -6,7 +6,7 @@ import { Hono } from "hono";
 import { z } from "zod";
 
 import { endChat } from "./chat/end.ts";
-import { createMessageSchema, parseBody } from "./chat/message-body.ts";
+import { createMessageSchema, parseBody } from "./chat/message-request.ts";
 import { createNotFoundDelay } from "./chat/not-found-delay.ts";
 import { readChat } from "./chat/read.ts";
 import { sendMessage } from "./chat/send.ts";

@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { z } from "zod";
 
-import { createMessageSchema } from "./chat/message-body.ts";
+import { createMessageSchema } from "./chat/message-request.ts";
 import { createStartSchema } from "./chat/start-body.ts";
 import { describeApi } from "./openapi.ts";
 import { problemCodes, problemStatus } from "./problem.ts";

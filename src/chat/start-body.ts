@@ -3,7 +3,7 @@ import { z } from "zod";
 
 import { isTooDeep, JSON_DEPTH_MAX } from "../json-depth.ts";
 import { findInexactNumbers } from "./exact-numbers.ts";
-import { type PathFault, parseBodyBy } from "./message-body.ts";
+import { type PathFault, parseBodyBy } from "./message-request.ts";
 
 /** Largest `metadata` and `variables`, each, in UTF-8 bytes of their JSON. */
 export const START_MEMBER_BYTES_MAX = 4_096;

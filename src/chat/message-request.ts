@@ -1,7 +1,52 @@
-/** Schema of a message, and the parser of all request bodies. */
+/**
+ * Parses what a request for a chat carries: the chat id, the idempotency key and the body. The parser
+ * of bodies serves all routes.
+ */
 import { z } from "zod";
 
+import type { ChatId } from "../branded.ts";
 import { Problem, type RequestFault } from "../problem.ts";
+
+// Matched with the raw path, before any decoding: `%61` is not an `a` here.
+const CHAT_ID = /^[A-Za-z0-9_-]{1,128}$/;
+
+/**
+ * Parses a chat id of 1 to 128 letters, digits, underscores and hyphens, so that no other text of a
+ * client's URL reaches an upstream path.
+ *
+ * @param rawSegment the path segment, not decoded
+ * @returns undefined if it is not a chat id
+ */
+export function parseChatId(rawSegment: string): ChatId | undefined {
+  // The only place that creates a `ChatId` from a string.
+  return CHAT_ID.test(rawSegment) ? (rawSegment as ChatId) : undefined; // oxlint-disable-line typescript/no-unsafe-type-assertion
+}
+
+/** Returns the second segment of a URL's raw path: `abc` of `https://host/chat/abc/send?x`. */
+export function readRawChatId(url: string): string {
+  const pathStart = url.indexOf("/", url.indexOf("//") + 2);
+  const idStart = url.indexOf("/", pathStart + 1) + 1;
+  let idEnd = idStart;
+  while (idEnd < url.length && !"/?#".includes(url.charAt(idEnd))) idEnd += 1;
+  return url.slice(idStart, idEnd);
+}
+
+// Visible ASCII. If a client sends the draft's quotes, they are part of the key.
+const IDEMPOTENCY_KEY_CHARS_MAX = 255;
+const IDEMPOTENCY_KEY = /^[\x21-\x7e]{1,255}$/;
+
+/**
+ * Parses an idempotency key of 1 to 255 visible ASCII characters
+ * (draft-ietf-httpapi-idempotency-key-header).
+ *
+ * @param header the `Idempotency-Key` header; null if it is absent
+ * @returns the key; undefined if the header is absent; null if it is not valid
+ */
+export function parseIdempotencyKey(header: string | null): string | undefined | null {
+  if (header === null) return undefined;
+  if (header.length > IDEMPOTENCY_KEY_CHARS_MAX) return null;
+  return IDEMPOTENCY_KEY.test(header) ? header : null;
+}
 
 /** Most faults in one answer, so that a body of many unknown members is not echoed in full. */
 const FAULTS_MAX = 10;

@@ -2,7 +2,160 @@ import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 
 import { Problem } from "../problem.ts";
-import { createMessageSchema, parseBody } from "./message-body.ts";
+import {
+  createMessageSchema,
+  parseBody,
+  parseChatId,
+  parseIdempotencyKey,
+  readRawChatId,
+} from "./message-request.ts";
+
+describe("chat ids", () => {
+  test.each(["a", "0", "_", "-", "abc-DEF_123", "x".repeat(128)])("%s is let through", (id) => {
+    expect(parseChatId(id)).toBe(id);
+  });
+
+  test.each([
+    "",
+    "x".repeat(129),
+    ".",
+    "..",
+    "...",
+    "a.b",
+    "a b",
+    "a/b",
+    "a\\b",
+    "a%2fb",
+    "%2e%2e",
+    "%61bc",
+    "a%00",
+    "a\0",
+    "abc\n",
+    "\nabc",
+    "abc\r\n",
+    "a?b",
+    "a#b",
+    "a;b",
+    "a@b",
+    "a:b",
+    "a+b",
+    "a~b",
+    "é",
+    "ａ",
+    "a\u200b",
+    "🙂",
+  ])("%j is not", (id) => {
+    expect(parseChatId(id)).toBeUndefined();
+  });
+});
+
+describe("the raw segment of a URL", () => {
+  test.each([
+    ["https://bff.example/chat/abc/send", "abc"],
+    ["https://bff.example/chat/abc", "abc"],
+    ["https://bff.example/chat/abc/", "abc"],
+    ["https://bff.example/chat/abc?x=/y/z", "abc"],
+    ["https://bff.example/chat/abc#/y", "abc"],
+    ["http://127.0.0.1:8787/chat/abc/send?a#b", "abc"],
+    ["http://[::1]:8787/chat/abc/send", "abc"],
+    ["https://bff.example/chat/%61bc/send", "%61bc"],
+    ["https://bff.example/chat/a%2Fb/send", "a%2Fb"],
+    ["https://bff.example/chat//send", ""],
+  ])("of %s is %j", (url, segment) => {
+    expect(readRawChatId(url)).toBe(segment);
+  });
+});
+
+/** The contract's rule, letter by letter. */
+function isChatId(text: string): boolean {
+  const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-";
+  const units = text.split("");
+  return units.length >= 1 && units.length <= 128 && units.every((unit) => letters.includes(unit));
+}
+
+const segments = fc.oneof(
+  fc.stringMatching(/^[A-Za-z0-9_-]{0,130}$/),
+  fc.stringMatching(/^[A-Za-z0-9_%.~\\;:@-]{0,12}$/),
+  fc.string({ unit: "binary", maxLength: 20 }),
+  fc.webPath(),
+);
+
+test("what is read from a URL is let through exactly when it is a chat id", () => {
+  fc.assert(
+    fc.property(segments, fc.constantFrom("/send", "", "/end", "?q", "#h"), (text, rest) => {
+      const raw = readRawChatId(`https://bff.example/chat/${text}${rest}`);
+      const segment = text.split(/[/?#]/)[0] ?? "";
+      expect(raw).toBe(segment);
+      expect(parseChatId(raw)).toBe(isChatId(segment) ? segment : undefined);
+    }),
+    { numRuns: 1_000 },
+  );
+});
+
+test("an id that is let through is the whole segment of the parsed URL: nothing is hidden in it", () => {
+  fc.assert(
+    fc.property(segments, (text) => {
+      const url = new URL(`https://bff.example/chat/${text}/send`);
+      const id = parseChatId(readRawChatId(url.href));
+      fc.pre(id !== undefined);
+      expect(url.pathname.split("/")[2]).toBe(id);
+      expect(encodeURIComponent(String(id))).toBe(id);
+    }),
+    { numRuns: 1_000 },
+  );
+});
+
+describe("idempotency keys", () => {
+  test("no header is no key", () => {
+    expect(parseIdempotencyKey(null)).toBeUndefined();
+  });
+
+  test.each(["a", "!", "~", '"quoted"', "a,b", "8e03978e-40d5-43dd-bc93-6894a57f9324"])(
+    "%j is a key, as it is",
+    (header) => {
+      expect(parseIdempotencyKey(header)).toBe(header);
+    },
+  );
+
+  test("255 characters are a key, 256 are none", () => {
+    expect(parseIdempotencyKey("k".repeat(255))).toBe("k".repeat(255));
+    expect(parseIdempotencyKey("k".repeat(256))).toBeNull();
+  });
+
+  test.each([
+    "",
+    " ",
+    "a b",
+    " a",
+    "a ",
+    "a\n",
+    "\na",
+    "\t",
+    "\0",
+    "\u007f",
+    "\u0080",
+    "é",
+    "🙂",
+    "a, b",
+  ])("%j is not valid", (header) => {
+    expect(parseIdempotencyKey(header)).toBeNull();
+  });
+
+  test("a key is 1 to 255 visible ASCII characters, and nothing else is", () => {
+    const headers = fc.oneof(
+      fc.string({ unit: "binary", maxLength: 300 }),
+      fc.string({ minLength: 250, maxLength: 260 }),
+    );
+    fc.assert(
+      fc.property(headers, (header) => {
+        const units = header.split("").map((unit) => unit.charCodeAt(0));
+        const visible = units.every((unit) => unit > 0x20 && unit < 0x7f);
+        const valid = visible && units.length >= 1 && units.length <= 255;
+        expect(parseIdempotencyKey(header)).toBe(valid ? header : null);
+      }),
+    );
+  });
+});
 
 const CHARS_MAX = 10;
 const schema = createMessageSchema(CHARS_MAX);

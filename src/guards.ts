@@ -4,8 +4,7 @@
  * later check runs.
  */
 import { resolveClientAddress } from "./admission/client-address.ts";
-import { compilePolicy } from "./admission/limit-policy.ts";
-import { describeRefusal, renderLimitHeaders } from "./admission/rate-limit-headers.ts";
+import { compilePolicy, describeRefusal, renderLimitHeaders } from "./admission/limit-policy.ts";
 import type { ChatId } from "./branded.ts";
 import type { Caller, ChatCaller } from "./chat/chat-parts.ts";
 import { parseChatId, parseIdempotencyKey, readRawChatId } from "./chat/message-request.ts";

@@ -1,6 +1,7 @@
 /**
- * Arithmetic of limits: the generic cell rate algorithm (GCRA), which is smooth and needs
- * one number per key, the theoretical arrival time (TAT) in microseconds since the epoch.
+ * Limits: their arithmetic, and how a client is told where they stand. The arithmetic is the generic
+ * cell rate algorithm (GCRA), which is smooth and needs one number per key, the theoretical arrival
+ * time (TAT) in microseconds since the epoch.
  */
 import type { QuotaSetting } from "../config/units.ts";
 
@@ -118,4 +119,37 @@ export function describeLimits(
   nowUs: number,
 ): LimitStatus[] {
   return policies.map((policy, index) => describeLimit(policy, tatsUs[index] ?? nowUs, nowUs));
+}
+
+/**
+ * Renders `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers, RFC 9651 lists).
+ * The policy closest to refusing comes first in both.
+ */
+export function renderLimitHeaders(limits: readonly LimitStatus[]): Record<string, string> {
+  if (limits.length === 0) return {};
+  let policies = "";
+  let standings = "";
+  for (const { policy, remaining, resetSeconds } of limits.toSorted(closestFirst)) {
+    const separator = policies === "" ? "" : ", ";
+    policies += separator + policy.policyItem;
+    standings += `${separator}"${policy.name}";r=${remaining};t=${resetSeconds}`;
+  }
+  return { "RateLimit-Policy": policies, RateLimit: standings };
+}
+
+function closestFirst(one: LimitStatus, other: LimitStatus): number {
+  return one.remaining - other.remaining || other.resetSeconds - one.resetSeconds;
+}
+
+/** What a 429 says beyond the headers above. */
+export function describeRefusal(limits: readonly LimitStatus[]): {
+  readonly retryAfterSeconds: number;
+  readonly violatedPolicies: readonly string[];
+} {
+  const violated = limits.filter(({ remaining }) => remaining === 0);
+  return {
+    // At least 1: a refusal that is over by the time it is read would be retried in a tight loop.
+    retryAfterSeconds: Math.max(1, ...violated.map(({ resetSeconds }) => resetSeconds)),
+    violatedPolicies: violated.map(({ policy }) => policy.name),
+  };
 }

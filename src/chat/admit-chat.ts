@@ -12,7 +12,7 @@ import type {
   OwnerKind,
   Settlement,
 } from "../admission/admission.ts";
-import { describeRefusal, renderLimitHeaders } from "../admission/rate-limit-headers.ts";
+import { describeRefusal, renderLimitHeaders } from "../admission/limit-policy.ts";
 import { isSameState, type TranscriptState } from "../admission/transcript-state.ts";
 import type { ChatId } from "../branded.ts";
 import type { RequestContext } from "../request-context.ts";

@@ -67,6 +67,14 @@ test("limits that are off are not there", () => {
   expect(policies.map(({ name }) => name)).toEqual(["session", "ip"]);
 });
 
+function standing(
+  policy: LimitStatus["policy"],
+  remaining: number,
+  resetSeconds: number,
+): LimitStatus {
+  return { policy, remaining, resetSeconds };
+}
+
 describe("what a client is told", () => {
   const quota = { quota: 20, windowSeconds: 60, burst: 20 };
   const [session, workspace, ip] = compilePolicies({
@@ -77,14 +85,6 @@ describe("what a client is told", () => {
   });
   if (session === undefined || workspace === undefined || ip === undefined)
     throw new Error("limits are on");
-
-  function standing(
-    policy: LimitStatus["policy"],
-    remaining: number,
-    resetSeconds: number,
-  ): LimitStatus {
-    return { policy, remaining, resetSeconds };
-  }
 
   test("the policy closest to refusing comes first, in both headers; the longer wait breaks a tie", () => {
     const limits = [standing(session, 3, 9), standing(workspace, 0, 1), standing(ip, 0, 30)];

@@ -7,7 +7,6 @@
  */
 import type { ChatId, WorkspaceId } from "../branded.ts";
 import type { LimitPolicies, LimitPolicy, LimitStatus, ReplayPolicies } from "./limit-policy.ts";
-import type { TranscriptState } from "./transcript-state.ts";
 
 /** What identifies a session to the state. */
 export interface SessionRef {
@@ -202,6 +201,17 @@ export interface AdmissionState {
   countAuthFailure(addressKey: string, policy: LimitPolicy): Promise<FailureCountOutcome>;
   /** Whether the state answers in time; for `/readyz`. */
   isReachable(): Promise<boolean>;
+}
+
+/**
+ * Transcript state of a chat as the state keeps it: enough to find the message that was sent next,
+ * and to notice that a transcript is not the one that was counted.
+ */
+export interface TranscriptState {
+  /** Messages in the transcript. */
+  readonly count: number;
+  /** Digest of all of them, `none` when there is none; neither space nor colon. */
+  readonly digest: string;
 }
 
 export interface Ownership {

@@ -1,10 +1,9 @@
 /** Turns a decision of the rules, in TypeScript or Lua, into the port's outcome. */
 import type { Admission, AdmitOutcome, AdmitRequest } from "./admission.ts";
 import { describeLimits, describeReplays } from "./limit-policy.ts";
-import { CONTESTED, messageIdOf, NO_SEND, parseChat, parseKey } from "./records.ts";
+import { CONTESTED, messageIdOf, NO_SEND, parseChat, parseKey, parseState } from "./records.ts";
 import type { Decision } from "./rules/admit.ts";
 import { checkAccess, isSole, provenState } from "./rules/chat-rules.ts";
-import { parseState } from "./transcript-state.ts";
 
 /** @param waitedMs how long the decision took to come, in milliseconds */
 export function describeOutcome(

@@ -1,14 +1,20 @@
 /** How requests of the port become questions to the rules, in TypeScript and in Lua alike. */
 import type { Admission, AdmitRequest, ChatUse, MessageRef, Settlement } from "./admission.ts";
 import type { LimitPolicy } from "./limit-policy.ts";
-import { ADDRESS_SLOT, messageIdOf, NONE, SUBJECT_SLOT, WORKSPACE_SLOT } from "./records.ts";
+import {
+  ADDRESS_SLOT,
+  formatState,
+  messageIdOf,
+  NONE,
+  SUBJECT_SLOT,
+  WORKSPACE_SLOT,
+} from "./records.ts";
 import type { ChatQuestion, Question } from "./rules/admit.ts";
 import type { MessageOf } from "./rules/chat-rules.ts";
 import { kibOf, type Meter, type Place, type StoredBudget } from "./rules/counter-rules.ts";
 import type { Admitted, Settling, StoredAnswer, Withdrawal } from "./rules/settle.ts";
 import { addressKey, authFailuresKey, chatKey, idempotencyKey, sessionKeys } from "./state-keys.ts";
 import type { StateSettings } from "./state-settings.ts";
-import { formatState } from "./transcript-state.ts";
 
 /** The question that one admission asks. */
 export function describeQuestion(

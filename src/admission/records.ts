@@ -2,11 +2,13 @@
  * The texts that the state keeps: how each record is written and read. `lua/records.ts` writes and
  * reads the same in Lua; `docs/state-keys.md` describes them.
  */
-import { LOCK_LEASE_US, type MessageRef } from "./admission.ts";
-import { NO_STATE } from "./transcript-state.ts";
+import { LOCK_LEASE_US, type MessageRef, type TranscriptState } from "./admission.ts";
 
 /** Stands for a text that there is not. No token, digest or subject is this short. */
 export const NONE = "-";
+
+/** Text of an unknown transcript state. */
+export const NO_STATE = "-";
 
 /** Message id of several messages with the same words: nobody could tell their answers apart. */
 export const CONTESTED = "*";
@@ -45,6 +47,17 @@ export function formatCounters(counters: Counters): string {
 /** Reads counters; a slot that was never written is missing and counts as 0. */
 export function parseCounters(text: string | undefined): Counters {
   return text === undefined ? [] : text.split(" ").map(Number);
+}
+
+/** Writes a transcript state as one word. */
+export function formatState(state: TranscriptState | undefined): string {
+  return state === undefined ? NO_STATE : `${state.count}:${state.digest}`;
+}
+
+/** Reads a transcript state; undefined for anything else. */
+export function parseState(text: string | undefined): TranscriptState | undefined {
+  const [, count, digest] = /^(\d+):(\S+)$/.exec(text ?? "") ?? [];
+  return count === undefined || digest === undefined ? undefined : { count: Number(count), digest };
 }
 
 /** Letters of the kinds of owners: started, first use, provisional. */

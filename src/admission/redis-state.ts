@@ -18,6 +18,7 @@ import {
   describeSettling,
   describeWithdrawal,
 } from "./question.ts";
+import { formatState } from "./records.ts";
 import {
   admitCommand,
   checkCommand,
@@ -39,7 +40,6 @@ import {
   workspaceRecordKey,
 } from "./state-keys.ts";
 import type { StateSettings } from "./state-settings.ts";
-import { formatState } from "./transcript-state.ts";
 
 /** What is needed of a Redis client. It fails fast while there is no connection and queues nothing. */
 export interface RedisConnection {

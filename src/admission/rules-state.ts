@@ -10,6 +10,7 @@ import {
   describeSettling,
   describeWithdrawal,
 } from "./question.ts";
+import { formatState } from "./records.ts";
 import { countOne, cutOff, decideAdmission, isRevoked } from "./rules/admit.ts";
 import {
   ownChat,
@@ -21,7 +22,6 @@ import {
 } from "./rules/settle.ts";
 import { chatKey, sessionKeys, subjectRecordKey, workspaceRecordKey } from "./state-keys.ts";
 import type { StateSettings } from "./state-settings.ts";
-import { formatState } from "./transcript-state.ts";
 
 /** A key space of its own needs no prefix. */
 const PREFIX = "";

@@ -11,9 +11,9 @@ import type {
   MessageRef,
   OwnerKind,
   Settlement,
+  TranscriptState,
 } from "../admission/admission.ts";
 import { describeRefusal, renderLimitHeaders } from "../admission/limit-policy.ts";
-import { isSameState, type TranscriptState } from "../admission/transcript-state.ts";
 import type { ChatId } from "../branded.ts";
 import type { RequestContext } from "../request-context.ts";
 import { Problem } from "../problem.ts";
@@ -34,7 +34,7 @@ import {
   refuseForeign,
 } from "./not-found-delay.ts";
 import { readOwnerStamp } from "./owner-stamp.ts";
-import { computeAnsweredState } from "./transcript.ts";
+import { computeAnsweredState, isSameState } from "./transcript.ts";
 
 export type Granted = Extract<AdmitOutcome, { kind: "admitted" | "unresolved" | "replayed" }>;
 

@@ -2,15 +2,14 @@
  * Recovers a lost answer: reads the chat repeatedly until the answer to the message is in its
  * transcript, or the search ends. It never sends a message.
  */
-import type { Admission, OwnerKind } from "../admission/admission.ts";
-import { isSameState, type TranscriptState } from "../admission/transcript-state.ts";
+import type { Admission, OwnerKind, TranscriptState } from "../admission/admission.ts";
 import type { Clock } from "../clock.ts";
 import type { RequestContext } from "../request-context.ts";
 import type { Hashing } from "../hashing.ts";
 import { confirmOwner, type KnownChat, type OwnerFinding } from "./admit-chat.ts";
 import { type ChatCaller, type ChatParts, traceOf } from "./chat-parts.ts";
 import type { CallOutcome, ProviderChat, ProviderMessage } from "./chat-provider.ts";
-import { computeTranscriptState, findAnswer } from "./transcript.ts";
+import { computeTranscriptState, findAnswer, isSameState } from "./transcript.ts";
 
 export type Recovery =
   | {

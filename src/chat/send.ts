@@ -11,8 +11,8 @@ import {
   type OwnerKind,
   type Settlement,
   type SettleOutcome,
+  type TranscriptState,
 } from "../admission/admission.ts";
-import type { TranscriptState } from "../admission/transcript-state.ts";
 import { answerJson, type RequestContext } from "../request-context.ts";
 import { isProblemCode, Problem, type ProblemCode } from "../problem.ts";
 import { admitToChat, confirmOwner, type KnownChat } from "./admit-chat.ts";

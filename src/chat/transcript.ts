@@ -2,7 +2,7 @@
  * Computes the state of a transcript (count and digest), and finds the answer to a message in it. A
  * wrong match would give one message the answer of another, so in doubt nothing matches.
  */
-import type { TranscriptState } from "../admission/transcript-state.ts";
+import type { TranscriptState } from "../admission/admission.ts";
 import type { Hashing } from "../hashing.ts";
 import type { ProviderMessage } from "./chat-provider.ts";
 
@@ -24,6 +24,11 @@ const DIGEST_CHARS = 11;
 
 /** The digest of a transcript without messages. */
 const EMPTY_DIGEST = "none";
+
+/** Whether both are known and equal. */
+export function isSameState(one: TranscriptState | undefined, other: TranscriptState): boolean {
+  return one?.count === other.count && one.digest === other.digest;
+}
 
 /** Computes the state of a transcript. */
 export function computeTranscriptState(

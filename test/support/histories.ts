@@ -1,9 +1,8 @@
 /** Generators of random histories of state operations, on which all implementations must agree. */
 import * as fc from "fast-check";
 
-import type { ChatAccess, Settlement } from "../../src/admission/admission.ts";
+import type { ChatAccess, Settlement, TranscriptState } from "../../src/admission/admission.ts";
 import { compilePolicy, compileReplayPolicies } from "../../src/admission/limit-policy.ts";
-import type { TranscriptState } from "../../src/admission/transcript-state.ts";
 import type { ChatId, WorkspaceId } from "../../src/branded.ts";
 
 export type Step =

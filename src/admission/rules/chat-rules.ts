@@ -9,12 +9,12 @@ import {
   CONTESTED,
   formatChat,
   isLeased,
+  NO_STATE,
   parseChat,
   type Running,
   UNRESOLVED_MAX,
 } from "../records.ts";
 import type { StateSettings } from "../state-settings.ts";
-import { NO_STATE } from "../transcript-state.ts";
 
 /** One message, as the rules know it. */
 export interface MessageOf {

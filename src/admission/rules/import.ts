@@ -5,8 +5,14 @@
  */
 import { CUT_OFF_AHEAD_MS, DOUBT_KEPT_US } from "../admission.ts";
 import type { KeySpace } from "../key-space.ts";
-import { type ChatRecord, CONTESTED, type Counters, NONE, parseChat } from "../records.ts";
-import { NO_STATE } from "../transcript-state.ts";
+import {
+  type ChatRecord,
+  CONTESTED,
+  type Counters,
+  NO_STATE,
+  NONE,
+  parseChat,
+} from "../records.ts";
 
 /** The chat's record made of its owner, lock and tally; an empty one where there are none. */
 export function importChat(space: KeySpace, nowUs: number, key: string): ChatRecord {

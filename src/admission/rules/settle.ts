@@ -10,12 +10,12 @@ import {
   CONTESTED,
   formatKey,
   type KeyRecord,
+  NO_STATE,
   NONE,
   type OpenRecord,
   parseKey,
 } from "../records.ts";
 import type { StateSettings } from "../state-settings.ts";
-import { NO_STATE } from "../transcript-state.ts";
 import { beginKey } from "./admit.ts";
 import {
   abandonRunning,

@@ -17,11 +17,11 @@ import type {
   SessionRef,
   Settlement,
   SettleOutcome,
+  TranscriptState,
 } from "../../admission/admission.ts";
 import type { LimitPolicy } from "../../admission/limit-policy.ts";
 import { createRulesState, type RulesState } from "../../admission/rules-state.ts";
 import type { StateSettings } from "../../admission/state-settings.ts";
-import type { TranscriptState } from "../../admission/transcript-state.ts";
 import type { Clock } from "../../clock.ts";
 import { systemClock } from "../clock.ts";
 import { createSqliteKeySpace, type SqliteKeySpace } from "./sqlite-key-space.ts";

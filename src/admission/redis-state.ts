@@ -10,14 +10,14 @@ import { ownScript } from "./lua/own.ts";
 import type { RedisScript } from "./lua/script.ts";
 import { clockScript, probeScript } from "./lua/scripts.ts";
 import { cutOffScript, revokeScript } from "./lua/sessions.ts";
-import { describeOutcome } from "./outcome.ts";
 import {
   authFailuresMeter,
   describeAdmitted,
+  describeOutcome,
   describeQuestion,
   describeSettling,
   describeWithdrawal,
-} from "./question.ts";
+} from "./port-to-rules.ts";
 import { formatState } from "./records.ts";
 import {
   admitCommand,

@@ -2,14 +2,14 @@
 import { type AdmissionState, type AdmitRequest, CUT_OFF_AHEAD_MS } from "./admission.ts";
 import type { KeySpace } from "./key-space.ts";
 import { describeLimits } from "./limit-policy.ts";
-import { describeOutcome } from "./outcome.ts";
 import {
   authFailuresMeter,
   describeAdmitted,
+  describeOutcome,
   describeQuestion,
   describeSettling,
   describeWithdrawal,
-} from "./question.ts";
+} from "./port-to-rules.ts";
 import { formatState } from "./records.ts";
 import { countOne, cutOff, decideAdmission, isRevoked } from "./rules/admit.ts";
 import {

@@ -3,7 +3,7 @@ import { Redis } from "ioredis";
 
 import type { AdmissionState, AdmitRequest } from "../../src/admission/admission.ts";
 import { createMemoryState } from "../../src/admission/memory-state.ts";
-import { describeWithdrawal } from "../../src/admission/question.ts";
+import { describeWithdrawal } from "../../src/admission/port-to-rules.ts";
 import { withdrawCommand } from "../../src/admission/redis-commands.ts";
 import type { StateSettings } from "../../src/admission/state-settings.ts";
 import { createRedisState, type RedisConnection } from "../../src/admission/redis-state.ts";

@@ -4,7 +4,7 @@ import { Redis } from "ioredis";
 import { createRedisState, type RedisConnection } from "../../src/admission/redis-state.ts";
 import { clockScript, redisScripts } from "../../src/admission/lua/scripts.ts";
 import type { AdmissionState, AdmitRequest } from "../../src/admission/admission.ts";
-import { describeWithdrawal } from "../../src/admission/question.ts";
+import { describeWithdrawal } from "../../src/admission/port-to-rules.ts";
 import { withdrawCommand } from "../../src/admission/redis-commands.ts";
 import {
   compileStateSettings,

@@ -11,7 +11,7 @@ import { describeDefect, type Logger, type LogLevel } from "./logger.ts";
 import type { Metrics, RecoveryResult } from "./metrics.ts";
 import { Problem, type ProblemCode } from "./problem.ts";
 import type { TracedSpan, Tracing } from "./tracing.ts";
-import type { CallRecord } from "./chat/chat-provider.ts";
+import type { CallRecord, TraceIds } from "./chat/chat-provider.ts";
 
 /** Context of one request: its input, and what later steps learn for the answer and the log. */
 export interface RequestContext {
@@ -74,10 +74,12 @@ export function createRequestContext(
 }
 
 /**
- * The W3C `traceparent` for a call to UponAI: of this request's span, else the client's valid one.
+ * Returns the ids that connect a call to UponAI with this request. The `traceparent` is that of this
+ * request's span, else the client's valid one.
  */
-export function resolveTraceparent({ span, request }: RequestContext): string | undefined {
-  return span === undefined ? readTraceparent(request) : span.traceparent;
+export function traceOf({ requestId, span, request }: RequestContext): TraceIds {
+  const traceparent = span === undefined ? readTraceparent(request) : span.traceparent;
+  return { requestId, traceparent };
 }
 
 function readTraceparent({ headers }: Request): string | undefined {

@@ -15,7 +15,7 @@ import type {
 } from "../admission/admission.ts";
 import { describeRefusal, renderLimitHeaders } from "../admission/limit-policy.ts";
 import type { ChatId } from "../branded.ts";
-import type { RequestContext } from "../request-context.ts";
+import { type RequestContext, traceOf } from "../request-context.ts";
 import { Problem } from "../problem.ts";
 import {
   type Caller,
@@ -23,7 +23,6 @@ import {
   type ChatCaller,
   type ChatParts,
   describeFailure,
-  traceOf,
 } from "./chat-parts.ts";
 import type { ProviderChat } from "./chat-provider.ts";
 import {

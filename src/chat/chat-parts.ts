@@ -2,14 +2,13 @@
 import type { AdmissionState } from "../admission/admission.ts";
 import type { ChatId } from "../branded.ts";
 import type { Clock } from "../clock.ts";
-import { type RequestContext, resolveTraceparent } from "../request-context.ts";
 import type { Hashing } from "../hashing.ts";
 import type { LoadGate } from "../load-gate.ts";
 import type { Logger } from "../logger.ts";
 import { Problem, type ProblemCode } from "../problem.ts";
 import type { Session } from "../session/session.ts";
 import type { Workspace } from "../workspace.ts";
-import type { ChatProvider, ProviderFailure, TraceIds } from "./chat-provider.ts";
+import type { ChatProvider, ProviderFailure } from "./chat-provider.ts";
 import type { NotFoundDelay } from "./not-found-delay.ts";
 
 /** Which chats a session without a `chats` claim may use; see `CHAT_ACCESS`. */
@@ -42,11 +41,6 @@ export interface Caller {
 /** A caller and the chat that its request is about. */
 export interface ChatCaller extends Caller {
   readonly chatId: ChatId;
-}
-
-/** Returns the ids that connect a call to UponAI with this request. */
-export function traceOf(context: RequestContext): TraceIds {
-  return { requestId: context.requestId, traceparent: resolveTraceparent(context) };
 }
 
 /**

@@ -1,8 +1,8 @@
 /** Ends a chat. */
 import type { OwnerKind } from "../admission/admission.ts";
-import { answer, type RequestContext } from "../request-context.ts";
+import { answer, type RequestContext, traceOf } from "../request-context.ts";
 import { admitToRead, confirmOwner, settleRead } from "./admit-chat.ts";
-import { type ChatCaller, type ChatParts, describeFailure, traceOf } from "./chat-parts.ts";
+import { type ChatCaller, type ChatParts, describeFailure } from "./chat-parts.ts";
 import { createRefusal, recordCall, refuseAbsent, refuseForeign } from "./not-found-delay.ts";
 
 /**

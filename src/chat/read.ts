@@ -1,7 +1,7 @@
 /** Reads a chat with its transcript. */
-import { answerJson, type RequestContext } from "../request-context.ts";
+import { answerJson, type RequestContext, traceOf } from "../request-context.ts";
 import { admitToRead, confirmOwner, settleRead } from "./admit-chat.ts";
-import { type ChatCaller, type ChatParts, describeFailure, traceOf } from "./chat-parts.ts";
+import { type ChatCaller, type ChatParts, describeFailure } from "./chat-parts.ts";
 import { createRefusal, recordCall, refuseAbsent, refuseForeign } from "./not-found-delay.ts";
 import { presentChat } from "./present-chat.ts";
 import { computeAnsweredState } from "./transcript.ts";

@@ -4,10 +4,10 @@
  */
 import type { Admission, OwnerKind, TranscriptState } from "../admission/admission.ts";
 import type { Clock } from "../clock.ts";
-import type { RequestContext } from "../request-context.ts";
+import { type RequestContext, traceOf } from "../request-context.ts";
 import type { Hashing } from "../hashing.ts";
 import { confirmOwner, type KnownChat, type OwnerFinding } from "./admit-chat.ts";
-import { type ChatCaller, type ChatParts, traceOf } from "./chat-parts.ts";
+import type { ChatCaller, ChatParts } from "./chat-parts.ts";
 import type { CallOutcome, ProviderChat, ProviderMessage } from "./chat-provider.ts";
 import { computeTranscriptState, findAnswer, isSameState } from "./transcript.ts";
 

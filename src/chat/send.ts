@@ -13,10 +13,10 @@ import {
   type SettleOutcome,
   type TranscriptState,
 } from "../admission/admission.ts";
-import { answerJson, type RequestContext } from "../request-context.ts";
+import { answerJson, type RequestContext, traceOf } from "../request-context.ts";
 import { isProblemCode, Problem, type ProblemCode } from "../problem.ts";
 import { admitToChat, confirmOwner, type KnownChat } from "./admit-chat.ts";
-import { type ChatCaller, type ChatParts, describeFailure, traceOf } from "./chat-parts.ts";
+import { type ChatCaller, type ChatParts, describeFailure } from "./chat-parts.ts";
 import type { ProviderFailure } from "./chat-provider.ts";
 import { createRefusal, recordCall, refuseAbsent, refuseForeign } from "./not-found-delay.ts";
 import { formatReply, parseReply, presentReply, type Reply } from "./present-messages.ts";

@@ -1,9 +1,9 @@
 /** Starts a chat with the operator's agent, and records its owner before a client learns its id. */
-import { answerJson, type RequestContext } from "../request-context.ts";
+import { answerJson, type RequestContext, traceOf } from "../request-context.ts";
 import { Problem } from "../problem.ts";
 import type { SessionVariables } from "../session/claims.ts";
 import { admitCaller } from "./admit-chat.ts";
-import { type Caller, type ChatParts, describeFailure, traceOf } from "./chat-parts.ts";
+import { type Caller, type ChatParts, describeFailure } from "./chat-parts.ts";
 import { parseChatId } from "./message-request.ts";
 import { createOwnerStamp, OWNER_STAMP } from "./owner-stamp.ts";
 import { presentStartedChat } from "./present-chat.ts";

@@ -16,7 +16,7 @@ import { CompactEncrypt } from "jose";
 import { beforeEach, describe, expect, test, vi } from "vitest";
 import { z } from "zod";
 
-import { createHashing } from "../platform/hashing.ts";
+import { createHashing } from "../platform/system.ts";
 import { parseConfig } from "../config/config.ts";
 import { type Authenticator, createAuthenticator } from "./authenticate.ts";
 import { createPublicKeySource, createSecretKeySource, type KeySource } from "./key-source.ts";

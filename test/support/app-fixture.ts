@@ -10,7 +10,7 @@ import { readStream } from "../../src/http/read-stream.ts";
 import { createLoadGate, type LoadGate } from "../../src/load-gate.ts";
 import type { LogFields, Logger } from "../../src/logger.ts";
 import { noMetrics } from "../../src/metrics.ts";
-import { createHashing } from "../../src/platform/hashing.ts";
+import { createHashing } from "../../src/platform/system.ts";
 import type { Services } from "../../src/services.ts";
 import { createSecretKeySource } from "../../src/session/key-source.ts";
 import { createCircuits } from "../../src/upstream/circuits.ts";

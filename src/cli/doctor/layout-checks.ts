@@ -1,6 +1,6 @@
 /** Checks cookies and origins: whether browsers send the cookies and proxies accept them. */
 import type { Config } from "../../config/config.ts";
-import { systemClock } from "../../platform/clock.ts";
+import { systemClock } from "../../platform/system.ts";
 import { createSessionCookies, PROXY_SAFE_COOKIE_BYTES } from "../../session/session-cookie.ts";
 import type { Finding } from "./finding.ts";
 

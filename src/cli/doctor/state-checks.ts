@@ -7,7 +7,7 @@ import { createRedisState } from "../../admission/redis-state.ts";
 import { compileStateSettings, type StateSettings } from "../../admission/state-settings.ts";
 import type { Config } from "../../config/config.ts";
 import type { RedisAddress } from "../../config/redis-url.ts";
-import { systemClock } from "../../platform/clock.ts";
+import { systemClock } from "../../platform/system.ts";
 import { createNodeRedis } from "../../platform/node/redis.ts";
 import { createRedisClient } from "../../platform/node/redis-client.ts";
 import { readErrorCode } from "../../platform/redis-error-code.ts";

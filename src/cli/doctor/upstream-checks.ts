@@ -1,6 +1,6 @@
 /** Checks UponAI: whether it can be reached and accepts every API token. */
 import type { Config } from "../../config/config.ts";
-import { systemClock } from "../../platform/clock.ts";
+import { systemClock } from "../../platform/system.ts";
 import type { ProxySettings } from "../../platform/node/egress.ts";
 import { createNodeUpstream } from "../../platform/node/upstream.ts";
 import { canBeUponai } from "../../upstream/classify-reply.ts";

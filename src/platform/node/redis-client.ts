@@ -6,7 +6,7 @@
 import { Cluster, Redis, ReplyError, type RedisOptions } from "ioredis";
 
 import type { RedisAddress, RedisNode } from "../../config/redis-url.ts";
-import { systemClock } from "../clock.ts";
+import { systemClock } from "../system.ts";
 import { readErrorCode, UNREACHABLE } from "../redis-error-code.ts";
 import { RedisConnector } from "./redis-connector.ts";
 import { backOff, createReconnects, type RedisEvents, watchRedis } from "./watch-redis.ts";

@@ -10,7 +10,7 @@ import type { RedisAddress } from "../../config/redis-url.ts";
 import type { Clock } from "../../clock.ts";
 import type { Logger } from "../../logger.ts";
 import type { Metrics } from "../../metrics.ts";
-import { systemClock } from "../clock.ts";
+import { systemClock } from "../system.ts";
 import { readErrorCode } from "../redis-error-code.ts";
 import { createReachability } from "../reachability.ts";
 import { createRedisClient } from "./redis-client.ts";

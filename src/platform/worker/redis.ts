@@ -11,7 +11,7 @@ import type { RedisConnection } from "../../admission/redis-state.ts";
 import type { RedisScript } from "../../admission/lua/script.ts";
 import type { RedisAddress } from "../../config/redis-url.ts";
 import type { Logger } from "../../logger.ts";
-import { systemClock } from "../clock.ts";
+import { systemClock } from "../system.ts";
 import { createReachability, type Reachability } from "../reachability.ts";
 import { readErrorCode } from "../redis-error-code.ts";
 import { currentScope } from "./request-scope.ts";

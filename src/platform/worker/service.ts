@@ -11,10 +11,9 @@ import {
 } from "../../config/config.ts";
 import type { Logger } from "../../logger.ts";
 import { noMetrics } from "../../metrics.ts";
-import { systemClock } from "../clock.ts";
+import { createHashing, systemClock } from "../system.ts";
 import { createCircuits } from "../../upstream/circuits.ts";
 import { createConfiguredKeys } from "../configured-keys.ts";
-import { createHashing } from "../hashing.ts";
 import { reportProblems } from "../report-problems.ts";
 import { createWorkerGate } from "./load-gate.ts";
 import { createWorkerLog } from "./log.ts";

@@ -23,7 +23,7 @@ import type { LimitPolicy } from "../../admission/limit-policy.ts";
 import { createRulesState, type RulesState } from "../../admission/rules-state.ts";
 import type { StateSettings } from "../../admission/state-settings.ts";
 import type { Clock } from "../../clock.ts";
-import { systemClock } from "../clock.ts";
+import { systemClock } from "../system.ts";
 import { createSqliteKeySpace, type SqliteKeySpace } from "./sqlite-key-space.ts";
 import { chooseSweepPauseMs, SWEEP_EVERY_MS } from "./sweep.ts";
 

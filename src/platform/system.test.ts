@@ -4,7 +4,7 @@ import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 
 import { type Environment, parseConfig } from "../config/config.ts";
-import { createHashing } from "./hashing.ts";
+import { createHashing } from "./system.ts";
 
 const SECRET = "0123456789abcdef0123456789abcdef";
 const COMMON = {

@@ -1,8 +1,17 @@
-/** `Hashing` with `node:crypto`, which Node has and Workers have by the flag `nodejs_compat`. */
+/**
+ * The clock and the hash functions of the machine: the same on Node and on Workers, which have
+ * `node:crypto` by the flag `nodejs_compat`.
+ */
 import { createHmac, hash } from "node:crypto";
 
+import type { Clock } from "../clock.ts";
 import type { Config } from "../config/config.ts";
 import type { Hashing } from "../hashing.ts";
+
+export const systemClock: Clock = {
+  epochMs: () => Date.now(),
+  monotonicMs: () => performance.now(),
+};
 
 /** 96 bits: two subjects of a deployment do not collide, and log lines stay short. */
 const PSEUDONYM_CHARS = 16;

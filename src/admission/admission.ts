@@ -2,8 +2,8 @@
  * Port between the product and its state: what is asked in one atomic step, and what can come back.
  * It imports no implementation; the in-process one, Durable Objects and Redis answer alike.
  *
- * A message makes two round trips: `admit` before it goes upstream and `settle` after. Whatever
- * else has to be decided or remembered per message joins one of the two.
+ * A message makes two round trips: `admit` before it goes upstream and `settle` after. Every
+ * other decision or record of a message is part of one of the two.
  */
 import type { ChatId, WorkspaceId } from "../branded.ts";
 import type { LimitPolicies, LimitPolicy, LimitStatus, ReplayPolicies } from "./limit-policy.ts";
@@ -20,7 +20,7 @@ export interface SessionRef {
   readonly issuedAtMs: number | undefined;
 }
 
-/** May this be done now? */
+/** Asks whether a request may run now. */
 export interface AdmitRequest extends SessionRef {
   readonly workspaceId: WorkspaceId;
   /** Normalised client address; see `resolveClientAddress`. */
@@ -67,7 +67,7 @@ export interface Admission {
   readonly role: "sender" | "recoverer" | "reader";
   /** Whether the chat is the subject's only until UponAI has proven that it exists. */
   readonly provisionalOwner: boolean;
-  /** Number of the chat's last admitted message; none for a reader whose look would prove nothing. */
+  /** Number of the chat's last admitted message; none for a reader that reads while a message is under way. */
   readonly sends: number;
   /** Transcript state before the message; undefined where it is unknown. */
   readonly transcriptState: TranscriptState | undefined;
@@ -122,7 +122,7 @@ export type AdmitOutcome =
       /** Where they stand; none was spent. */
       readonly limits: readonly LimitStatus[];
     }
-  /** The state did not answer in time. Nobody's fault but ours, and never a refusal. */
+  /** The state did not answer in time. It is a fault of the service, never a refusal. */
   | { readonly kind: "unavailable" };
 
 /**
@@ -148,7 +148,7 @@ type Disposition =
       /** Transcript state now; undefined where it is unknown. */
       readonly stateAfter: TranscriptState | undefined;
     }
-  /** The message certainly was not taken: its key may try again. Also for whatever only read. */
+  /** The message was certainly not taken, so that its key may try again. Also for reads and ends. */
   | {
       readonly disposition: "not_taken";
       readonly stateAfter: TranscriptState | undefined;
@@ -174,7 +174,7 @@ export type FailureCountOutcome =
 
 export interface AdmissionState {
   admit(request: AdmitRequest): Promise<AdmitOutcome>;
-  /** Frees the chat for its next message, and remembers what became of this one. */
+  /** Frees the chat for its next message, and stores the outcome of this one. */
   settle(admission: Admission, settlement: Settlement): Promise<SettleOutcome>;
   /**
    * Extends what is leased to an admission by another lease.
@@ -185,7 +185,7 @@ export interface AdmissionState {
     admission: Admission,
     stateBefore?: TranscriptState,
   ): Promise<"renewed" | "lost" | "unavailable">;
-  /** Writes down who started a chat. "refused": another subject owns it. */
+  /** Stores the subject that started a chat. "refused": another subject owns the chat. */
   own(ownership: Ownership): Promise<"owned" | "refused" | "unavailable">;
   /** Whether a session was ended, for requests that need no admission. */
   checkSession(session: SessionRef): Promise<"valid" | "revoked" | "unavailable">;
@@ -230,7 +230,7 @@ export interface Ownership {
  */
 export const CUT_OFF_AHEAD_MS = 30_000;
 
-/** An operator's order that no session issued until now shall be served. */
+/** An operator's order to refuse all sessions that were issued until now. */
 export interface CutOff {
   readonly workspaceId: WorkspaceId | undefined;
   /** Digest of the subject; undefined for everyone. */
@@ -239,14 +239,14 @@ export interface CutOff {
   readonly forMs: number;
 }
 
-/** How long a chat and a key stay leased after their holder was last heard of, in microseconds: 15 s. */
+/** How long the lease of a chat and of a key lasts after its last renewal, in microseconds: 15 s. */
 export const LOCK_LEASE_US = 15_000_000;
 
 /** How long an idempotency key is remembered, in microseconds: 24 h. */
 export const KEY_KEPT_US = 86_400_000_000;
 
 /**
- * How long a message with an unknown outcome casts doubt on later ones, in microseconds. Longer than
- * its key is remembered from when it was sent, so that the doubt outlives whatever could be mistaken.
+ * How long a message with an unknown outcome stays unresolved, in microseconds: 25 h. It is longer than
+ * the key of the message is stored, so that no later answer is mistaken for this message's.
  */
-export const DOUBT_KEPT_US = 90_000_000_000;
+export const UNRESOLVED_KEPT_US = 90_000_000_000;

@@ -1,25 +1,25 @@
-/** Owns the port of a place for the rules to keep texts in, and its simplest form: a Map. */
+/** Key-value interface of the state that the rules run on, with an implementation in memory. */
 
 export interface KeySpaceEntry {
   readonly text: string;
-  /** When it is gone, in microseconds since the epoch. */
+  /** When it expires, in microseconds since the epoch. */
   readonly expiresAtUs: number;
 }
 
-/** Texts by key, each gone after its own time. Only one asks at a time: a step is atomic. */
+/** Texts by key, each with its own expiry. Steps run one after the other, so that each is atomic. */
 export interface KeySpace {
-  /** Undefined when there is none, or none any more. */
+  /** Undefined for a missing or expired text. */
   read(key: string): KeySpaceEntry | undefined;
   write(key: string, text: string, expiresAtUs: number): void;
   delete(key: string): void;
 }
 
-/** Writes a text that is gone when the one it replaces would have been, or then if there is none. */
+/** Replaces a text and keeps its expiry; without a text, writes it with the given expiry. */
 export function rewrite(space: KeySpace, key: string, text: string, expiresAtUs: number): void {
   space.write(key, text, space.read(key)?.expiresAtUs ?? expiresAtUs);
 }
 
-/** Entries looked at per write. Two per new entry at most keep the expired from piling up. */
+/** Entries checked for expiry per write. Two for each write keep expired ones from piling up. */
 const SWEPT_PER_WRITE = 2;
 
 /** A key space in a Map. Expired values are swept a few at a time, with no timer and no pause. */

@@ -4,16 +4,16 @@
  */
 import { LOCK_LEASE_US, type MessageRef, type TranscriptState } from "./admission.ts";
 
-/** Stands for a text that there is not. No token, digest or subject is this short. */
+/** Stands for a missing text. No token, digest or subject is this short. */
 export const NONE = "-";
 
 /** Text of an unknown transcript state. */
 export const NO_STATE = "-";
 
-/** Message id of several messages with the same words: nobody could tell their answers apart. */
+/** Message id of several messages with the same words, whose answers cannot be told apart. */
 export const CONTESTED = "*";
 
-/** In place of the number of a chat's last message, for a reader whose look proves nothing. */
+/** In place of the number of a chat's last message, for a reader that reads while a message is under way. */
 export const NO_SEND = -1;
 
 /** Unresolved messages that are kept apart; past it all words of the chat count as contested. */
@@ -69,7 +69,7 @@ export interface Owner {
   readonly endUs: number;
 }
 
-/** The message that is being sent, or was when its sender fell silent. */
+/** The running message, or one whose sender stopped renewing the lease. */
 export interface Running {
   readonly token: string;
   readonly leaseEndUs: number;
@@ -86,10 +86,10 @@ export interface Unresolved {
   readonly untilUs: number;
 }
 
-/** Everything that is kept of one chat. */
+/** The record of one chat. */
 export interface ChatRecord {
   owner: Owner | undefined;
-  /** Messages that were let in, less those that certainly were not taken. */
+  /** Admitted messages, less those that were certainly not taken. */
   sends: number;
   /** Transcript state before the running message, else now; `-` unknown. */
   state: string;
@@ -156,7 +156,7 @@ export function messageIdOf({ keyDigest, token }: MessageRef): string {
 
 /**
  * Whether a lease runs. One that ends much later than a lease can was written before the clock was set
- * back, and must lock nobody out. Up to another lease is let pass: a holder that renews is there.
+ * back, and does not count. Up to twice the lease counts: its holder may have renewed it just now.
  */
 export function isLeased(leaseEndUs: number, nowUs: number): boolean {
   return leaseEndUs > nowUs && leaseEndUs <= nowUs + 2 * LOCK_LEASE_US;
@@ -167,11 +167,11 @@ export interface OpenRecord {
   /** `answered`: UponAI answered it, and only the transcript has the answer. */
   readonly kind: "pending" | "answered";
   readonly fingerprint: string;
-  /** Token of the request that sent the message: only its word is first-hand. */
+  /** Token of the request that sent the message: only it knows what UponAI answered. */
   readonly attempt: string;
   /** Token of the request that works on it now. */
   readonly holder: string;
-  /** 0 once nobody does. */
+  /** End of its lease, in microseconds since the epoch; 0 without a lease. */
   readonly leaseEndUs: number;
   /** Transcript state before the message. */
   readonly state: string;

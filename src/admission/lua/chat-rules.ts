@@ -1,5 +1,5 @@
 /** `rules/chat-rules.ts` in Lua, under the same names. Comes after `RECORDS`. */
-import { DOUBT_KEPT_US, LOCK_LEASE_US } from "../admission.ts";
+import { UNRESOLVED_KEPT_US, LOCK_LEASE_US } from "../admission.ts";
 import { CONTESTED, UNRESOLVED_MAX } from "../records.ts";
 
 export const CHAT_RULES = `
@@ -60,7 +60,7 @@ end
 local function is_sole(chat, fingerprint, id)
   return (chat.running ~= nil and matches(chat.running, fingerprint, id)) or is_unresolved(chat, fingerprint, id)
 end
-local function doubt_message(chat, fingerprint, id, until_us)
+local function add_unresolved(chat, fingerprint, id, until_us)
   chat.state = '-'
   if until_us <= now then return end
   chat.doubtful = math.max(chat.doubtful, until_us)
@@ -79,7 +79,7 @@ local function abandon_running(chat)
   local running = chat.running
   if not running then return end
   chat.running = nil
-  doubt_message(chat, running.fingerprint, running.id, math.min(running.lease_end, now) + ${DOUBT_KEPT_US})
+  add_unresolved(chat, running.fingerprint, running.id, math.min(running.lease_end, now) + ${UNRESOLVED_KEPT_US})
 end
 local function contest_words(chat, fingerprint)
   local others, latest = {}, 0

@@ -3,7 +3,7 @@
  * derived, in the same slot: they are read only where a record is missing, and not worth being sent
  * with every message.
  */
-import { CUT_OFF_AHEAD_MS, DOUBT_KEPT_US } from "../admission.ts";
+import { CUT_OFF_AHEAD_MS, UNRESOLVED_KEPT_US } from "../admission.ts";
 
 export const IMPORT = `
 local function ends_at(key) return now + redis.call('PTTL', key) * 1000 end
@@ -17,7 +17,7 @@ local function import_chat(key)
   if sends then
     chat.sends = tonumber(sends)
     chat.state = mark == '*' and '-' or mark
-    chat.doubtful = mark == '*' and now + ${DOUBT_KEPT_US} or tonumber(doubtful)
+    chat.doubtful = mark == '*' and now + ${UNRESOLVED_KEPT_US} or tonumber(doubtful)
     chat.contested = chat.doubtful
   end
   local token, lease_end = string.match(old[3] or '', '^(%S+) (%d+)$')

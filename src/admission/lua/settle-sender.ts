@@ -1,5 +1,5 @@
 /** Settling the sender of a message, in Lua; `rules/settle.ts` has the same rules. */
-import { DOUBT_KEPT_US } from "../admission.ts";
+import { UNRESOLVED_KEPT_US } from "../admission.ts";
 import { CONTESTED } from "../records.ts";
 import { CHAT_RULES } from "./chat-rules.ts";
 import { COUNTER_RULES } from "./counter-rules.ts";
@@ -40,13 +40,13 @@ ${COUNTER_RULES}
 end
 local function settle_out_of_turn(chat, taken)
   local again = taken and chat.sends == sends and not chat.running
-  local until_us = now + ${DOUBT_KEPT_US}
+  local until_us = now + ${UNRESOLVED_KEPT_US}
   chat.sends, chat.state = math.max(chat.sends, sends), '-'
   if again then return end
   chat.doubtful = math.max(chat.doubtful, until_us)
   local contested = not is_unresolved(chat, fingerprint, id) and contest_words(chat, fingerprint)
   if chat.running and chat.running.fingerprint == fingerprint then chat.running.id = '${CONTESTED}' end
-  if not taken then doubt_message(chat, fingerprint, contested and '${CONTESTED}' or id, until_us) end
+  if not taken then add_unresolved(chat, fingerprint, contested and '${CONTESTED}' or id, until_us) end
 end
 
 local held = redis.call('MGET', unpack(KEYS))
@@ -63,7 +63,7 @@ if mine then
   chat.running = nil
   local alone = chat.sends == sends
   if disposition == 'not_taken' and alone then chat.sends = chat.sends - 1 end
-  if disposition == 'unknown' then doubt_message(chat, fingerprint, running_id, now + ${DOUBT_KEPT_US})
+  if disposition == 'unknown' then add_unresolved(chat, fingerprint, running_id, now + ${UNRESOLVED_KEPT_US})
   else chat.state = alone and chat.doubtful <= now and after or '-' end
 elseif disposition ~= 'not_taken' then
   settle_out_of_turn(chat, disposition == 'taken')

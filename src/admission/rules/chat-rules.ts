@@ -2,7 +2,12 @@
  * Rules on the record of one chat: its owner, its running message, its unresolved messages.
  * `lua/chat-rules.ts` has the same rules under the same names.
  */
-import { type ChatAccess, DOUBT_KEPT_US, LOCK_LEASE_US, type OwnerKind } from "../admission.ts";
+import {
+  type ChatAccess,
+  UNRESOLVED_KEPT_US,
+  LOCK_LEASE_US,
+  type OwnerKind,
+} from "../admission.ts";
 import type { KeySpace } from "../key-space.ts";
 import {
   type ChatRecord,
@@ -124,12 +129,12 @@ export function abandonRunning(chat: ChatRecord, nowUs: number): void {
   if (running === undefined) return;
   chat.running = undefined;
   // A lease that ends far ahead was written before the clock was set back.
-  const untilUs = Math.min(running.leaseEndUs, nowUs) + DOUBT_KEPT_US;
-  doubtMessage(chat, nowUs, running.fingerprint, running.messageId, untilUs);
+  const untilUs = Math.min(running.leaseEndUs, nowUs) + UNRESOLVED_KEPT_US;
+  addUnresolved(chat, nowUs, running.fingerprint, running.messageId, untilUs);
 }
 
 /** Notes a message with an unknown outcome, and that the transcript may change until it has ended. */
-export function doubtMessage(
+export function addUnresolved(
   chat: ChatRecord,
   nowUs: number,
   fingerprint: string,

@@ -59,7 +59,7 @@ export function openCounters(space: KeySpace, nowUs: number): OpenCounters {
 
 /**
  * A limit's TAT. One before now is a limit that is full; one beyond the tolerance was written under
- * another limit or another clock, and must lock nobody out for longer than this limit can.
+ * another limit or another clock, and must not refuse a client for longer than this limit can.
  */
 export function readTat(counters: OpenCounters, nowUs: number, meter: Meter): number {
   return Math.min(Math.max(counters.read(meter), nowUs), nowUs + meter.toleranceUs);

@@ -3,7 +3,7 @@
  * chat in several keys, and limits and cut-offs in keys of their own. Such keys live 30 days at most
  * by default: this can go in a version after the next. `lua/import.ts` has the same.
  */
-import { CUT_OFF_AHEAD_MS, DOUBT_KEPT_US } from "../admission.ts";
+import { CUT_OFF_AHEAD_MS, UNRESOLVED_KEPT_US } from "../admission.ts";
 import type { KeySpace } from "../key-space.ts";
 import {
   type ChatRecord,
@@ -29,8 +29,8 @@ export function importChat(space: KeySpace, nowUs: number, key: string): ChatRec
     const underWay = mark === "*";
     chat.sends = Number(sends);
     chat.state = underWay ? NO_STATE : (mark ?? NO_STATE);
-    chat.doubtfulUntilUs = underWay ? nowUs + DOUBT_KEPT_US : Number(doubtful);
-    // Which words are in doubt is in keys that are not known by name.
+    chat.doubtfulUntilUs = underWay ? nowUs + UNRESOLVED_KEPT_US : Number(doubtful);
+    // Unresolved messages of 0.1.0 are in keys whose names cannot be listed.
     chat.contestedUntilUs = chat.doubtfulUntilUs;
   }
   const [token, leaseEnd] = (space.read(`${tag}l:${id}`)?.text ?? "").split(" ");

@@ -3,7 +3,7 @@
  * owning a started chat, withdrawing. `lua/settle.ts` and its neighbours have the same in Lua; the
  * same property test drives both.
  */
-import { DOUBT_KEPT_US, KEY_KEPT_US, LOCK_LEASE_US, type OwnerKind } from "../admission.ts";
+import { UNRESOLVED_KEPT_US, KEY_KEPT_US, LOCK_LEASE_US, type OwnerKind } from "../admission.ts";
 import { type KeySpace, rewrite } from "../key-space.ts";
 import {
   type ChatRecord,
@@ -20,7 +20,7 @@ import { beginKey } from "./admit.ts";
 import {
   abandonRunning,
   contestWords,
-  doubtMessage,
+  addUnresolved,
   isBusy,
   isSole,
   type MessageOf,
@@ -93,7 +93,7 @@ export function settleSender(
     const alone = chat.sends === sends;
     if (disposition === "not_taken" && alone) chat.sends -= 1;
     if (disposition === "unknown") {
-      doubtMessage(chat, nowUs, message.fingerprint, id, nowUs + DOUBT_KEPT_US);
+      addUnresolved(chat, nowUs, message.fingerprint, id, nowUs + UNRESOLVED_KEPT_US);
     } else {
       // Nothing else can have changed the transcript.
       chat.state = alone && chat.doubtfulUntilUs <= nowUs ? stateAfter : NO_STATE;
@@ -134,7 +134,7 @@ function settleOutOfTurn(
   // Told twice, over a connection that broke; or the state had lost it, and has counted another since.
   // Nothing is under way in either case.
   const again = taken && chat.sends === sends && chat.running === undefined;
-  const untilUs = nowUs + DOUBT_KEPT_US;
+  const untilUs = nowUs + UNRESOLVED_KEPT_US;
   chat.sends = Math.max(chat.sends, sends);
   chat.state = NO_STATE;
   if (again) return;
@@ -147,7 +147,7 @@ function settleOutOfTurn(
     chat.running = { ...chat.running, messageId: CONTESTED };
   }
   if (!taken) {
-    doubtMessage(chat, nowUs, fingerprint, contested ? CONTESTED : messageId, untilUs);
+    addUnresolved(chat, nowUs, fingerprint, contested ? CONTESTED : messageId, untilUs);
   }
 }
 

@@ -2,7 +2,7 @@
 import { afterAll, beforeAll } from "vitest";
 
 import { describeChats } from "./chats.ts";
-import { describeExactlyOnce } from "./exactly-once.ts";
+import { describeAtMostOnce } from "./at-most-once.ts";
 import { describeLimits } from "./limits.ts";
 import { describeRoutes } from "./routes.ts";
 import { type Fixture, type Runtime, startFixture } from "./runtime.ts";
@@ -36,7 +36,7 @@ export function describeConformance(
   describeSessions(use);
   describeSending(use);
   describeChats(use);
-  describeExactlyOnce(use);
+  describeAtMostOnce(use);
   describeLimits(use);
   describeUpstream(use, runtime);
 }

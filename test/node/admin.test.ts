@@ -119,7 +119,7 @@ describe("metrics", () => {
 });
 
 test("recovered and replayed answers are counted as such", async () => {
-  const bff = await startWatched({ REDIS_URL: redis.url, REDIS_PREFIX: "exactly-once:" });
+  const bff = await startWatched({ REDIS_URL: redis.url, REDIS_PREFIX: "at-most-once:" });
   const headers = { "Idempotency-Key": "key-1" };
   emulator.addFault({ kind: "taken-then-status", status: 500 }, { operation: "completion" });
   const recovered = await sendMessage(bff.url, "lost and found", { headers });

@@ -6,7 +6,7 @@ import { describe, expect, test } from "vitest";
 
 import { type Fixture, readCode } from "./runtime.ts";
 
-export function describeExactlyOnce(use: () => Fixture): void {
+export function describeAtMostOnce(use: () => Fixture): void {
   const sendWith = (key: string, chatId: string, content: string, sub = "once") =>
     use().send({ sub, chatId, content, headers: { "Idempotency-Key": key } });
   /** How often the message arrived at UponAI. */

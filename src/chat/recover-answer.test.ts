@@ -156,13 +156,17 @@ describe("the search", () => {
   });
 
   test("never lasts longer than its window and one shortest look, however long looks take", async () => {
-    const durations = fc.integer({ min: 0, max: 60_000 });
+    // Short ones often: the last look of a short window may end after it.
+    const durations = fc.oneof(
+      fc.integer({ min: 0, max: 1_000 }),
+      fc.integer({ min: 0, max: 60_000 }),
+    );
     await fc.assert(
       fc.asyncProperty(durations, durations, async (windowMs, lookMs) => {
         nowMs = 0;
         looks = [];
         await search({ windowMs, lookMs, look: () => NOT_YET });
-        expect(nowMs).toBeLessThanOrEqual(Math.max(windowMs, 500));
+        expect(nowMs).toBeLessThanOrEqual(windowMs + 500);
         expect(looks.length).toBeGreaterThan(0);
         for (const { timeoutMs } of looks) expect(timeoutMs).toBeLessThanOrEqual(5_000);
       }),

@@ -28,7 +28,14 @@ import type { ChatQuestion, Decision, Question } from "./rules/admit.ts";
 import { checkAccess, isSole, type MessageOf, provenState } from "./rules/chat-rules.ts";
 import { kibOf, type Meter, type Place, type StoredBudget } from "./rules/counter-rules.ts";
 import type { Admitted, Settling, StoredAnswer, Withdrawal } from "./rules/settle.ts";
-import { addressKey, authFailuresKey, chatKey, idempotencyKey, sessionKeys } from "./state-keys.ts";
+import {
+  addressKey,
+  authFailuresKey,
+  chatKey,
+  idempotencyKey,
+  type SessionKeys,
+  sessionKeys,
+} from "./state-keys.ts";
 import type { StateSettings } from "./state-settings.ts";
 
 /** The question that one admission asks. */
@@ -38,18 +45,19 @@ export function describeQuestion(
   settings: StateSettings,
 ): Question {
   const { policies, replays, issuedAtMs = 0, chat, subjectKey } = request;
+  // Made once: the names of keys are most of what a question costs.
   const keys = sessionKeys(prefix, request);
   const replayMeter = (policy: LimitPolicy, slot: number) =>
     meterOf(policy, { key: keys.subject, slot });
   return {
     keys,
     issuedAtMs,
-    limits: policies.map((policy) => meterOf(policy, placeOf(prefix, policy, request))),
+    limits: policies.map((policy) => meterOf(policy, placeOf(prefix, policy, request, keys))),
     replays: replays && {
       number: replayMeter(replays.number, SUBJECT_SLOT.replays),
       kib: replayMeter(replays.kib, SUBJECT_SLOT.replayedKib),
     },
-    stored: budgetOf(prefix, request, settings),
+    stored: budgetOf(keys, settings),
     chat: chat && { ...describeChat(prefix, request, chat), access: chat.access, subjectKey },
   };
 }
@@ -100,7 +108,8 @@ export function describeWithdrawal(
   heard: boolean,
 ): Withdrawal {
   const { policies, chat, subjectKey } = request;
-  const limits = policies.map((policy) => meterOf(policy, placeOf(prefix, policy, request)));
+  const keys = sessionKeys(prefix, request);
+  const limits = policies.map((policy) => meterOf(policy, placeOf(prefix, policy, request, keys)));
   if (chat === undefined) return { heard, limits, chat: undefined };
   const { key, ...described } = describeChat(prefix, request, chat);
   return { heard, limits, chat: { ...described, chatKey: key, subjectKey } };
@@ -118,7 +127,7 @@ function storedAnswer(
 ): StoredAnswer | undefined {
   // Without a key nothing is stored, and nothing need travel.
   if (request.chat?.message?.keyDigest === undefined) return undefined;
-  const budget = budgetOf(prefix, request, settings);
+  const budget = budgetOf(sessionKeys(prefix, request), settings);
   const bytes = new TextEncoder().encode(answer).byteLength;
   if (bytes <= FREE_BYTES_MAX) return { answer, kib: 0, budget };
   if (!storable || bytes > settings.answerBytesMax) return undefined;
@@ -144,11 +153,9 @@ function messageOf(message: MessageRef): MessageOf {
 }
 
 function budgetOf(
-  prefix: string,
-  request: AdmitRequest,
+  { subject, workspace }: SessionKeys,
   { subjectKibUs, workspaceKibUs }: StateSettings,
 ): StoredBudget {
-  const { subject, workspace } = sessionKeys(prefix, request);
   return { subjectKey: subject, workspaceKey: workspace, subjectKibUs, workspaceKibUs };
 }
 
@@ -157,8 +164,12 @@ function meterOf({ intervalUs, toleranceUs }: LimitPolicy, place: Place): Meter 
 }
 
 /** Where the counter of a limit is kept. */
-function placeOf(prefix: string, { name }: LimitPolicy, request: AdmitRequest): Place {
-  const { subject, workspace } = sessionKeys(prefix, request);
+function placeOf(
+  prefix: string,
+  { name }: LimitPolicy,
+  request: AdmitRequest,
+  { subject, workspace }: SessionKeys,
+): Place {
   switch (name) {
     case "session":
       return { key: subject, slot: SUBJECT_SLOT.session };

@@ -35,40 +35,25 @@ export function admitCommand(
   const all = [keys.session, keys.subject, keys.workspace];
   if (chat !== undefined) all.push(chat.key);
   if (chat?.recordKey !== undefined) all.push(chat.recordKey);
-  const indexed = limits.flatMap((meter) => {
-    if (!all.includes(meter.key)) all.push(meter.key);
-    const index = all.indexOf(meter.key) + 1;
-    return [index, slotOf(meter), meter.intervalUs, meter.toleranceUs];
-  });
+  // One text for all numbers: each argument of its own costs the client more than the script.
+  let numbers = `${ownerKeptUs} ${provisionalKeptUs} ${stored.subjectKibUs} ${stored.workspaceKibUs}`;
+  if (replays === undefined) numbers += " 0 0 0 0 0";
+  else {
+    const { number, kib } = replays;
+    numbers += ` ${slotOf(number)} ${number.intervalUs} ${number.toleranceUs} ${kib.intervalUs} ${kib.toleranceUs}`;
+  }
+  for (const meter of limits) {
+    let at = all.indexOf(meter.key);
+    if (at === -1) at = all.push(meter.key) - 1;
+    numbers += ` ${at + 1} ${slotOf(meter)} ${meter.intervalUs} ${meter.toleranceUs}`;
+  }
   const { message, access = "", subjectKey = "", recordKey } = chat ?? {};
   const { token = "", fingerprint = "", messageId = "" } = message ?? {};
   const keyed = recordKey === undefined ? "" : "1";
   return {
     script: admitScript,
     keys: all,
-    args: [
-      issuedAtMs,
-      access,
-      subjectKey,
-      ownerKeptUs,
-      provisionalKeptUs,
-      token,
-      fingerprint,
-      messageId,
-      keyed,
-      stored.subjectKibUs,
-      stored.workspaceKibUs,
-      ...(replays === undefined
-        ? [0, 0, 0, 0, 0]
-        : [
-            slotOf(replays.number),
-            replays.number.intervalUs,
-            replays.number.toleranceUs,
-            replays.kib.intervalUs,
-            replays.kib.toleranceUs,
-          ]),
-      ...indexed,
-    ],
+    args: [issuedAtMs, access, subjectKey, token, fingerprint, messageId, keyed, numbers],
   };
 }
 

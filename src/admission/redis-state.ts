@@ -104,15 +104,12 @@ export function createRedisState(options: RedisStateOptions): AdmissionState {
   });
 
   /** Redis's time at `deadlineMs` of our clock, or undefined when Redis does not say its time. */
-  const resolveDeadlineUs = async (deadlineMs: number): Promise<number | undefined> => {
-    if (offsetUs === undefined) {
-      const now = await within(
-        deadlineMs - clock.monotonicMs(),
-        connection.run(clockScript, [], []),
-      );
-      if (typeof now === "number") learnOffset(now);
-    }
-    return offsetUs === undefined ? undefined : Math.floor(deadlineMs * 1_000 + offsetUs);
+  const convertToRedisUs = (deadlineMs: number): number | undefined =>
+    offsetUs === undefined ? undefined : Math.floor(deadlineMs * 1_000 + offsetUs);
+  const learnDeadlineUs = async (deadlineMs: number): Promise<number | undefined> => {
+    const now = await within(deadlineMs - clock.monotonicMs(), connection.run(clockScript, [], []));
+    if (typeof now === "number") learnOffset(now);
+    return convertToRedisUs(deadlineMs);
   };
 
   /**
@@ -125,7 +122,7 @@ export function createRedisState(options: RedisStateOptions): AdmissionState {
     let running: Promise<unknown> = Promise.resolve();
     // A second try only when Redis's clock was set meanwhile: its reply has told the new time.
     for (let attempt = 0; attempt < 2; attempt += 1) {
-      const deadlineUs = await resolveDeadlineUs(deadlineMs);
+      const deadlineUs = convertToRedisUs(deadlineMs) ?? (await learnDeadlineUs(deadlineMs));
       if (deadlineUs === undefined) break;
       running = connection.run(script, keys, [deadlineUs, ...args]);
       const reply = parseReply(await within(deadlineMs - clock.monotonicMs(), running));

@@ -14,18 +14,19 @@ import { NOW, type RedisScript } from "./script.ts";
 
 const code = (verdict: Verdict) => VERDICTS.indexOf(verdict);
 
-/** Arguments of the admission script before those of its limits. */
-const FIXED_ARGS = 17;
+/** Numbers of the admission script before those of its limits. */
+const FIXED_NUMBERS = 9;
 
 /**
  * KEYS: the session's end, its subject's record, its workspace's; then, with a chat, the chat's
  * record; then, with an idempotency key, its record; then the address's limit where it has one.
  * ARGV: deadline; when the session was issued in milliseconds; access to the chat (empty: no chat);
- * the subject's key; how long an owner and a provisional one are kept in microseconds; token of the
- * message (empty: no message), its fingerprint, its message id; whether it has an idempotency key
- * (empty: no); time per KiB of the subject's and the workspace's byte budgets; of the limit on replays
- * slot, interval and tolerance (slot 0: off), then interval and tolerance per KiB, in the slot after;
- * then of each limit the index in KEYS, slot, interval and tolerance.
+ * the subject's key; token of the message (empty: no message), its fingerprint, its message id;
+ * whether it has an idempotency key (empty: no); then in one text whole numbers: how long an owner and
+ * a provisional one are kept in microseconds; time per KiB of the subject's and the workspace's byte
+ * budgets; of the limit on replays slot, interval and tolerance (slot 0: off), then interval and
+ * tolerance per KiB, in the slot after; then of each limit the index in KEYS, slot, interval and
+ * tolerance.
  * Returns verdict, now, the chat's record, the key's record, whether the answer may be stored, then
  * TATs as `Decision` has them.
  */
@@ -38,14 +39,15 @@ ${IMPORT}
 ${COUNTER_RULES}
 ${CHAT_RULES}
 local issued, access, me = tonumber(ARGV[2]), ARGV[3], ARGV[4]
-local owner_kept, provisional_kept = tonumber(ARGV[5]), tonumber(ARGV[6])
-local token, fingerprint, id, keyed = ARGV[7], ARGV[8], ARGV[9], ARGV[10] ~= ''
+local token, fingerprint, id, keyed = ARGV[5], ARGV[6], ARGV[7], ARGV[8] ~= ''
+local numbers = {}
+for word in string.gmatch(ARGV[9], '%d+') do numbers[#numbers + 1] = tonumber(word) end
+local owner_kept, provisional_kept = numbers[1], numbers[2]
 local held = redis.call('MGET', unpack(KEYS))
 local limits = {}
-for at = ${FIXED_ARGS + 1}, #ARGV, 4 do
+for at = ${FIXED_NUMBERS + 1}, #numbers, 4 do
   local limit = {
-    at = tonumber(ARGV[at]), slot = tonumber(ARGV[at + 1]), interval = tonumber(ARGV[at + 2]),
-    tolerance = tonumber(ARGV[at + 3]),
+    at = numbers[at], slot = numbers[at + 1], interval = numbers[at + 2], tolerance = numbers[at + 3],
   }
   limits[#limits + 1] = limit
   if limit.at > 3 then counters[limit.at] = parse_counters(held[limit.at]) end
@@ -62,7 +64,7 @@ local function spend(verdict, chat_text, key_text, keyed)
     tats[i] = tats[i] + limit.interval
     set_counter(limit.at, limit.slot, tats[i])
   end
-  local storable = keyed and spend_stored(2, 3, tonumber(ARGV[11]), tonumber(ARGV[12]), 1)
+  local storable = keyed and spend_stored(2, 3, numbers[3], numbers[4], 1)
   save_counters()
   return {verdict, now, chat_text or '', key_text or '', storable and 1 or 0, unpack(tats)}
 end
@@ -81,10 +83,10 @@ local key = keyed and parse_key(held[5])
 if key and allowed then
   if key.fingerprint ~= fingerprint then return refuse(${code("key_reused")}) end
   if key.kind == 'f' then
-    local slot = tonumber(ARGV[13])
+    local slot = numbers[5]
     if slot == 0 then return refuse(${code("replayed")}, held[5]) end
-    local interval, tolerance = tonumber(ARGV[14]), tonumber(ARGV[15])
-    local kib_interval, kib_tolerance = tonumber(ARGV[16]), tonumber(ARGV[17])
+    local interval, tolerance = numbers[6], numbers[7]
+    local kib_interval, kib_tolerance = numbers[8], numbers[9]
     local size = kib_of(key.answer)
     local cost = math.min(size * kib_interval, kib_tolerance)
     local number, kib = read_tat(2, slot, tolerance), read_tat(2, slot + 1, kib_tolerance)

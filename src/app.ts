@@ -145,8 +145,8 @@ export function createApp(config: Config, services: Services): App {
     work("GET", "/chat/:chatId", guards.chat, (context, caller) =>
       readChat(chatParts, context, caller),
     ),
-    work("POST", "/chat/:chatId/send", guards.message, (context, { bytes, ...message }) =>
-      sendMessage(chatParts, context, { ...message, ...parseBody(bytes, messageSchema) }),
+    work("POST", "/chat/:chatId/send", guards.message, (context, message) =>
+      sendMessage(chatParts, context, { ...message, ...parseBody(message.bytes, messageSchema) }),
     ),
     work("POST", "/chat/:chatId/end", guards.end, (context, { bytes, ...caller }) => {
       if (bytes.byteLength > 0) parseBody(bytes, EMPTY_BODY);

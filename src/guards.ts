@@ -163,17 +163,17 @@ export function createGuards(
       throw new Problem("content_too_large");
     }
     gate.requireRoom();
-    const holders = [
-      { key: `address ${addressKey}`, bodiesMax: SLOW_BODIES_PER_ADDRESS_MAX },
-      {
-        key: `subject ${workspace.id} ${session.subjectKey}`,
-        bodiesMax: SLOW_BODIES_PER_SUBJECT_MAX,
-      },
-    ];
     const body = await source.readBody(request, env, {
       bytesMax: config.bodyBytesMax,
       timeoutMs: BODY_TIMEOUT_MS,
-      enterSlow: () => slowBodies.enter(holders),
+      enterSlow: () =>
+        slowBodies.enter([
+          { key: `address ${addressKey}`, bodiesMax: SLOW_BODIES_PER_ADDRESS_MAX },
+          {
+            key: `subject ${workspace.id} ${session.subjectKey}`,
+            bodiesMax: SLOW_BODIES_PER_SUBJECT_MAX,
+          },
+        ]),
     });
     switch (body.kind) {
       case "read":
@@ -228,7 +228,8 @@ export function createGuards(
       const chatId = requireChatId(context);
       const idempotencyKey = requireIdempotencyKey(context);
       const bytes = await readBody(context, caller);
-      return { ...caller, chatId, idempotencyKey, bytes };
+      const { session, workspace, addressKey } = caller;
+      return { session, workspace, addressKey, chatId, idempotencyKey, bytes };
     },
   };
   return guards;

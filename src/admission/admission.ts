@@ -163,9 +163,10 @@ type Disposition =
 
 /**
  * "lost": the chat's lock had run out or was taken over. "contested": what was recovered may be the
- * answer to another message with the same words, and was not stored.
+ * answer to another message with the same words, and was not stored. "foreign": the settlement was to
+ * confirm an owner, but another subject owns the chat by now.
  */
-export type SettleOutcome = "settled" | "lost" | "contested" | "unavailable";
+export type SettleOutcome = "settled" | "lost" | "contested" | "foreign" | "unavailable";
 
 export type FailureCountOutcome =
   | { readonly kind: "counted" }

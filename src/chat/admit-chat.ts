@@ -11,6 +11,7 @@ import type {
   MessageRef,
   OwnerKind,
   Settlement,
+  SettleOutcome,
   TranscriptState,
 } from "../admission/admission.ts";
 import { describeRefusal, renderLimitHeaders } from "../admission/limit-policy.ts";
@@ -239,13 +240,25 @@ export async function admitToRead(
 /**
  * Settles the admission of a request that read or ended a chat. Without a provisional owner or a new
  * transcript state there is nothing to settle, and the round trip is saved.
+ *
+ * @returns whether the caller may see the chat; see `isTakenOver`
  */
 export async function settleRead(
   { state }: ChatParts,
   admission: Admission,
   settlement: Settlement & { readonly disposition: "not_taken" },
-): Promise<void> {
+): Promise<{ readonly allowed: boolean }> {
   const { stateAfter } = settlement;
   const learnt = stateAfter !== undefined && !isSameState(admission.transcriptState, stateAfter);
-  if (admission.provisionalOwner || learnt) await state.settle(admission, settlement);
+  if (!admission.provisionalOwner && !learnt) return { allowed: true };
+  const settled = await state.settle(admission, settlement);
+  return { allowed: !isTakenOver(admission, settled) };
+}
+
+/**
+ * Whether another subject became the owner of the chat while the request ran, so that its answer may
+ * hold messages of that subject. A chat that the token lists may be used with any owner.
+ */
+export function isTakenOver({ request }: Admission, settled: SettleOutcome): boolean {
+  return settled === "foreign" && request.chat?.access !== "open-first-use";
 }

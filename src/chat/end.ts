@@ -46,8 +46,9 @@ export async function endChat(
   recordCall(parts, workspace, outcome);
   const absent = outcome.kind === "failed" && outcome.code === "chat_not_found";
   const ended = outcome.kind === "answered" || outcome.code === "chat_ended";
-  await settle((proven || ended) && !absent ? owner : undefined);
+  const { allowed } = await settle((proven || ended) && !absent ? owner : undefined);
   if (absent) throw refuseAbsent(parts, refusal);
+  if (!allowed) throw await refuseForeign(parts, refusal);
   if (!ended) throw describeFailure(outcome, "end");
   return answer(context, 204, null);
 }

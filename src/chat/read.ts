@@ -31,6 +31,8 @@ export async function readChat(
   }
   const stateAfter = computeAnsweredState(hashing, outcome.answer.messages);
   const { owner } = finding;
-  await settleRead(parts, admission, { disposition: "not_taken", stateAfter, owner });
+  const settlement = { disposition: "not_taken", stateAfter, owner } as const;
+  const { allowed } = await settleRead(parts, admission, settlement);
+  if (!allowed) throw await refuseForeign(parts, refusal);
   return answerJson(context, 200, JSON.stringify(presentChat(outcome.answer, exposeToolCalls)));
 }

@@ -15,7 +15,7 @@ import {
 } from "../admission/admission.ts";
 import { answerJson, type RequestContext, traceOf } from "../request-context.ts";
 import { isProblemCode, Problem, type ProblemCode } from "../problem.ts";
-import { admitToChat, confirmOwner, type KnownChat } from "./admit-chat.ts";
+import { admitToChat, confirmOwner, isTakenOver, type KnownChat } from "./admit-chat.ts";
 import { type ChatCaller, type ChatParts, describeFailure } from "./chat-parts.ts";
 import type { ProviderFailure } from "./chat-provider.ts";
 import { createRefusal, recordCall, refuseAbsent, refuseForeign } from "./not-found-delay.ts";
@@ -98,6 +98,7 @@ async function sendAdmitted(
       ? await refuseForeign(parts, refusal)
       : refuseAbsent(parts, refusal);
   }
+  if (isTakenOver(admission, settled)) throw await refuseForeign(parts, refusal);
   return respond(context, result, settled);
 }
 
@@ -121,9 +122,12 @@ async function answerUnresolved(
   const code = isStored && storedCode !== "internal_error" ? storedCode : "outcome_unknown";
   const stateBefore = admission.transcriptState;
   const known = { stateBefore, owner: undefined, proven: false };
+  const startedMs = parts.clock.monotonicMs();
+  const refusal = createRefusal(message.workspace, admission, "send", startedMs);
   const { result, settled } = await whileLeased(parts, context, admission, () =>
     recover(parts, context, message, { admission, known }, code),
   );
+  if (isTakenOver(admission, settled)) throw await refuseForeign(parts, refusal);
   return respond(context, result, settled);
 }
 

@@ -468,6 +468,37 @@ describe.each([
       expect((await admit(state, { token: "t2", subject: "bob" })).kind).toBe("admitted");
     });
 
+    describe("that another subject replaced while its request ran", () => {
+      const use = { chatId, access: "first-use" } as const;
+
+      test.each(["first-use", "started"] as const)(
+        "is told so when it settles a read (%s)",
+        async (owner) => {
+          const { request } = await send(state, keyed);
+          const reading = await state.admit({ ...request, chat: use });
+          if (reading.kind !== "admitted") throw new Error(reading.kind);
+          await loseAll();
+          const other = await send(state, { token: "t2", subject: "bob" });
+          await state.settle(other, { ...ANSWERED, owner: "started" });
+          expect(await state.settle(reading.admission, { ...NOT_TAKEN, owner })).toBe("foreign");
+          expect((await opened.chat()).owner).toMatchObject({ kind: "s", subjectKey: "bob" });
+        },
+      );
+
+      test("is told so when it settles a message, or its recovery", async () => {
+        await state.settle(await send(state, keyed), UNKNOWN);
+        const recovering = await admit(state, { ...keyed, token: "t2" });
+        if (recovering.kind !== "unresolved") throw new Error(recovering.kind);
+        const sending = await send(state, { token: "t3", words: "others" });
+        await opened.lose(CHAT);
+        const ownership = { workspaceId, subjectKey: "bob", chatId, transcriptState: undefined };
+        await state.own({ ...ownership, stamped: true });
+        const owner = "first-use";
+        expect(await state.settle(recovering.admission, { ...UNKNOWN, owner })).toBe("foreign");
+        expect(await state.settle(sending, { ...ANSWERED, owner })).toBe("foreign");
+      });
+    });
+
     test("is confirmed by the recovery of an answer", async () => {
       await state.settle(await send(state, keyed), UNKNOWN);
       const recovering = await admit(state, { ...keyed, token: "t2" });

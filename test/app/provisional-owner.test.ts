@@ -111,3 +111,59 @@ test("a message of unknown outcome makes its subject the owner once UponAI has s
   expect(lost.status).toBe(504);
   expect((await app.send({ sub: "bob" })).status).toBe(404);
 });
+
+test.each([
+  ["read", "GET /chat/chat-1"],
+  ["end", "POST /chat/chat-1/end"],
+  ["message", undefined],
+])(
+  "a slow %s of a subject that another one replaced as the owner is answered 404",
+  async (_name, target) => {
+    const started = Promise.withResolvers<undefined>();
+    const slow = Promise.withResolvers<undefined>();
+    const messages = [{ role: "assistant", content: "A secret of bob" }];
+    let calls = 0;
+    const app = await createTestApp({
+      upstream: async ({ method, path }) => {
+        calls += 1;
+        if (calls === 1) {
+          started.resolve(undefined);
+          await slow.promise;
+        }
+        if (method === "GET") return answerWith({ chatId: "chat-1", messages }, 200);
+        return path.endsWith("/completions") ? answerWith({ messages }) : answerWith({}, 200);
+      },
+    });
+    const ofAlice = target === undefined ? app.send() : app.ask(target);
+    await started.promise;
+    // The provisional owner has ended, and so has the message's lease.
+    app.clock.advanceMs(600_000);
+    expect((await app.send({ sub: "bob" })).status).toBe(201);
+    slow.resolve(undefined);
+    const answer = await ofAlice;
+    expect([answer.status, await answer.text()]).toEqual([
+      404,
+      expect.not.stringContaining("secret"),
+    ]);
+    expect((await app.ask("GET /chat/chat-1", { sub: "bob" })).status).toBe(200);
+  },
+);
+
+test("a slow read of a chat that the token lists is answered, with any owner", async () => {
+  const started = Promise.withResolvers<undefined>();
+  const slow = Promise.withResolvers<undefined>();
+  const app = await createTestApp({
+    upstream: async ({ method }) => {
+      if (method !== "GET") return answerWith({ messages: [] });
+      started.resolve(undefined);
+      await slow.promise;
+      return answerWith({ chatId: "chat-1", messages: [] }, 200);
+    },
+  });
+  const ofAlice = app.ask("GET /chat/chat-1", { claims: { chats: ["chat-1"] } });
+  await started.promise;
+  app.clock.advanceMs(600_000);
+  expect((await app.send({ sub: "bob" })).status).toBe(201);
+  slow.resolve(undefined);
+  expect((await ofAlice).status).toBe(200);
+});

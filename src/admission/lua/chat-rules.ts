@@ -43,6 +43,7 @@ local function settle_owner(chat, me, confirmed, owner_kept)
     set_owner(chat, nil, nil, nil)
   end
 end
+local function is_foreign(chat, me, confirmed) return confirmed ~= '' and chat.owner ~= me end
 local function matches(entry, fingerprint, id) return entry.fingerprint == fingerprint and entry.id == id end
 local function resolve_message(chat, fingerprint, id)
   local others = {}

@@ -18,6 +18,6 @@ local chat = read_chat(KEYS[1])
 if confirmed ~= '' or not is_busy(chat) then settle_owner(chat, me, confirmed, owner_kept) end
 if after ~= '-' and chat.sends == sends and not chat.running then chat.state = after end
 write_chat(KEYS[1], chat, owner_kept)
-return {1, now}
+return {is_foreign(chat, me, confirmed) and 4 or 1, now}
 `,
 };

@@ -43,6 +43,7 @@ end
 write_chat(KEYS[1], chat, owner_kept)
 if not holds then return {3, now} end
 if proven then finish_key(KEYS[2], key, stored, spend_answer) else close_key(KEYS[2], key) end
-return {recovered and not proven and 3 or 1, now}
+if recovered and not proven then return {3, now} end
+return {is_foreign(chat, me, confirmed) and 4 or 1, now}
 `,
 };

@@ -85,6 +85,7 @@ if key and key.kind == 'p' and key.attempt == token then
   end
 end
 if contested then return {3, now} end
+if is_foreign(chat, me, confirmed) then return {4, now} end
 return {leased and 1 or 2, now}
 `,
 };

@@ -64,9 +64,9 @@ export interface StoredAnswer {
 }
 
 /** Results of settling by number, as the scripts return them. */
-export const SETTLED = ["", "settled", "lost", "contested"] as const;
+export const SETTLED = ["", "settled", "lost", "contested", "foreign"] as const;
 
-type Settled = "settled" | "lost" | "contested";
+type Settled = "settled" | "lost" | "contested" | "foreign";
 
 /** Settles the sender of a message. */
 export function settleSender(
@@ -118,6 +118,7 @@ export function settleSender(
     }
   }
   if (contested) return "contested";
+  if (isForeign(chat, subjectKey, settling)) return "foreign";
   return leased ? "settled" : "lost";
 }
 
@@ -180,7 +181,8 @@ export function settleRecoverer(
   if (!holds || recordKey === undefined) return "contested";
   if (proven) finishKey(space, nowUs, recordKey, key, settling.stored);
   else closeKey(space, nowUs, recordKey, key);
-  return settling.recovered && !proven ? "contested" : "settled";
+  if (settling.recovered && !proven) return "contested";
+  return isForeign(chat, subjectKey, settling) ? "foreign" : "settled";
 }
 
 /** Settles a request that read or ended a chat: notes what it saw, unless a message was let in since. */
@@ -188,15 +190,28 @@ export function settleReader(
   space: KeySpace,
   nowUs: number,
   { chatKey, subjectKey, sends }: Admitted,
-  { owner, stateAfter }: Settling,
+  settling: Settling,
   { ownerKeptUs }: StateSettings,
 ): Settled {
+  const { owner, stateAfter } = settling;
   const chat = readChat(space, nowUs, chatKey);
   settleReadOwner(chat, nowUs, subjectKey, owner, ownerKeptUs);
   const seen = stateAfter !== NO_STATE && chat.sends === sends && chat.running === undefined;
   if (seen) chat.state = stateAfter;
   writeChat(space, nowUs, chatKey, chat, ownerKeptUs);
-  return "settled";
+  return isForeign(chat, subjectKey, settling) ? "foreign" : "settled";
+}
+
+/**
+ * Whether another subject has become the owner that this request was to become: what the request has
+ * read may hold messages of the other subject.
+ */
+function isForeign(
+  chat: ChatRecord,
+  subjectKey: string,
+  { owner }: Pick<Settling, "owner">,
+): boolean {
+  return owner !== undefined && chat.owner?.subjectKey !== subjectKey;
 }
 
 /** A message under way settles the owner itself: others must not have the chat meanwhile. */

@@ -287,6 +287,21 @@ test("a variable that both a client and the session could set is named in a warn
   expect(warningsOf({ CHAT_VARIABLES: "language", SESSION_VARIABLES: "plan=tier" })).toEqual([]);
 });
 
+const warningsOfTable = (table: string) =>
+  warningsOf({
+    UPONAI_WORKSPACE_ID: "",
+    SESSION_WORKSPACE_CLAIM: "workspace",
+    WORKSPACES: table,
+  });
+
+test("two workspace entries with one id and different limits are named in a warning", () => {
+  const limited = '{"id":2,"limits":{"session":"5/1m"}}';
+  expect(warningsOfTable(`{"canary":1,"b":2,"7":${limited},"d":2}`)).toEqual([
+    expect.stringMatching(/^WORKSPACES has the same id in entries 2 and 3, with different limits/),
+  ]);
+  expect(warningsOfTable(`{"a":1,"b":${limited},"c":${limited}}`)).toEqual([]);
+});
+
 /** The state on a platform that has Durable Objects, or what is wrong with it. */
 function stateOf(more: Environment) {
   const result = parseConfig({ ...GOOD, NODE_ENV: "production", ...more }, "durable-object");

@@ -414,6 +414,28 @@ function resolveState(
   return { kind };
 }
 
+/**
+ * Lists warnings about entries of the table with one workspace id and different limits. What is spent
+ * is stored by workspace id, so a request under the lower limit can reset what the other has counted.
+ */
+function listSharedIds(workspaces: WorkspacesConfig): readonly string[] {
+  if (workspaces.kind === "single") return [];
+  const warnings: string[] = [];
+  const firsts = new Map<WorkspaceId, { readonly position: number; readonly limits: string }>();
+  for (const [index, workspace] of [...workspaces.byClaim.values()].entries()) {
+    const position = index + 1;
+    const limits = JSON.stringify(workspace.limits);
+    const first = firsts.get(workspace.id);
+    if (first === undefined) firsts.set(workspace.id, { position, limits });
+    else if (first.limits !== limits) {
+      warnings.push(
+        `WORKSPACES has the same id in entries ${first.position} and ${position}, with different limits. They share what is counted, and a request under one limit can reset what the other has counted. Set the same limits for both.`,
+      );
+    }
+  }
+  return warnings;
+}
+
 function listWarnings(
   environment: Environment,
   config: Config,
@@ -443,6 +465,7 @@ function listWarnings(
       `CHAT_VARIABLES lists ${name}, which SESSION_VARIABLES sets from the session. The service accepts a client's value and does not use it. Remove ${name} from one of the two.`,
     );
   }
+  warnings.push(...listSharedIds(config.workspaces));
   for (const name of Object.keys(environment)) {
     const suffix = name.endsWith("_FILE") ? "_FILE" : "";
     const base = name.slice(0, name.length - suffix.length);

@@ -101,7 +101,7 @@ export type WorkspaceEntry = Pick<
 >;
 
 /**
- * Parses the table to entries by claim value. It is a Map, so that a claim value such as
+ * Parses the table to entries by claim value, in the order of the text. It is a Map, so that a claim value such as
  * `constructor` or `__proto__` finds no inherited member.
  */
 export const workspaceTable = z.string().transform((text, context) => {
@@ -117,7 +117,15 @@ export const workspaceTable = z.string().transform((text, context) => {
   const seen = new Set<string>();
   const repeated = claims.findIndex((claim) => seen.size === seen.add(claim).size);
   if (result.success) {
-    if (repeated === -1) return new Map<string, WorkspaceEntry>(Object.entries(result.data));
+    if (repeated === -1) {
+      // In the order of the text, so that messages can name an entry by its position.
+      const positions = new Map(claims.map((claim, index) => [claim, index]));
+      const position = ([claim]: readonly [string, unknown]) => positions.get(claim) ?? 0;
+      const entries = Object.entries(result.data);
+      return new Map<string, WorkspaceEntry>(
+        entries.toSorted((one, other) => position(one) - position(other)),
+      );
+    }
     const message = `entry ${repeated + 1}: has the same key as an earlier entry`;
     context.addIssue({ code: "custom", message });
     return z.NEVER;

@@ -12,11 +12,16 @@ import type {
   Settlement,
 } from "../../src/admission/admission.ts";
 import { createMemoryKeySpace } from "../../src/admission/key-space.ts";
-import { compilePolicies } from "../../src/admission/limit-policy.ts";
+import {
+  compilePolicies,
+  compilePolicy,
+  compileReplayPolicies,
+} from "../../src/admission/limit-policy.ts";
 import { createRulesState } from "../../src/admission/rules-state.ts";
 import { type ChatRecord, parseChat, UNRESOLVED_MAX } from "../../src/admission/records.ts";
 import { chatKey, idempotencyKey } from "../../src/admission/state-keys.ts";
 import type { ChatId, WorkspaceId } from "../../src/branded.ts";
+import type { QuotaSetting } from "../../src/config/units.ts";
 import { type RedisServer, startRedis } from "../support/redis-server.ts";
 import {
   createMovableClock,
@@ -243,6 +248,54 @@ describe.each([
       expect((await admit(state, { ...keyed, token: "t2" })).kind).toBe("key_in_progress");
       expect((await admit(state, { token: "t3", words: "others" })).kind).toBe("chat_busy");
       expect(await state.settle(admission, ANSWERED)).toBe("settled");
+    });
+  });
+
+  describe("with a limit that was changed from 5 a day to 60 a minute", () => {
+    const old = { quota: 5, windowSeconds: 86_400, burst: 5 };
+    const changed = { quota: 60, windowSeconds: 60, burst: 60 };
+
+    test("refuses for no longer than the new limit does", async () => {
+      const asked = {
+        ...SESSION,
+        addressKey: "address",
+        policies: limitSessions(old),
+        replays: undefined,
+        chat: undefined,
+      };
+      for (let times = 0; times < 5; times += 1) await state.admit(asked);
+      expect((await state.admit(asked)).kind).toBe("limited");
+      const policies = limitSessions(changed);
+      const admitNew = async () => (await state.admit({ ...asked, policies })).kind;
+      expect(await admitNew()).toBe("limited");
+      await opened.moveMs(1_100);
+      expect(await admitNew()).toBe("admitted");
+      await opened.moveMs(60_000);
+      for (let times = 0; times < 60; times += 1) expect(await admitNew()).toBe("admitted");
+    });
+
+    test("does so for wrong credentials, too", async () => {
+      const day = compilePolicy("auth-failures", old);
+      const minute = compilePolicy("auth-failures", changed);
+      if (day === undefined || minute === undefined) throw new Error("the policies are on");
+      for (let times = 0; times < 5; times += 1) await state.countAuthFailure("address", day);
+      expect((await state.countAuthFailure("address", minute)).kind).toBe("limited");
+      await opened.moveMs(1_100);
+      expect((await state.countAuthFailure("address", minute)).kind).toBe("counted");
+    });
+
+    test("does so for replays, too", async () => {
+      await state.settle(await send(state, keyed), { ...ANSWERED, owner: "first-use" });
+      const replay = async (windowSeconds: number) => {
+        const chat = { chatId, access: "first-use", message: messageOf(keyed) } as const;
+        const replays = compileReplayPolicies({ quota: 5, windowSeconds, burst: 5 });
+        const asked = { ...SESSION, addressKey: "address", policies: [], replays, chat };
+        return (await state.admit(asked)).kind;
+      };
+      for (let times = 0; times < 5; times += 1) expect(await replay(86_400)).toBe("replayed");
+      expect(await replay(5)).toBe("limited");
+      await opened.moveMs(1_100);
+      expect(await replay(5)).toBe("replayed");
     });
   });
 
@@ -576,12 +629,11 @@ describe.each([
   });
 });
 
-const LIMITED = compilePolicies({
-  session: { quota: 1, windowSeconds: 3_600, burst: 1 },
-  sessionDaily: "off",
-  workspace: "off",
-  ip: "off",
-});
+function limitSessions(session: QuotaSetting) {
+  return compilePolicies({ session, sessionDaily: "off", workspace: "off", ip: "off" });
+}
+
+const LIMITED = limitSessions({ quota: 1, windowSeconds: 3_600, burst: 1 });
 
 /** Reports a broken connection and then a new one to the state. */
 async function reconnect(): Promise<void> {

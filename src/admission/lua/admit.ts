@@ -58,7 +58,10 @@ for i, limit in ipairs(limits) do
   tats[i] = read_tat(limit.at, limit.slot, limit.tolerance)
   if tats[i] + limit.interval - now > limit.tolerance then limited = true end
 end
-local function refuse(verdict, key_text) return {verdict, now, '', key_text or '', 0, unpack(tats)} end
+local function refuse(verdict, key_text)
+  save_counters()
+  return {verdict, now, '', key_text or '', 0, unpack(tats)}
+end
 local function spend(verdict, chat_text, key_text, keyed)
   for i, limit in ipairs(limits) do
     tats[i] = tats[i] + limit.interval
@@ -97,7 +100,6 @@ if key and allowed then
     end
     set_counter(2, slot, number + interval)
     set_counter(2, slot + 1, kib + cost)
-    save_counters()
     return refuse(${code("replayed")}, held[5])
   end
 end

@@ -17,7 +17,10 @@ ${IMPORT}
 ${COUNTER_RULES}
 local slot, interval, tolerance = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local tat = read_tat(1, slot, tolerance)
-if tat + interval - now > tolerance then return {2, now, tat} end
+if tat + interval - now > tolerance then
+  save_counters()
+  return {2, now, tat}
+end
 set_counter(1, slot, tat + interval)
 save_counters()
 return {1, now, tat + interval}

@@ -29,7 +29,8 @@ local function save_counters()
   end
 end
 local function read_tat(at, slot, tolerance)
-  return math.min(math.max(read_counter(at, slot), now), now + tolerance)
+  if read_counter(at, slot) > now + tolerance then set_counter(at, slot, now + tolerance) end
+  return math.max(read_counter(at, slot), now)
 end
 local function is_cut_off(at, issued)
   return read_counter(at, ${SUBJECT_SLOT.cutOffEndUs + 1}) > now

@@ -105,13 +105,10 @@ export function decideAdmission(
 ): Decision {
   const counters = openCounters(space, nowUs);
   const tatsUs = limits.map((meter) => readTat(counters, nowUs, meter));
-  const refuse = (verdict: Verdict, chatText = "", keyText = ""): Decision => ({
-    verdict,
-    chatText,
-    keyText,
-    storable: false,
-    tatsUs,
-  });
+  const refuse = (verdict: Verdict, chatText = "", keyText = ""): Decision => {
+    counters.save();
+    return { verdict, chatText, keyText, storable: false, tatsUs };
+  };
   const spend = (verdict: Verdict, chatText = "", keyText = "", keyed = false): Decision => {
     const spentUs = limits.map((meter, index) => (tatsUs[index] ?? nowUs) + meter.intervalUs);
     for (const [index, meter] of limits.entries()) counters.set(meter, spentUs[index] ?? nowUs);
@@ -191,6 +188,7 @@ function replay(
     numberUs + number.intervalUs - nowUs <= number.toleranceUs &&
     kibUs + cost - nowUs <= kib.toleranceUs;
   if (!fits) {
+    counters.save();
     const tatsUs = [...replayed.tatsUs, numberUs, kibUs, size];
     return { ...replayed, verdict: "replays_limited", keyText: "", tatsUs };
   }
@@ -228,7 +226,10 @@ export function countOne(
   const counters = openCounters(space, nowUs);
   const tatUs = readTat(counters, nowUs, meter);
   const spentUs = tatUs + meter.intervalUs;
-  if (spentUs - nowUs > meter.toleranceUs) return { counted: false, tatUs };
+  if (spentUs - nowUs > meter.toleranceUs) {
+    counters.save();
+    return { counted: false, tatUs };
+  }
   counters.set(meter, spentUs);
   counters.save();
   return { counted: true, tatUs: spentUs };

@@ -62,7 +62,10 @@ export function openCounters(space: KeySpace, nowUs: number): OpenCounters {
  * another limit or another clock, and must not refuse a client for longer than this limit can.
  */
 export function readTat(counters: OpenCounters, nowUs: number, meter: Meter): number {
-  return Math.min(Math.max(counters.read(meter), nowUs), nowUs + meter.toleranceUs);
+  const latestUs = nowUs + meter.toleranceUs;
+  // Set, so that it is stored: otherwise the next request would find it beyond the tolerance again.
+  if (counters.read(meter) > latestUs) counters.set(meter, latestUs);
+  return Math.max(counters.read(meter), nowUs);
 }
 
 /** Whether a session was cut off, by its subject's record or its workspace's. */

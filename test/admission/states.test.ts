@@ -2,7 +2,7 @@
  * Faults of the in-process state and of Redis: lost records, a clock that is set back, repeated
  * calls, and lost replies.
  */
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test } from "vitest";
 
 import type {
   Admission,
@@ -86,11 +86,11 @@ afterAll(async () => {
   await server.kill();
 });
 
-function openMemory(): OpenState {
+function openMemory(settings = SETTINGS): OpenState {
   const clock = createMovableClock();
   const nowUs = () => clock.epochMs() * 1_000;
   const space = createMemoryKeySpace(nowUs);
-  const state = createRulesState(space, nowUs, SETTINGS);
+  const state = createRulesState(space, nowUs, settings);
   return {
     state,
     withdraw: (request, heard) => state.withdraw(request, heard),
@@ -105,20 +105,22 @@ function openMemory(): OpenState {
   };
 }
 
-function openRedis(): OpenState {
+function openRedis(settings = SETTINGS): OpenState {
+  const shifted = settings === SETTINGS ? redis : createShiftedRedis(server.url, "", settings);
+  if (shifted !== redis) onTestFinished(() => shifted.close());
   return {
-    state: redis.state,
-    withdraw: (request, heard) => redis.withdraw(request, heard),
-    moveMs: (ms) => redis.advanceUs(ms * 1_000),
-    read: async (key) => (await redis.redis.get(key)) ?? undefined,
-    lose: async (key) => void (await redis.redis.del(key)),
+    state: shifted.state,
+    withdraw: (request, heard) => shifted.withdraw(request, heard),
+    moveMs: (ms) => shifted.advanceUs(ms * 1_000),
+    read: async (key) => (await shifted.redis.get(key)) ?? undefined,
+    lose: async (key) => void (await shifted.redis.del(key)),
     chat: async () => {
       // Reads the time that the scripts see.
-      await redis.state.checkSession(SESSION);
-      return parseChat((await redis.redis.get(CHAT)) ?? undefined, redis.lastNowUs());
+      await shifted.state.checkSession(SESSION);
+      return parseChat((await shifted.redis.get(CHAT)) ?? undefined, shifted.lastNowUs());
     },
-    leftMs: (key) => redis.redis.pttl(key),
-    age: async (key, leftMs) => void (await redis.redis.pexpire(key, leftMs)),
+    leftMs: (key) => shifted.redis.pttl(key),
+    age: async (key, leftMs) => void (await shifted.redis.pexpire(key, leftMs)),
   };
 }
 
@@ -312,6 +314,29 @@ describe.each([
       for (let times = 0; times < 2; times += 1) await state.settle(admission, NOT_TAKEN);
       for (const key of [CHAT, KEY]) expect(await opened.read(key)).toBeUndefined();
     });
+  });
+
+  describe("of a message without a known transcript state, in a chat that was not used before", () => {
+    const REJECTED = { ...ANSWERED, answer: "p message_rejected", stateAfter: undefined } as const;
+    // The state under test keeps owners for a day only.
+    const longSettings = { ...SETTINGS, ownerKeptUs: 30 * 24 * HOUR_MS * 1_000 };
+
+    test.each([
+      ["rejected", REJECTED, 25 * HOUR_MS],
+      ["unknown", UNKNOWN, 25 * HOUR_MS],
+      ["answered to a confirmed owner", { ...REJECTED, owner: "first-use" }, 30 * 24 * HOUR_MS],
+      ["answered with a known state", ANSWERED, 30 * 24 * HOUR_MS],
+    ] satisfies [string, Settlement, number][])(
+      "remembers the chat of a message that was %s only as long as it is needed",
+      async (_how, settlement, keptMs) => {
+        opened = open(longSettings);
+        ({ state } = opened);
+        await state.settle(await send(state, { token: "t1" }), settlement);
+        const leftMs = await opened.leftMs(CHAT);
+        expect(leftMs).toBeLessThanOrEqual(keptMs);
+        expect(leftMs).toBeGreaterThan(keptMs - 60_000);
+      },
+    );
   });
 
   test("remembers a chat that was there before", async () => {

@@ -6,7 +6,9 @@ export const CHAT_RULES = `
 local function read_chat(key) return parse_chat(redis.call('GET', key)) end
 local function write_chat(key, chat, owner_kept)
   local ends = math.max(chat.owner_end or 0, chat.doubtful, chat.contested)
-  if chat.sends > 0 or chat.state ~= '-' then ends = math.max(ends, now + owner_kept) end
+  local proven = chat.state ~= '-' or (chat.owner and chat.kind ~= 'p')
+  local kept = proven and owner_kept or math.min(owner_kept, ${UNRESOLVED_KEPT_US})
+  if chat.sends > 0 or chat.state ~= '-' then ends = math.max(ends, now + kept) end
   for _, entry in ipairs(chat.unresolved) do ends = math.max(ends, entry.until_us) end
   if ends > now then write(key, format_chat(chat), ends - now) else redis.call('DEL', key) end
 end

@@ -42,9 +42,12 @@ export function writeChat(
   chat: ChatRecord,
   ownerKeptUs: number,
 ): void {
+  // Any chat id can be written into: a chat that UponAI has not shown must not fill the store for long.
+  const proven = chat.state !== NO_STATE || (chat.owner !== undefined && chat.owner.kind !== "p");
+  const keptUs = proven ? ownerKeptUs : Math.min(ownerKeptUs, UNRESOLVED_KEPT_US);
   const counted = chat.sends > 0 || chat.state !== NO_STATE;
   const endUs = Math.max(
-    counted ? nowUs + ownerKeptUs : 0,
+    counted ? nowUs + keptUs : 0,
     chat.owner?.endUs ?? 0,
     chat.doubtfulUntilUs,
     chat.contestedUntilUs,

@@ -98,7 +98,16 @@ export function describeSettling(
       disposition === "taken"
         ? storedAnswer(prefix, admission, settlement.answer, settings)
         : undefined,
+    refund:
+      disposition === "not_taken" && hasReserved(admission)
+        ? budgetOf(prefix, admission.request, settings)
+        : undefined,
   };
+}
+
+/** Whether the admission of this message has spent the first KiB of an answer. */
+function hasReserved({ request, role, storable }: Admission): boolean {
+  return role === "sender" && storable && request.chat?.message?.keyDigest !== undefined;
 }
 
 /** What an admission that was not heard in time has to give back. */
@@ -106,13 +115,15 @@ export function describeWithdrawal(
   prefix: string,
   request: AdmitRequest,
   heard: boolean,
+  settings: StateSettings,
 ): Withdrawal {
   const { policies, chat, subjectKey } = request;
   const keys = sessionKeys(prefix, request);
   const limits = policies.map((policy) => meterOf(policy, placeOf(prefix, policy, request, keys)));
   if (chat === undefined) return { heard, limits, chat: undefined };
   const { key, ...described } = describeChat(prefix, request, chat);
-  return { heard, limits, chat: { ...described, chatKey: key, subjectKey } };
+  const budget = budgetOf(prefix, request, settings);
+  return { heard, limits, chat: { ...described, chatKey: key, subjectKey, budget } };
 }
 
 /** Answers up to this size, in bytes, are stored for free: without one the record is as large. */

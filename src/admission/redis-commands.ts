@@ -11,7 +11,7 @@ import { settleSenderScript } from "./lua/settle-sender.ts";
 import { withdrawScript } from "./lua/withdraw.ts";
 import { type Decision, type Question, VERDICTS } from "./rules/admit.ts";
 import type { Meter } from "./rules/counter-rules.ts";
-import type { Admitted, Settling, Withdrawal } from "./rules/settle.ts";
+import { type Admitted, REFUND_KIB, type Settling, type Withdrawal } from "./rules/settle.ts";
 import type { SessionKeys } from "./state-keys.ts";
 
 /** One run of a script. */
@@ -63,14 +63,18 @@ export function settleCommand(
   settling: Settling,
   { ownerKeptUs }: StateSettings,
 ): RedisCommand {
-  const { disposition, recovered, stateBefore, stateAfter, code, stored } = settling;
+  const { disposition, recovered, stateBefore, stateAfter, code, stored, refund } = settling;
   const owner = settling.owner === undefined ? "" : OWNER_LETTERS[settling.owner];
   if (role === "reader" || message === undefined) {
     const args = [sends, stateAfter, ownerKeptUs, subjectKey, owner];
     return { script: settleReaderScript, keys: [chatKey], args };
   }
   const { token, fingerprint, messageId } = message;
-  const { answer = "", kib = 0, budget } = stored ?? {};
+  const {
+    answer = "",
+    kib = 0,
+    budget,
+  } = refund === undefined ? (stored ?? {}) : { kib: REFUND_KIB, budget: refund };
   const spent = budget === undefined || kib === 0 ? [] : [budget.subjectKey, budget.workspaceKey];
   return {
     script: role === "sender" ? settleSenderScript : settleRecovererScript,
@@ -121,7 +125,9 @@ export function withdrawCommand(
   const { token = "", fingerprint = "", messageId = "" } = chat?.message ?? {};
   const keys = limits.map(({ key }) => key);
   if (chat !== undefined) keys.push(chat.chatKey);
-  if (chat?.recordKey !== undefined) keys.push(chat.recordKey);
+  if (chat?.recordKey !== undefined) {
+    keys.push(chat.recordKey, chat.budget.subjectKey, chat.budget.workspaceKey);
+  }
   return {
     script: withdrawScript,
     keys,
@@ -132,6 +138,8 @@ export function withdrawCommand(
       messageId,
       chat?.subjectKey ?? "",
       ownerKeptUs,
+      chat?.budget.subjectKibUs ?? 0,
+      chat?.budget.workspaceKibUs ?? 0,
       ...limits.flatMap((meter) => [slotOf(meter), meter.intervalUs]),
     ],
   };

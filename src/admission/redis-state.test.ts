@@ -77,9 +77,6 @@ const CHAT = `f subject ${REDIS_EPOCH_US * 2} 7 - 0 0 token ${REDIS_EPOCH_US * 2
 /** An admission's reply: verdict, now, chat, key, whether it may be stored, one limit's TAT. */
 const admitted = (nowUs: number) => [1, nowUs, CHAT, "", 1, nowUs + 3_000_000];
 
-/** What takes it back: message, owner, and one limit. */
-const WITHDRAWN = ["token", "words", "key", "subject", 60_000_000, 4, 3_000_000];
-
 const NOT_TAKEN = { disposition: "not_taken", stateAfter: undefined } as const;
 
 const SETTINGS = compileStateSettings({
@@ -90,6 +87,9 @@ const SETTINGS = compileStateSettings({
 /** Of the settings: how long an owner and a provisional one are kept, and the budgets. */
 const KEPT = [60_000_000, 60_000_000];
 const BUDGETS = [168_750_000, 84_375_000];
+
+/** What takes an admission back: message, owner, budgets, and one limit. */
+const WITHDRAWN = ["token", "words", "key", "subject", 60_000_000, ...BUDGETS, 4, 3_000_000];
 
 function createState() {
   const clock = { epochMs: () => 0, monotonicMs: () => nowMs };
@@ -186,7 +186,11 @@ describe("an admission", () => {
     admit.answer(admitted(REDIS_EPOCH_US));
     const withdrawal = await call(2);
     expect(withdrawal.script).toBe("bffWithdraw");
-    expect(withdrawal.keys).toEqual([...admit.keys.slice(1, 2), ...admit.keys.slice(3)]);
+    expect(withdrawal.keys).toEqual([
+      ...admit.keys.slice(1, 2),
+      ...admit.keys.slice(3),
+      ...admit.keys.slice(1, 3),
+    ]);
     // That it was admitted is known.
     expect(withdrawal.args).toEqual(["1", ...WITHDRAWN]);
     withdrawal.fail();
@@ -282,9 +286,9 @@ describe("settling", () => {
         "-",
         "",
         "",
-        0,
-        0,
-        0,
+        // Of each budget one KiB is given back.
+        -1,
+        ...BUDGETS,
       ],
     });
   });

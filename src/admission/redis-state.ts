@@ -136,7 +136,7 @@ export function createRedisState(options: RedisStateOptions): AdmissionState {
   /** Redis decided in time, but its answer came too late: what it spent is given back. */
   const withdrawLater = (running: Promise<unknown>, request: AdmitRequest) => {
     const withdrawal = (heard: boolean) =>
-      withdrawCommand(describeWithdrawal(prefix, request, heard), settings);
+      withdrawCommand(describeWithdrawal(prefix, request, heard, settings), settings);
     const amend = () => amendLater(withdrawal(false));
     running.then((late) => {
       const code = parseReply(late)?.code;

@@ -114,7 +114,7 @@ export function createRulesState(
     },
     isReachable: () => Promise.resolve(true),
     withdraw(request, heard) {
-      withdraw(space, nowUs(), describeWithdrawal(PREFIX, request, heard), settings);
+      withdraw(space, nowUs(), describeWithdrawal(PREFIX, request, heard, settings), settings);
       return Promise.resolve();
     },
   };

@@ -20,6 +20,7 @@ import {
 import { createRulesState } from "../../src/admission/rules-state.ts";
 import { type ChatRecord, parseChat, UNRESOLVED_MAX } from "../../src/admission/records.ts";
 import { chatKey, idempotencyKey } from "../../src/admission/state-keys.ts";
+import { STORED_WINDOW_US } from "../../src/admission/state-settings.ts";
 import type { ChatId, WorkspaceId } from "../../src/branded.ts";
 import type { QuotaSetting } from "../../src/config/units.ts";
 import { type RedisServer, startRedis } from "../support/redis-server.ts";
@@ -337,6 +338,41 @@ describe.each([
         expect(leftMs).toBeGreaterThan(keptMs - 60_000);
       },
     );
+  });
+
+  describe("whose byte budgets have room for one answer only", () => {
+    const answered = { ...ANSWERED, answer: "x".repeat(1_000), owner: "first-use" } as const;
+
+    beforeEach(() => {
+      const kibUs = STORED_WINDOW_US;
+      opened = open({ ...SETTINGS, subjectKibUs: kibUs, workspaceKibUs: kibUs });
+      ({ state } = opened);
+    });
+
+    test("keeps it for a message that is sent, whatever messages were not taken before", async () => {
+      for (const token of ["t0", "t1"]) {
+        const admission = await send(state, { ...keyed, token });
+        expect(admission.storable).toBe(true);
+        // A settlement that is repeated gives nothing back again.
+        for (let times = 0; times < 2; times += 1) await state.settle(admission, NOT_TAKEN);
+      }
+      const admission = await send(state, keyed);
+      expect(admission.storable).toBe(true);
+      await state.settle(admission, answered);
+      const other = await send(state, { token: "t3", key: "key-2" });
+      expect(other.storable).toBe(false);
+      // It has spent nothing, so it gives nothing back.
+      await state.settle(other, NOT_TAKEN);
+      expect((await send(state, { token: "t4", key: "key-2" })).storable).toBe(false);
+    });
+
+    test.each([true, false])("keeps it when a message is withdrawn (known: %s)", async (heard) => {
+      for (const token of ["t0", "t1"]) {
+        const { request, storable } = await send(state, { ...keyed, token });
+        expect(storable).toBe(true);
+        for (let times = 0; times < 2; times += 1) await opened.withdraw(request, heard);
+      }
+    });
   });
 
   test("remembers a chat that was there before", async () => {

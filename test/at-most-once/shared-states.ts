@@ -107,7 +107,7 @@ export async function connectRedis(
       return {
         state,
         withdraw: async (request, heard) => {
-          const withdrawal = describeWithdrawal("", request, heard);
+          const withdrawal = describeWithdrawal("", request, heard, settings);
           const { script, keys, args } = withdrawCommand(withdrawal, settings);
           await connection.run(script, keys, args);
         },

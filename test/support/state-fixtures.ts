@@ -114,7 +114,7 @@ export function createShiftedRedis(
       lost = script;
     },
     withdraw: async (request, heard) => {
-      const withdrawal = describeWithdrawal(prefix, request, heard);
+      const withdrawal = describeWithdrawal(prefix, request, heard, settings);
       const { script, keys, args } = withdrawCommand(withdrawal, settings);
       const reply = await connection.run(script, keys, args);
       if (reply === 0) nowUs = Number(await connection.run(clockScript, [], []));

@@ -15,7 +15,7 @@ import { NOW, type RedisScript } from "./script.ts";
  * how many messages had been let in; how long an owner is kept in microseconds; the subject's key; how
  * it is confirmed as owner (`s`, `f`, empty: not); transcript state after and before the message (`-`
  * unknown); code of an unknown outcome; whether the answer is to be stored (empty: no); the answer; KiB
- * to be spent; time per KiB of the subject's and the workspace's byte budgets.
+ * to be spent (negative: given back, once the message was not taken); time per KiB of the subject's and the workspace's byte budgets.
  * Returns result, now.
  */
 export const settleSenderScript: RedisScript = {
@@ -76,6 +76,7 @@ if key and key.kind == 'p' and key.attempt == token then
   if before == '-' then before = key.state end
   if disposition == 'not_taken' then
     redis.call('DEL', record_key)
+    if kib < 0 and held[2] then spend_answer() end
   elseif disposition == 'taken' then
     key.state = sole and before or '-'
     finish_key(record_key, key, stored, spend_answer)

@@ -1,4 +1,5 @@
 /** Taking an admission back, in Lua; `rules/settle.ts` has the same rules. */
+import { REFUND_KIB } from "../rules/settle.ts";
 import { CHAT_RULES } from "./chat-rules.ts";
 import { COUNTER_RULES } from "./counter-rules.ts";
 import { IMPORT } from "./import.ts";
@@ -7,13 +8,14 @@ import { RECORDS } from "./records.ts";
 import { NOW, type RedisScript } from "./script.ts";
 
 /** Arguments of the script before those of its limits. */
-const FIXED_ARGS = 6;
+const FIXED_ARGS = 8;
 
 /**
  * KEYS: as many as there are limits, one each; then, with a chat, the chat's record; then, with an
- * idempotency key, its record.
+ * idempotency key, its record, the subject's record and the workspace's.
  * ARGV: whether the decision is known (empty: no); token (empty: no message), fingerprint, message id;
- * the subject's key; how long an owner is kept in microseconds; then of each limit slot and interval.
+ * the subject's key; how long an owner is kept in microseconds; time per KiB of the subject's and the
+ * workspace's byte budgets; then of each limit slot and interval.
  */
 export const withdrawScript: RedisScript = {
   name: "bffWithdraw",
@@ -26,6 +28,7 @@ ${KEY_RULES}
 local proven, token, fingerprint, id = ARGV[1] ~= '', ARGV[2], ARGV[3], ARGV[4]
 local me, owner_kept = ARGV[5], tonumber(ARGV[6])
 local limits = (#ARGV - ${FIXED_ARGS}) / 2
+local refund = false
 local chat_key, record_key = KEYS[limits + 1], KEYS[limits + 2]
 if chat_key then
   local chat = read_chat(chat_key)
@@ -35,6 +38,7 @@ if chat_key then
     local attempted = key and key.kind == 'p' and key.attempt == token
     local holds = key and key.holder == token
     if sent or attempted or holds then proven = true end
+    refund = attempted or (holds and key.lease_end > 0)
     if sent then
       chat.running = nil
       chat.sends = chat.sends - 1
@@ -59,6 +63,10 @@ for at = 1, limits do
     save_counters()
     changed = {}
   end
+end
+if refund then
+  spend_stored(limits + 3, limits + 4, tonumber(ARGV[7]), tonumber(ARGV[8]), ${REFUND_KIB})
+  save_counters()
 end
 return now
 `,

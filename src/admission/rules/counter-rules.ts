@@ -88,7 +88,10 @@ export interface StoredBudget {
   readonly workspaceKibUs: number;
 }
 
-/** Spends so many KiB of both byte budgets, or nothing where one has not so much left. */
+/**
+ * Spends so many KiB of both byte budgets, or nothing where one has not so much left. A negative
+ * number is given back. A budget that is full stays full: it is read as now.
+ */
 export function spendStored(
   counters: OpenCounters,
   nowUs: number,

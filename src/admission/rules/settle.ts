@@ -54,6 +54,8 @@ export interface Settling {
   readonly code: string;
   /** Undefined: the answer is not to be stored. */
   readonly stored: StoredAnswer | undefined;
+  /** Byte budgets to which a message that was not taken gives back what admission has spent. */
+  readonly refund: StoredBudget | undefined;
 }
 
 export interface StoredAnswer {
@@ -62,6 +64,9 @@ export interface StoredAnswer {
   readonly kib: number;
   readonly budget: StoredBudget;
 }
+
+/** What a message that was not sent spends from the byte budgets: the KiB of its admission less. */
+export const REFUND_KIB = -1;
 
 /** Results of settling by number, as the scripts return them. */
 export const SETTLED = ["", "settled", "lost", "contested", "foreign"] as const;
@@ -103,11 +108,17 @@ export function settleSender(
   }
   writeChat(space, nowUs, chatKey, chat, ownerKeptUs);
 
-  const key = readOpen(space, recordKey) ?? recallKey(space, recordKey, message);
+  const held = readOpen(space, recordKey);
+  const key = held ?? recallKey(space, recordKey, message);
   if (recordKey !== undefined && key?.kind === "pending" && key.attempt === message.token) {
     const before = settling.stateBefore === NO_STATE ? key.state : settling.stateBefore;
-    if (disposition === "not_taken") space.delete(recordKey);
-    else if (disposition === "taken") {
+    if (disposition === "not_taken") {
+      space.delete(recordKey);
+      // A settlement that is repeated finds no record, and gives nothing back again.
+      if (settling.refund !== undefined && held !== undefined) {
+        refundAnswer(space, nowUs, settling.refund);
+      }
+    } else if (disposition === "taken") {
       // Where its words are contested, its place in the transcript proves nothing.
       const state = sole ? before : NO_STATE;
       finishKey(space, nowUs, recordKey, { ...key, state }, settling.stored);
@@ -288,7 +299,12 @@ export interface Withdrawal {
   readonly heard: boolean;
   readonly limits: readonly Meter[];
   /** Undefined: it had no chat. */
-  readonly chat: Pick<Admitted, "chatKey" | "subjectKey" | "message" | "recordKey"> | undefined;
+  readonly chat:
+    | (Pick<Admitted, "chatKey" | "subjectKey" | "message" | "recordKey"> & {
+        /** The byte budgets that a message with an idempotency key has spent from. */
+        readonly budget: StoredBudget;
+      })
+    | undefined;
 }
 
 /**
@@ -302,6 +318,7 @@ export function withdraw(
   { ownerKeptUs }: StateSettings,
 ): boolean {
   let proven = heard;
+  let refund: StoredBudget | undefined;
   if (withdrawn !== undefined) {
     const { chatKey, subjectKey, message, recordKey } = withdrawn;
     const chat = readChat(space, nowUs, chatKey);
@@ -311,6 +328,9 @@ export function withdraw(
       const attempted = key?.kind === "pending" && key.attempt === message.token;
       const held = key?.holder === message.token;
       proven ||= sent || attempted || held;
+      // If the budgets had no room, nothing was spent, and 1 KiB too much is given back.
+      // A withdrawal that is repeated finds no record or no lease, and gives nothing back again.
+      if (attempted || (held && key.leaseEndUs > 0)) refund = withdrawn.budget;
       if (sent) {
         chat.running = undefined;
         chat.sends -= 1;
@@ -331,6 +351,7 @@ export function withdraw(
   for (const meter of limits) {
     counters.set(meter, Math.max(counters.read(meter) - meter.intervalUs, 0));
   }
+  if (refund !== undefined) spendStored(counters, nowUs, refund, REFUND_KIB);
   counters.save();
   return true;
 }
@@ -373,6 +394,13 @@ function finishKey(
   const answered = formatKey({ ...key, kind: "answered", leaseEndUs: 0, code: NONE });
   if (key.kind === "answered") rewrite(space, recordKey, answered, nowUs + KEY_KEPT_US);
   else space.write(recordKey, answered, nowUs + KEY_KEPT_US);
+}
+
+/** Gives back to both byte budgets what admission has spent for an answer that never comes. */
+function refundAnswer(space: KeySpace, nowUs: number, budget: StoredBudget): void {
+  const counters = openCounters(space, nowUs);
+  spendStored(counters, nowUs, budget, REFUND_KIB);
+  counters.save();
 }
 
 function spendAnswer(space: KeySpace, nowUs: number, { kib, budget }: StoredAnswer): boolean {

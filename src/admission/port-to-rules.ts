@@ -100,7 +100,7 @@ export function describeSettling(
         : undefined,
     refund:
       disposition === "not_taken" && hasReserved(admission)
-        ? budgetOf(prefix, admission.request, settings)
+        ? budgetOf(sessionKeys(prefix, admission.request), settings)
         : undefined,
   };
 }
@@ -122,7 +122,7 @@ export function describeWithdrawal(
   const limits = policies.map((policy) => meterOf(policy, placeOf(prefix, policy, request, keys)));
   if (chat === undefined) return { heard, limits, chat: undefined };
   const { key, ...described } = describeChat(prefix, request, chat);
-  const budget = budgetOf(prefix, request, settings);
+  const budget = budgetOf(keys, settings);
   return { heard, limits, chat: { ...described, chatKey: key, subjectKey, budget } };
 }
 

@@ -5,6 +5,7 @@ import type { ShiftedStateObject } from "../workers/shifted-state-object.ts";
 
 type Method =
   | "admit"
+  | "settle"
   | "withdraw"
   | "replay"
   | "countRows"

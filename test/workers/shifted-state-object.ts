@@ -28,7 +28,8 @@ export class ShiftedStateObject extends StateObject {
     const results: unknown[] = [];
     for (const { atUs, method, args } of calls) {
       this.#time.us = atUs;
-      const options = method === "withdraw" ? settings : { deadlineMs: Infinity, settings };
+      const hasDeadline = method !== "withdraw" && method !== "settle";
+      const options = hasDeadline ? { deadlineMs: Infinity, settings } : settings;
       const answer: unknown = await Reflect.apply(this[method], this, [...args, options]);
       const told = typeof answer === "object" && answer !== null && "result" in answer;
       results.push(told ? answer.result : answer);

@@ -9,6 +9,8 @@ import { compilePolicies, type LimitPolicies } from "../../src/admission/limit-p
 import { createMemoryState } from "../../src/admission/memory-state.ts";
 import type { RulesState } from "../../src/admission/rules-state.ts";
 import type { ChatId } from "../../src/branded.ts";
+import { createObjectState } from "../../src/platform/worker/object-state.ts";
+import { runInScope } from "../../src/platform/worker/request-scope.ts";
 import { SWEEP_EVERY_MS, SWEEP_PAUSE_MAX_MS } from "../../src/platform/worker/sweep.ts";
 import {
   ALL_VERDICTS,
@@ -183,6 +185,44 @@ test("an admission whose answer comes too late is withdrawn: limits, chat and ke
   const [again] = (await admit("one")) as AdmitOutcome[];
   expect(again).toMatchObject({ kind: "admitted", limits: first.limits });
   expect(await admit("two")).toMatchObject([{ kind: "chat_busy" }]);
+});
+
+const unused = () => Promise.reject(new Error("is not called here"));
+
+test("a settlement that comes to the object too late is carried out: the chat is free", async () => {
+  const object = objects.get("settled-late");
+  const admit = (token: string): Promise<unknown[]> =>
+    object.replay([{ atUs: START_US, method: "admit", args: [requestOf(token)] }], SETTINGS);
+  const [first] = (await admit("one")) as AdmitOutcome[];
+  if (first?.kind !== "admitted") throw new Error("the first is admitted");
+  let nowMs = 0;
+  const state = createObjectState({
+    objects: {
+      getByName: () => ({
+        admit: unused,
+        settle: (...call) => object.settle(...call),
+        renew: unused,
+        own: unused,
+        checkSession: unused,
+        revokeSession: unused,
+        cutOff: unused,
+        countAuthFailure: unused,
+        isReachable: unused,
+        withdraw: unused,
+      }),
+    },
+    timeoutMs: 10_000,
+    settings: SETTINGS,
+    // The object's clock is far past any deadline of this one, and no time is left for a second call.
+    clock: { epochMs: () => 0, monotonicMs: () => (nowMs += 20_000) },
+    log: { log: () => undefined },
+  });
+  const settled = await runInScope(
+    () => undefined,
+    () => state.settle(first.admission, { disposition: "not_taken", stateAfter: undefined }),
+  );
+  expect(settled).toBe("settled");
+  expect(await admit("two")).toMatchObject([{ kind: "admitted" }]);
 });
 
 test("its records survive the removal of the object from memory", async () => {

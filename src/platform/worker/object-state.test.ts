@@ -81,11 +81,11 @@ test.each([
   "a %s's settlement that the object fails is told %i times",
   async (role, times, expected) => {
     let calls = 0;
-    const settle = (): Promise<CallAnswer<"settled">> => {
+    const settle = (): Promise<"settled"> => {
       calls += 1;
       return calls === 1
         ? Promise.reject(new Error("the object was reset"))
-        : Promise.resolve({ result: "settled" });
+        : Promise.resolve("settled");
     };
     const state = createObjectState({
       objects: { getByName: () => ({ ...unused, settle }) },

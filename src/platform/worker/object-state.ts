@@ -53,14 +53,18 @@ export function createObjectState(options: ObjectStateOptions): AdmissionState {
     return "result" in again ? again.result : undefined;
   };
 
+  const follow = <Result>(asking: Promise<Result>): Promise<Result> => {
+    // The call must go on after the request is answered, or Cloudflare would cut it off.
+    currentScope().waitUntil(asking.then(reachability.succeeded, failed));
+    return asking;
+  };
+
   const begin = <Result>(
     name: string,
     call: (object: StateObjectCalls, callOptions: CallOptions) => Promise<CallAnswer<Result>>,
   ): Promise<Result | undefined> => {
     const asking = callInTime((callOptions) => call(objects.getByName(name), callOptions));
-    // The call must go on after the request is answered, or Cloudflare would cut it off.
-    currentScope().waitUntil(asking.then(reachability.succeeded, failed));
-    return asking;
+    return follow(asking);
   };
 
   /** Calls an object; undefined when there is no answer in time. */
@@ -94,8 +98,8 @@ export function createObjectState(options: ObjectStateOptions): AdmissionState {
     },
     async settle(admission, settlement) {
       const name = nameOf(admission.request.workspaceId);
-      const settle = () =>
-        begin(name, (object, callOptions) => object.settle(admission, settlement, callOptions));
+      // Without a deadline, as on Redis; see `StateObject.settle`.
+      const settle = () => follow(objects.getByName(name).settle(admission, settlement, settings));
       // A deployment resets an object, and open calls fail. A sender's settlement may be sent
       // twice. A recoverer's may not: the second call would look like that of another recoverer.
       const settling = admission.role === "sender" ? settle().catch(settle) : settle();

@@ -59,12 +59,16 @@ export class StateObject extends DurableObject {
     return this.#decide(options, (state) => state.admit(request));
   }
 
-  settle(
+  /**
+   * See `AdmissionState.settle`. It has no deadline: a settlement that was dropped would leave the chat
+   * and the key leased, and the outcome unknown. Each lease has a token, so a late one is safe.
+   */
+  async settle(
     admission: Admission,
     settlement: Settlement,
-    options: CallOptions,
-  ): Promise<CallAnswer<SettleOutcome>> {
-    return this.#decide(options, (state) => state.settle(admission, settlement));
+    settings: StateSettings,
+  ): Promise<SettleOutcome> {
+    return this.#step(settings, (state) => state.settle(admission, settlement));
   }
 
   renew(

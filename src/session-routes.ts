@@ -15,6 +15,12 @@ import type { Workspace } from "./workspace.ts";
 /** Least time that the revocation of a login is kept, in milliseconds: 30 days. */
 const LOGIN_MS = 2_592_000_000;
 
+/**
+ * How much longer it is kept than that, in milliseconds: 1 h. A logout that is repeated within this time
+ * finds that all of it is written, and writes nothing.
+ */
+const LOGIN_SLACK_MS = 3_600_000;
+
 /** What the handlers need from the application. */
 export interface SessionRouteParts {
   readonly state: AdmissionState;
@@ -86,14 +92,43 @@ export async function endSession(
 ): Promise<Response> {
   // The token can outlive the cookie that it was exchanged for, so the token's expiry counts.
   const tokenMs = session.tokenExpiresAtMs + CLOCK_TOLERANCE_SECONDS * 1_000 - clock.epochMs();
-  // Other tokens of the same login (`sid`) can expire later than this one, at an unknown time.
-  const forMs = session.hasSiblings ? Math.max(tokenMs, LOGIN_MS) : tokenMs;
   // A session without `sid` is in one workspace. A login with a `sid` can have tokens for all.
-  const targets = session.hasSiblings ? new Set([workspaceId, ...workspaceIds]) : [workspaceId];
-  const revoked = await revokeInAll(state, session, [...targets], forMs);
+  const revoked = session.hasSiblings
+    ? await revokeLogin(state, session, { workspaceId, workspaceIds, tokenMs })
+    : await revokeInAll(state, session, [workspaceId], tokenMs);
   // The cookie is kept: the client needs it to repeat the request.
   if (!revoked) throw new Problem("state_unavailable");
   return answer(context, 204, null, cookies === undefined ? {} : { "Set-Cookie": cookies.cleared });
+}
+
+/**
+ * Revokes a login in all workspaces; false if one revocation could not be written. It spends no limit,
+ * so repeating it must not cost a write per workspace: the own workspace is written last, and proves
+ * that the others are written.
+ */
+async function revokeLogin(
+  state: AdmissionState,
+  session: Session,
+  {
+    workspaceId,
+    workspaceIds,
+    tokenMs,
+  }: Pick<SessionRouteParts, "workspaceIds"> & {
+    readonly workspaceId: WorkspaceId | undefined;
+    readonly tokenMs: number;
+  },
+): Promise<boolean> {
+  // Other tokens of the same login can expire later than this one, at an unknown time.
+  const forMs = Math.max(tokenMs, LOGIN_MS);
+  // Not `checkSession`: an operator's order ends the session, too, and proves nothing of the others.
+  const ended = await state.isEnded(createSessionRef(session, workspaceId), forMs);
+  if (ended !== "not_ended") return ended === "ended";
+  const others = new Set<WorkspaceId | undefined>(workspaceIds);
+  others.delete(workspaceId);
+  return (
+    (await revokeInAll(state, session, [...others], forMs + LOGIN_SLACK_MS)) &&
+    (await revokeInAll(state, session, [workspaceId], forMs + LOGIN_SLACK_MS))
+  );
 }
 
 /** Most revocations that are written at the same time. */

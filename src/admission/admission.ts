@@ -191,6 +191,12 @@ export interface AdmissionState {
   /** Whether a session was ended, for requests that need no admission. */
   checkSession(session: SessionRef): Promise<"valid" | "revoked" | "unavailable">;
   /**
+   * Whether one session was ended by itself, and stays so for long enough; a cut-off does not count.
+   *
+   * @param forMs how long it has to stay ended, in milliseconds
+   */
+  isEnded(session: SessionRef, forMs: number): Promise<"ended" | "not_ended" | "unavailable">;
+  /**
    * Ends one session at once, on every instance.
    *
    * @param forMs how long its credentials could still have lived, in milliseconds

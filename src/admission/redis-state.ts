@@ -9,7 +9,7 @@ import { describeLimits } from "./limit-policy.ts";
 import { ownScript } from "./lua/own.ts";
 import type { RedisScript } from "./lua/script.ts";
 import { clockScript, probeScript } from "./lua/scripts.ts";
-import { cutOffScript, revokeScript } from "./lua/sessions.ts";
+import { cutOffScript, endedScript, revokeScript } from "./lua/sessions.ts";
 import {
   authFailuresMeter,
   describeAdmitted,
@@ -196,6 +196,13 @@ export function createRedisState(options: RedisStateOptions): AdmissionState {
       if (reply === undefined) return "unavailable";
       return reply.code === VALID ? "valid" : "revoked";
     },
+    async isEnded(session, forMs) {
+      const keys = [sessionKeys(prefix, session).session];
+      const args = [Math.max(Math.ceil(forMs), 1)];
+      const { reply } = await runInTime({ script: endedScript, keys, args });
+      if (reply === undefined) return "unavailable";
+      return reply.code === ENDED ? "ended" : "not_ended";
+    },
     revokeSession: (session, forMs) =>
       write({
         script: revokeScript,
@@ -232,6 +239,7 @@ const LATE = 0;
 const RENEWED = 1;
 const VALID = 1;
 const COUNTED = 1;
+const ENDED = 1;
 
 /** Verdicts that spend the limits. */
 const SPENDING: ReadonlySet<number> = new Set(

@@ -83,6 +83,11 @@ export function createRulesState(
       const revoked = isRevoked(space, nowUs(), keys, session.issuedAtMs ?? 0);
       return Promise.resolve(revoked ? "revoked" : "valid");
     },
+    isEnded(session, forMs) {
+      const { text } = space.read(sessionKeys(PREFIX, session).session) ?? {};
+      const ended = Number(text ?? 0) >= nowUs() + Math.ceil(forMs) * 1_000;
+      return Promise.resolve(ended ? "ended" : "not_ended");
+    },
     revokeSession(session, forMs) {
       const key = sessionKeys(PREFIX, session).session;
       const endUs = Math.max(

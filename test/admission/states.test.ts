@@ -317,6 +317,16 @@ describe.each([
     });
   });
 
+  test("knows for how long a session was ended, and does not mistake a cut-off for it", async () => {
+    await state.cutOff({ workspaceId, subjectKey: undefined, forMs: 2 * HOUR_MS });
+    expect(await state.isEnded(SESSION, 1)).toBe("not_ended");
+    await state.revokeSession(SESSION, HOUR_MS);
+    expect(await state.isEnded(SESSION, HOUR_MS - 60_000)).toBe("ended");
+    expect(await state.isEnded(SESSION, HOUR_MS + 60_000)).toBe("not_ended");
+    await opened.moveMs(120_000);
+    expect(await state.isEnded(SESSION, HOUR_MS - 60_000)).toBe("not_ended");
+  });
+
   describe("of a message without a known transcript state, in a chat that was not used before", () => {
     const REJECTED = { ...ANSWERED, answer: "p message_rejected", stateAfter: undefined } as const;
     // The state under test keeps owners for a day only.

@@ -362,6 +362,56 @@ describe("DELETE /session", () => {
     );
   });
 
+  describe("of a login that was ended before", () => {
+    let written: (number | undefined)[];
+
+    beforeEach(async () => {
+      written = [];
+      const state = createMemoryState(app.clock, SETTINGS);
+      app = await createTestApp({
+        environment: { WORKSPACES: '{"acme":42,"globex":43,"initech":44}' },
+        beside: app,
+        services: {
+          state: {
+            ...state,
+            revokeSession: (session, forMs) => {
+              written.push(session.workspaceId);
+              return state.revokeSession(session, forMs);
+            },
+          },
+        },
+      });
+    });
+
+    test("writes nothing within the hour, and then all workspaces again, its own last", async () => {
+      const exp = Math.floor(app.clock.epochMs() / 1_000) + 86_400;
+      const login = await bearer({ workspace: "globex", exp });
+      expect((await ask("DELETE", login)).status).toBe(204);
+      expect(written).toEqual([42, 44, 43]);
+      app.clock.advanceMs(3_500_000);
+      for (let times = 0; times < 3; times += 1) {
+        expect((await ask("DELETE", login)).status).toBe(204);
+      }
+      expect(written).toHaveLength(3);
+      app.clock.advanceMs(200_000);
+      expect((await ask("DELETE", login)).status).toBe(204);
+      expect(written).toEqual([42, 44, 43, 42, 44, 43]);
+    });
+
+    test("in another workspace's token is complete, too", async () => {
+      expect((await ask("DELETE", await bearer())).status).toBe(204);
+      expect((await ask("DELETE", await bearer({ workspace: "globex" }))).status).toBe(204);
+      expect(written).toHaveLength(3);
+    });
+
+    test("is not skipped for an operator's order, which ends one workspace only", async () => {
+      const order = { workspaceId: 42 as never, subjectKey: undefined, forMs: 86_400_000_000 };
+      await app.state.cutOff(order);
+      expect((await ask("DELETE", await bearer())).status).toBe(204);
+      expect(written).toEqual([43, 44, 42]);
+    });
+  });
+
   test("of all sessions ends a cookie whose token was issued by a clock ahead", async () => {
     const nowSeconds = Math.floor(app.clock.epochMs() / 1_000);
     const cookie = await logIn({ iat: nowSeconds + 29 });

@@ -202,6 +202,7 @@ function describeServices(): Partial<Services> {
         }
       },
       checkSession: (session) => caller().instance.state.checkSession(session),
+      isEnded: (session, forMs) => caller().instance.state.isEnded(session, forMs),
       revokeSession: (session, forMs) => caller().instance.state.revokeSession(session, forMs),
       cutOff: (order) => caller().instance.state.cutOff(order),
       countAuthFailure: (address, policy) =>

@@ -79,6 +79,7 @@ export const unavailableState: AdmissionState = {
   own: () => Promise.resolve("unavailable"),
   renew: () => Promise.resolve("unavailable"),
   checkSession: () => Promise.resolve("unavailable"),
+  isEnded: () => Promise.resolve("unavailable"),
   revokeSession: () => Promise.resolve("unavailable"),
   cutOff: () => Promise.resolve("unavailable"),
   countAuthFailure: () => Promise.resolve({ kind: "unavailable" }),

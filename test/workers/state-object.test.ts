@@ -204,6 +204,7 @@ test("a settlement that comes to the object too late is carried out: the chat is
         renew: unused,
         own: unused,
         checkSession: unused,
+        isEnded: unused,
         revokeSession: unused,
         cutOff: unused,
         countAuthFailure: unused,

@@ -4,7 +4,7 @@ import { countScript } from "./count.ts";
 import { ownScript } from "./own.ts";
 import { renewScript } from "./renew.ts";
 import { NOW, type RedisScript } from "./script.ts";
-import { checkScript, cutOffScript, revokeScript } from "./sessions.ts";
+import { checkScript, cutOffScript, endedScript, revokeScript } from "./sessions.ts";
 import { settleReaderScript } from "./settle-reader.ts";
 import { settleRecovererScript } from "./settle-recoverer.ts";
 import { settleSenderScript } from "./settle-sender.ts";
@@ -40,6 +40,7 @@ export const redisScripts: readonly RedisScript[] = [
   renewScript,
   ownScript,
   checkScript,
+  endedScript,
   revokeScript,
   cutOffScript,
   countScript,

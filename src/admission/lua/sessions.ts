@@ -22,6 +22,18 @@ return {(ended or is_cut_off(2, issued) or is_cut_off(3, issued)) and 2 or 1, no
 `,
 };
 
+/**
+ * KEYS: a session's end. ARGV: deadline, for how long it has to last in milliseconds. Returns 0 late,
+ * 1 ended for so long or 2 not, and now.
+ */
+export const endedScript: RedisScript = {
+  name: "bffEnded",
+  lua: `${NOW}
+if now > tonumber(ARGV[1]) then return {0, now} end
+return {tonumber(redis.call('GET', KEYS[1]) or 0) >= now + ARGV[2] * 1000 and 1 or 2, now}
+`,
+};
+
 /** KEYS: a session's end. ARGV: for how long, in milliseconds. Never shortens an earlier one. */
 export const revokeScript: RedisScript = {
   name: "bffRevoke",

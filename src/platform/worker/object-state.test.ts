@@ -24,6 +24,7 @@ const unused: StateObjectCalls = {
   renew: fail,
   own: fail,
   checkSession: fail,
+  isEnded: fail,
   revokeSession: fail,
   cutOff: fail,
   countAuthFailure: fail,

@@ -124,6 +124,12 @@ export function createObjectState(options: ObjectStateOptions): AdmissionState {
       );
       return verdict ?? "unavailable";
     },
+    async isEnded(session, forMs) {
+      const ended = await ask(nameOf(session.workspaceId), (object, callOptions) =>
+        object.isEnded(session, forMs, callOptions),
+      );
+      return ended ?? "unavailable";
+    },
     async revokeSession(session, forMs) {
       const done = await ask(nameOf(session.workspaceId), (object, callOptions) =>
         object.revokeSession(session, forMs, callOptions),

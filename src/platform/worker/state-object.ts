@@ -93,6 +93,14 @@ export class StateObject extends DurableObject {
     return this.#decide(options, (state) => state.checkSession(session));
   }
 
+  isEnded(
+    session: SessionRef,
+    forMs: number,
+    options: CallOptions,
+  ): Promise<CallAnswer<"ended" | "not_ended" | "unavailable">> {
+    return this.#decide(options, (state) => state.isEnded(session, forMs));
+  }
+
   revokeSession(
     session: SessionRef,
     forMs: number,

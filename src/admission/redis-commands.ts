@@ -79,24 +79,13 @@ export function settleCommand(
   return {
     script: role === "sender" ? settleSenderScript : settleRecovererScript,
     keys: recordKey === undefined ? [chatKey] : [chatKey, recordKey, ...spent],
+    // One text for all but the answer: each argument of its own costs the client more than the script.
     args: [
-      token,
-      fingerprint,
-      messageId,
-      disposition,
-      recovered ? "1" : "",
-      sends,
-      ownerKeptUs,
-      subjectKey,
-      owner,
-      stateAfter,
-      stateBefore,
-      code,
-      stored === undefined ? "" : "1",
       answer,
-      kib,
-      budget?.subjectKibUs ?? 0,
-      budget?.workspaceKibUs ?? 0,
+      `${token},${fingerprint},${messageId},${disposition},${recovered ? "1" : ""},${sends},` +
+        `${ownerKeptUs},${subjectKey},${owner},${stateAfter},${stateBefore},${code},` +
+        `${stored === undefined ? "" : "1"},${kib},` +
+        `${budget?.subjectKibUs ?? 0},${budget?.workspaceKibUs ?? 0},`,
     ],
   };
 }

@@ -1,32 +1,19 @@
 /** Settling a request that looked for an answer, in Lua; `rules/settle.ts` has the same rules. */
 import { CONTESTED } from "../records.ts";
 import { CHAT_RULES } from "./chat-rules.ts";
-import { COUNTER_RULES } from "./counter-rules.ts";
-import { IMPORT } from "./import.ts";
 import { KEY_RULES } from "./key-rules.ts";
 import { RECORDS } from "./records.ts";
+import { SETTLE_ARGUMENTS } from "./settle-arguments.ts";
 import { NOW, type RedisScript } from "./script.ts";
 
-/** KEYS and ARGV as the sender's; of a disposition only whether the answer was recovered counts. */
+/** KEYS and ARGV as `SETTLE_ARGUMENTS` has them; of these, only what a recoverer needs counts. */
 export const settleRecovererScript: RedisScript = {
   name: "bffSettleRecovering",
   lua: `${NOW}
 ${RECORDS}
+${SETTLE_ARGUMENTS}
 ${CHAT_RULES}
 ${KEY_RULES}
-local token, fingerprint, id, recovered = ARGV[1], ARGV[2], ARGV[3], ARGV[5] ~= ''
-local owner_kept, me, confirmed = tonumber(ARGV[7]), ARGV[8], ARGV[9]
-local stored = ARGV[13] ~= '' and ARGV[14] or nil
-local kib = tonumber(ARGV[15])
-local function spend_answer()
-  if kib == 0 then return true end
-  -- In here, since most answers need none of it, and each function costs time to be made.
-${IMPORT}
-${COUNTER_RULES}
-  if not spend_stored(3, 4, tonumber(ARGV[16]), tonumber(ARGV[17]), kib) then return false end
-  save_counters()
-  return true
-end
 local held = redis.call('MGET', unpack(KEYS))
 local chat = parse_chat(held[1])
 local key = read_open(held[2])

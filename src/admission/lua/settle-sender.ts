@@ -2,42 +2,19 @@
 import { UNRESOLVED_KEPT_US } from "../admission.ts";
 import { CONTESTED } from "../records.ts";
 import { CHAT_RULES } from "./chat-rules.ts";
-import { COUNTER_RULES } from "./counter-rules.ts";
-import { IMPORT } from "./import.ts";
 import { KEY_RULES } from "./key-rules.ts";
 import { RECORDS } from "./records.ts";
+import { SETTLE_ARGUMENTS } from "./settle-arguments.ts";
 import { NOW, type RedisScript } from "./script.ts";
 
-/**
- * KEYS: the chat's record; then, with an idempotency key, its record; then, where bytes are to be
- * spent, the subject's record and the workspace's.
- * ARGV: token; fingerprint; message id; disposition; whether the answer was recovered (empty: no);
- * how many messages had been let in; how long an owner is kept in microseconds; the subject's key; how
- * it is confirmed as owner (`s`, `f`, empty: not); transcript state after and before the message (`-`
- * unknown); code of an unknown outcome; whether the answer is to be stored (empty: no); the answer; KiB
- * to be spent (negative: given back, once the message was not taken); time per KiB of the subject's and the workspace's byte budgets.
- * Returns result, now.
- */
+/** KEYS and ARGV as `SETTLE_ARGUMENTS` has them. Returns result, now. */
 export const settleSenderScript: RedisScript = {
   name: "bffSettle",
   lua: `${NOW}
 ${RECORDS}
+${SETTLE_ARGUMENTS}
 ${CHAT_RULES}
 ${KEY_RULES}
-local token, fingerprint, id, disposition, recovered = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5] ~= ''
-local sends, owner_kept, me, confirmed = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8], ARGV[9]
-local after, before, code = ARGV[10], ARGV[11], ARGV[12]
-local stored = ARGV[13] ~= '' and ARGV[14] or nil
-local kib = tonumber(ARGV[15])
-local function spend_answer()
-  if kib == 0 then return true end
-  -- In here, since most answers need none of it, and each function costs time to be made.
-${IMPORT}
-${COUNTER_RULES}
-  if not spend_stored(3, 4, tonumber(ARGV[16]), tonumber(ARGV[17]), kib) then return false end
-  save_counters()
-  return true
-end
 local function settle_out_of_turn(chat, taken)
   local again = taken and chat.sends == sends and not chat.running
   local until_us = now + ${UNRESOLVED_KEPT_US}

@@ -86,6 +86,15 @@ describe.each([
   const admit = (subject: string, policies?: LimitPolicies) =>
     opened.state.admit(requestOf(subject, policies));
 
+  const own = (subjectKey: string) =>
+    opened.state.own({
+      workspaceId: 42 as WorkspaceId,
+      subjectKey,
+      chatId: "chat-1" as ChatId,
+      transcriptState: { count: 3, digest: "three" },
+      stamped: true,
+    });
+
   test.each(["f", "s"])("keeps an owner of kind %s", async (kind) => {
     await opened.write("{ws:42}:o:chat-1", `${kind} alice`);
     expect(await admit("bob")).toMatchObject({ kind: "denied", unowned: false });
@@ -116,6 +125,29 @@ describe.each([
     expect((await admit("alice")).kind).toBe("chat_busy");
     await opened.write("{ws:42}:l:chat-1", `old-token ${opened.nowUs - 1_000_000}`);
     expect(await admit("alice")).toMatchObject({ admission: { contested: true } });
+  });
+
+  describe("when an owner is stored by its stamp first", () => {
+    test("keeps a lock, and the messages in doubt", async () => {
+      await opened.write("{ws:42}:n:chat-1", `5 - ${opened.nowUs + HOUR_US}`);
+      await opened.write("{ws:42}:l:chat-1", `old-token ${opened.nowUs + 14_000_000}`);
+      expect(await own("alice")).toBe("owned");
+      expect((await admit("alice")).kind).toBe("chat_busy");
+    });
+
+    test("contests all words of a chat with a message in doubt", async () => {
+      await opened.write("{ws:42}:n:chat-1", `5 - ${opened.nowUs + HOUR_US}`);
+      expect(await own("alice")).toBe("owned");
+      expect(await admit("alice")).toMatchObject({
+        admission: { sends: 6, contested: true, transcriptState: undefined },
+      });
+    });
+
+    test("keeps the subject that started the chat", async () => {
+      await opened.write("{ws:42}:o:chat-1", "s alice");
+      expect(await own("bob")).toBe("refused");
+      expect(await admit("alice")).toMatchObject({ admission: { provisionalOwner: false } });
+    });
   });
 
   test("keeps limits", async () => {

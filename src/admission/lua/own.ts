@@ -1,5 +1,6 @@
 /** Writing down who started a chat, in Lua; `rules/settle.ts` has the same rules. */
 import { CHAT_RULES } from "./chat-rules.ts";
+import { IMPORT } from "./import.ts";
 import { RECORDS } from "./records.ts";
 import { NOW, type RedisScript } from "./script.ts";
 
@@ -12,9 +13,11 @@ export const ownScript: RedisScript = {
   name: "bffOwn",
   lua: `${NOW}
 ${RECORDS}
+${IMPORT}
 ${CHAT_RULES}
 local me, owner_kept, state, stamped = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4] ~= ''
-local chat = read_chat(KEYS[1])
+local held = redis.call('GET', KEYS[1])
+local chat = held and parse_chat(held) or import_chat(KEYS[1])
 local foreign = chat.owner and chat.owner ~= me
 if foreign and (chat.kind == 's' or (chat.kind == 'f' and not stamped)) then return {2, now} end
 set_owner(chat, 's', me, now + owner_kept)

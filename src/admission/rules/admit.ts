@@ -24,10 +24,9 @@ import {
   keepOwner,
   type MessageOf,
   provenState,
-  readChat,
+  readOrImportChat,
   writeChat,
 } from "./chat-rules.ts";
-import { importChat } from "./import.ts";
 import {
   isCutOff,
   kibOf,
@@ -129,10 +128,7 @@ export function decideAdmission(
   if (chat === undefined) return limited ? refuse("limited") : spend("admitted");
 
   const { message, recordKey, subjectKey } = chat;
-  const record =
-    space.read(chat.key) === undefined
-      ? importChat(space, nowUs, chat.key)
-      : readChat(space, nowUs, chat.key);
+  const record = readOrImportChat(space, nowUs, chat.key);
   const access = checkAccess(record, chat.access, subjectKey);
   const keyText = recordKey === undefined ? undefined : space.read(recordKey)?.text;
   const key = parseKey(keyText);

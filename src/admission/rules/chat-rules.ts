@@ -20,6 +20,7 @@ import {
   UNRESOLVED_MAX,
 } from "../records.ts";
 import type { StateSettings } from "../state-settings.ts";
+import { importChat } from "./import.ts";
 
 /** One message, as the rules know it. */
 export interface MessageOf {
@@ -27,6 +28,13 @@ export interface MessageOf {
   readonly fingerprint: string;
   /** See `messageIdOf`. */
   readonly messageId: string;
+}
+
+/** Reads a chat's record; where there is none, what 0.1.0 has written of it. */
+export function readOrImportChat(space: KeySpace, nowUs: number, key: string): ChatRecord {
+  return space.read(key) === undefined
+    ? importChat(space, nowUs, key)
+    : readChat(space, nowUs, key);
 }
 
 /** Reads a chat's record; an empty one where there is none. */

@@ -25,6 +25,7 @@ import {
   isSole,
   type MessageOf,
   readChat,
+  readOrImportChat,
   resolveMessage,
   settleOwner,
   writeChat,
@@ -282,7 +283,7 @@ export function ownChat(
   { state, stamped }: { readonly state: string; readonly stamped: boolean },
   { ownerKeptUs }: StateSettings,
 ): boolean {
-  const chat = readChat(space, nowUs, chatKey);
+  const chat = readOrImportChat(space, nowUs, chatKey);
   const { owner } = chat;
   const foreign = owner !== undefined && owner.subjectKey !== subjectKey;
   if (foreign && (owner.kind === "s" || (owner.kind === "f" && !stamped))) return false;

@@ -36,17 +36,18 @@ export function admitCommand(
   if (chat !== undefined) all.push(chat.key);
   if (chat?.recordKey !== undefined) all.push(chat.recordKey);
   // One text for all numbers: each argument of its own costs the client more than the script.
-  let numbers = `${ownerKeptUs} ${provisionalKeptUs} ${stored.subjectKibUs} ${stored.workspaceKibUs}`;
-  if (replays === undefined) numbers += " 0 0 0 0 0";
+  let numbers = `[${ownerKeptUs},${provisionalKeptUs},${stored.subjectKibUs},${stored.workspaceKibUs}`;
+  if (replays === undefined) numbers += ",0,0,0,0,0";
   else {
     const { number, kib } = replays;
-    numbers += ` ${slotOf(number)} ${number.intervalUs} ${number.toleranceUs} ${kib.intervalUs} ${kib.toleranceUs}`;
+    numbers += `,${slotOf(number)},${number.intervalUs},${number.toleranceUs},${kib.intervalUs},${kib.toleranceUs}`;
   }
   for (const meter of limits) {
     let at = all.indexOf(meter.key);
     if (at === -1) at = all.push(meter.key) - 1;
-    numbers += ` ${at + 1} ${slotOf(meter)} ${meter.intervalUs} ${meter.toleranceUs}`;
+    numbers += `,${at + 1},${slotOf(meter)},${meter.intervalUs},${meter.toleranceUs}`;
   }
+  numbers += "]";
   const { message, access = "", subjectKey = "", recordKey } = chat ?? {};
   const { token = "", fingerprint = "", messageId = "" } = message ?? {};
   const keyed = recordKey === undefined ? "" : "1";
@@ -82,10 +83,11 @@ export function settleCommand(
     // One text for all but the answer: each argument of its own costs the client more than the script.
     args: [
       answer,
-      `${token},${fingerprint},${messageId},${disposition},${recovered ? "1" : ""},${sends},` +
-        `${ownerKeptUs},${subjectKey},${owner},${stateAfter},${stateBefore},${code},` +
-        `${stored === undefined ? "" : "1"},${kib},` +
-        `${budget?.subjectKibUs ?? 0},${budget?.workspaceKibUs ?? 0},`,
+      // JSON: none of the texts holds a character that would have to be escaped.
+      `["${token}","${fingerprint}","${messageId}","${disposition}",${recovered},${sends},` +
+        `${ownerKeptUs},"${subjectKey}","${owner}","${stateAfter}","${stateBefore}","${code}",` +
+        `${stored !== undefined},${kib},` +
+        `${budget?.subjectKibUs ?? 0},${budget?.workspaceKibUs ?? 0}]`,
     ],
   };
 }

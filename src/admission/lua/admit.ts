@@ -22,7 +22,7 @@ const FIXED_NUMBERS = 9;
  * record; then, with an idempotency key, its record; then the address's limit where it has one.
  * ARGV: deadline; when the session was issued in milliseconds; access to the chat (empty: no chat);
  * the subject's key; token of the message (empty: no message), its fingerprint, its message id;
- * whether it has an idempotency key (empty: no); then in one text whole numbers: how long an owner and
+ * whether it has an idempotency key (empty: no); then a JSON array of whole numbers: how long an owner and
  * a provisional one are kept in microseconds; time per KiB of the subject's and the workspace's byte
  * budgets; of the limit on replays slot, interval and tolerance (slot 0: off), then interval and
  * tolerance per KiB, in the slot after; then of each limit the index in KEYS, slot, interval and
@@ -40,8 +40,7 @@ ${COUNTER_RULES}
 ${CHAT_RULES}
 local issued, access, me = tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local token, fingerprint, id, keyed = ARGV[5], ARGV[6], ARGV[7], ARGV[8] ~= ''
-local numbers = {}
-for word in string.gmatch(ARGV[9], '%d+') do numbers[#numbers + 1] = tonumber(word) end
+local numbers = cjson.decode(ARGV[9])
 local owner_kept, provisional_kept = numbers[1], numbers[2]
 local held = redis.call('MGET', unpack(KEYS))
 local limits = {}

@@ -31,6 +31,7 @@ const chat = fc.record({
       kind: fc.constantFrom("s" as const, "f" as const, "p" as const),
       subjectKey: digest,
       endUs: laterUs,
+      uses: fc.integer({ min: 1, max: 1_000 }),
     }),
     { nil: undefined },
   ),

@@ -67,6 +67,8 @@ export interface Owner {
   readonly kind: OwnerLetter;
   readonly subjectKey: string;
   readonly endUs: number;
+  /** Requests under way that a provisional owner has; 1 for other kinds. */
+  readonly uses: number;
 }
 
 /** The running message, or one whose sender stopped renewing the lease. */
@@ -105,7 +107,9 @@ export interface ChatRecord {
 export function formatChat(chat: ChatRecord): string {
   const { owner, sends, state, doubtfulUntilUs, contestedUntilUs, running, unresolved } = chat;
   return [
-    ...(owner === undefined ? [NONE, NONE, 0] : [owner.kind, owner.subjectKey, owner.endUs]),
+    ...(owner === undefined
+      ? [NONE, NONE, 0]
+      : [`${owner.kind}${owner.uses > 1 ? owner.uses : ""}`, owner.subjectKey, owner.endUs]),
     sends,
     state,
     doubtfulUntilUs,
@@ -127,16 +131,18 @@ const FIXED_FIELDS = 11;
 /** Reads a chat's record without what has ended; an empty one where there is none. */
 export function parseChat(text: string | undefined, nowUs: number): ChatRecord {
   const fields = (text ?? "").split(" ");
-  const [kind, subjectKey = NONE, ownerEnd, sends, state, doubtful, contested] = fields;
+  const [kindText = NONE, subjectKey = NONE, ownerEnd, sends, state, doubtful, contested] = fields;
   const [token = NONE, leaseEnd, words = NONE, id = NONE] = fields.slice(7, FIXED_FIELDS);
   const unresolved: Unresolved[] = [];
   for (let at = FIXED_FIELDS; at + 2 < fields.length; at += 3) {
     const [fingerprint = NONE, messageId = NONE, until] = fields.slice(at, at + 3);
     if (Number(until) > nowUs) unresolved.push({ fingerprint, messageId, untilUs: Number(until) });
   }
+  const kind = kindText.slice(0, 1);
+  const uses = Number(kindText.slice(1)) || 1;
   const owned = (kind === "s" || kind === "f" || kind === "p") && Number(ownerEnd) > nowUs;
   return {
-    owner: owned ? { kind, subjectKey, endUs: Number(ownerEnd) } : undefined,
+    owner: owned ? { kind, subjectKey, endUs: Number(ownerEnd), uses } : undefined,
     sends: Number(sends ?? 0),
     state: state ?? NO_STATE,
     doubtfulUntilUs: Number(doubtful ?? 0),

@@ -623,6 +623,23 @@ describe.each([
       });
     });
 
+    test("is not dropped by a failed read while another read of its subject is in progress", async () => {
+      const read = async () => {
+        const chat = { chatId, access: "first-use" } as const;
+        const common = { ...SESSION, addressKey: "address", policies: [], replays: undefined };
+        const reading = await state.admit({ ...common, chat });
+        if (reading.kind !== "admitted") throw new Error(reading.kind);
+        return reading.admission;
+      };
+      const [slow, failing, withdrawn] = [await read(), await read(), await read()];
+      await state.settle(failing, NOT_TAKEN);
+      await opened.withdraw(withdrawn.request, true);
+      expect((await admit(state, { token: "t1", subject: "bob" })).kind).toBe("denied");
+      await state.settle(slow, NOT_TAKEN);
+      expect(await opened.read(CHAT)).toBeUndefined();
+      expect((await admit(state, { token: "t2", subject: "bob" })).kind).toBe("admitted");
+    });
+
     test("is confirmed by the recovery of an answer", async () => {
       await state.settle(await send(state, keyed), UNKNOWN);
       const recovering = await admit(state, { ...keyed, token: "t2" });

@@ -149,6 +149,36 @@ test.each([
   },
 );
 
+test.each([
+  ["read", "GET /chat/chat-1"],
+  ["end", "POST /chat/chat-1/end"],
+])(
+  "a failed read keeps the chat its subject's while a slow %s of it runs",
+  async (_name, target) => {
+    const started = Promise.withResolvers<undefined>();
+    const slow = Promise.withResolvers<undefined>();
+    let calls = 0;
+    const app = await createTestApp({
+      upstream: async () => {
+        calls += 1;
+        if (calls === 2) return refused(500);
+        if (calls === 1) {
+          started.resolve(undefined);
+          await slow.promise;
+        }
+        return answerWith({ chatId: "chat-1", messages: [] }, 200);
+      },
+    });
+    const ofAlice = app.ask(target);
+    await started.promise;
+    expect((await app.ask("GET /chat/chat-1")).status).toBe(502);
+    expect((await app.send({ sub: "bob" })).status).toBe(404);
+    slow.resolve(undefined);
+    expect((await ofAlice).ok).toBe(true);
+    expect((await app.send({ sub: "bob" })).status).toBe(404);
+  },
+);
+
 test("a slow read of a chat that the token lists is answered, with any owner", async () => {
   const started = Promise.withResolvers<undefined>();
   const slow = Promise.withResolvers<undefined>();

@@ -13,8 +13,8 @@ local function write_chat(key, chat, owner_kept)
   if ends > now then write(key, format_chat(chat), ends - now) else redis.call('DEL', key) end
 end
 local function is_busy(chat) return chat.running ~= nil and is_leased(chat.running.lease_end) end
-local function set_owner(chat, kind, owner, owner_end)
-  chat.kind, chat.owner, chat.owner_end = kind, owner, owner_end
+local function set_owner(chat, kind, owner, owner_end, uses)
+  chat.kind, chat.owner, chat.owner_end, chat.uses = kind, owner, owner_end, uses or 1
 end
 local function check_access(chat, access, me)
   local own = chat.owner == me
@@ -28,7 +28,7 @@ local function check_access(chat, access, me)
 end
 local function keep_owner(chat, me, provisional, confirmed, owner_kept, provisional_kept)
   if provisional then
-    set_owner(chat, 'p', me, now + provisional_kept)
+    set_owner(chat, 'p', me, now + provisional_kept, chat.owner and chat.uses + 1)
     return true
   end
   if not confirmed then return false end
@@ -42,7 +42,7 @@ local function settle_owner(chat, me, confirmed, owner_kept)
   elseif confirmed == 'f' then
     if provisional or not chat.owner then set_owner(chat, 'f', me, now + owner_kept) end
   elseif provisional then
-    set_owner(chat, nil, nil, nil)
+    if chat.uses > 1 then chat.uses = chat.uses - 1 else set_owner(chat, nil, nil, nil) end
   end
 end
 local function is_foreign(chat, me, confirmed) return confirmed ~= '' and chat.owner ~= me end

@@ -18,10 +18,14 @@ local function parse_counters(text)
   for word in string.gmatch(text or '', '%S+') do counters[#counters + 1] = tonumber(word) end
   return counters
 end
+local function format_kind(chat)
+  if (chat.uses or 1) > 1 then return string.format('%s%.0f', chat.kind, chat.uses) end
+  return chat.kind or '-'
+end
 local function format_chat(chat)
   local running = chat.running
   local text = string.format('%s %s %.0f %.0f %s %.0f %.0f %s %.0f %s %s',
-    chat.kind or '-', chat.owner or '-', chat.owner_end or 0, chat.sends, chat.state, chat.doubtful, chat.contested,
+    format_kind(chat), chat.owner or '-', chat.owner_end or 0, chat.sends, chat.state, chat.doubtful, chat.contested,
     running and running.token or '-', running and running.lease_end or 0,
     running and running.fingerprint or '-', running and running.id or '-')
   for _, entry in ipairs(chat.unresolved) do
@@ -36,7 +40,10 @@ local function parse_chat(text)
     string.match(text, '^(%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+)(.*)$')
   owner_end = tonumber(owner_end)
   chat.sends, chat.state, chat.doubtful, chat.contested = tonumber(sends), state, tonumber(doubtful), tonumber(contested)
-  if kind ~= '-' and owner_end > now then chat.kind, chat.owner, chat.owner_end = kind, owner, owner_end end
+  if kind ~= '-' and owner_end > now then
+    chat.kind, chat.owner, chat.owner_end = string.sub(kind, 1, 1), owner, owner_end
+    chat.uses = tonumber(string.sub(kind, 2)) or 1
+  end
   if token ~= '-' then
     chat.running = {token = token, lease_end = tonumber(lease_end), fingerprint = fingerprint, id = id}
   end

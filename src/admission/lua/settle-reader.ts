@@ -15,7 +15,7 @@ ${RECORDS}
 ${CHAT_RULES}
 local sends, after, owner_kept, me, confirmed = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5]
 local chat = read_chat(KEYS[1])
-if confirmed ~= '' or not is_busy(chat) then settle_owner(chat, me, confirmed, owner_kept) end
+settle_owner(chat, me, confirmed, owner_kept)
 if after ~= '-' and chat.sends == sends and not chat.running then chat.state = after end
 write_chat(KEYS[1], chat, owner_kept)
 return {is_foreign(chat, me, confirmed) and 4 or 1, now}

@@ -19,7 +19,7 @@ local chat = parse_chat(held[1])
 local key = read_open(held[2])
 local holds = key ~= nil and key.holder == token
 local proven = recovered and holds and (key.kind == 'a' or is_sole(chat, fingerprint, id))
-if confirmed ~= '' or not is_busy(chat) then settle_owner(chat, me, confirmed, owner_kept) end
+settle_owner(chat, me, confirmed, owner_kept)
 if proven then
   resolve_message(chat, fingerprint, id)
   if chat.running and matches(chat.running, fingerprint, id) then

@@ -48,7 +48,7 @@ if chat_key then
     elseif holds then close_key(record_key, key) end
   end
   if proven then
-    if not is_busy(chat) then settle_owner(chat, me, '', owner_kept) end
+    settle_owner(chat, me, '', owner_kept)
     write_chat(chat_key, chat, owner_kept)
   end
 end

@@ -93,7 +93,8 @@ export function keepOwner(
 ): boolean {
   // Others are kept out at once; it becomes ownership once UponAI has proven that the chat exists.
   if (access.provisional) {
-    chat.owner = { kind: "p", subjectKey, endUs: nowUs + provisionalKeptUs };
+    const uses = (chat.owner?.uses ?? 0) + 1;
+    chat.owner = { kind: "p", subjectKey, endUs: nowUs + provisionalKeptUs, uses };
     return true;
   }
   if (!access.confirmed || chat.owner === undefined) return false;
@@ -101,7 +102,11 @@ export function keepOwner(
   return true;
 }
 
-/** Confirms a provisional owner, or drops it. A stamp is proof; a first use yields to an owner. */
+/**
+ * Confirms a provisional owner, or drops it once no other request of it is under way: that request may
+ * read the chat, and no other subject may write into it meanwhile. A stamp is proof; a first use yields
+ * to an owner.
+ */
 export function settleOwner(
   chat: ChatRecord,
   nowUs: number,
@@ -109,14 +114,15 @@ export function settleOwner(
   confirmed: OwnerKind | undefined,
   ownerKeptUs: number,
 ): void {
-  const provisional = chat.owner?.kind === "p" && chat.owner.subjectKey === subjectKey;
+  const { owner } = chat;
+  const provisional = owner?.kind === "p" && owner.subjectKey === subjectKey;
   const endUs = nowUs + ownerKeptUs;
   if (confirmed === "started") {
-    if (chat.owner?.kind !== "s") chat.owner = { kind: "s", subjectKey, endUs };
+    if (owner?.kind !== "s") chat.owner = { kind: "s", subjectKey, endUs, uses: 1 };
   } else if (confirmed === "first-use") {
-    if (provisional || chat.owner === undefined) chat.owner = { kind: "f", subjectKey, endUs };
+    if (provisional || owner === undefined) chat.owner = { kind: "f", subjectKey, endUs, uses: 1 };
   } else if (provisional) {
-    chat.owner = undefined;
+    chat.owner = owner.uses > 1 ? { ...owner, uses: owner.uses - 1 } : undefined;
   }
 }
 

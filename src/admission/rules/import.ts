@@ -22,7 +22,7 @@ export function importChat(space: KeySpace, nowUs: number, key: string): ChatRec
   const kind = owner?.text.slice(0, 1);
   // An unconfirmed owner is none.
   if (owner !== undefined && (kind === "s" || kind === "f")) {
-    chat.owner = { kind, subjectKey: owner.text.slice(2), endUs: owner.expiresAtUs };
+    chat.owner = { kind, subjectKey: owner.text.slice(2), endUs: owner.expiresAtUs, uses: 1 };
   }
   const [sends, mark, doubtful] = (space.read(`${tag}n:${id}`)?.text ?? "").split(" ");
   if (doubtful !== undefined) {

@@ -178,7 +178,7 @@ export function settleRecoverer(
   const holds = key?.holder === message.token;
   const found = settling.recovered && holds;
   const proven = found && (key.kind === "answered" || isSole(chat, message));
-  settleReadOwner(chat, nowUs, subjectKey, settling.owner, ownerKeptUs);
+  settleOwner(chat, nowUs, subjectKey, settling.owner, ownerKeptUs);
   if (proven) {
     resolveMessage(chat, message);
     const { running } = chat;
@@ -207,7 +207,7 @@ export function settleReader(
 ): Settled {
   const { owner, stateAfter } = settling;
   const chat = readChat(space, nowUs, chatKey);
-  settleReadOwner(chat, nowUs, subjectKey, owner, ownerKeptUs);
+  settleOwner(chat, nowUs, subjectKey, owner, ownerKeptUs);
   const seen = stateAfter !== NO_STATE && chat.sends === sends && chat.running === undefined;
   if (seen) chat.state = stateAfter;
   writeChat(space, nowUs, chatKey, chat, ownerKeptUs);
@@ -224,18 +224,6 @@ function isForeign(
   { owner }: Pick<Settling, "owner">,
 ): boolean {
   return owner !== undefined && chat.owner?.subjectKey !== subjectKey;
-}
-
-/** A message under way settles the owner itself: others must not have the chat meanwhile. */
-function settleReadOwner(
-  chat: ChatRecord,
-  nowUs: number,
-  subjectKey: string,
-  owner: OwnerKind | undefined,
-  ownerKeptUs: number,
-): void {
-  if (owner === undefined && isBusy(chat, nowUs)) return;
-  settleOwner(chat, nowUs, subjectKey, owner, ownerKeptUs);
 }
 
 /** Extends a lease, and takes the chat anew where its lock was lost; but never another message's. */
@@ -287,7 +275,7 @@ export function ownChat(
   const { owner } = chat;
   const foreign = owner !== undefined && owner.subjectKey !== subjectKey;
   if (foreign && (owner.kind === "s" || (owner.kind === "f" && !stamped))) return false;
-  chat.owner = { kind: "s", subjectKey, endUs: nowUs + ownerKeptUs };
+  chat.owner = { kind: "s", subjectKey, endUs: nowUs + ownerKeptUs, uses: 1 };
   const unused = chat.sends === 0 && chat.doubtfulUntilUs <= nowUs;
   if (unused && chat.state === NO_STATE) chat.state = state;
   writeChat(space, nowUs, chatKey, chat, ownerKeptUs);
@@ -343,7 +331,7 @@ export function withdraw(
       }
     }
     if (proven) {
-      settleReadOwner(chat, nowUs, subjectKey, undefined, ownerKeptUs);
+      settleOwner(chat, nowUs, subjectKey, undefined, ownerKeptUs);
       writeChat(space, nowUs, chatKey, chat, ownerKeptUs);
     }
   }

@@ -278,7 +278,10 @@ describe("settling", () => {
     expect(await call(1)).toMatchObject({
       script: "bffSettle",
       // Of each budget one KiB is given back.
-      args: ["", `token,words,key,not_taken,,7,60000000,subject,,-,-,-,,-1,${BUDGETS.join(",")},`],
+      args: [
+        "",
+        `["token","words","key","not_taken",false,7,60000000,"subject","","-","-","-",false,-1,${BUDGETS.join(",")}]`,
+      ],
     });
   });
 

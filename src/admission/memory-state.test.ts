@@ -35,7 +35,7 @@ test("what has expired does not pile up: a steady stream of new subjects keeps t
   expect(most).toBeLessThan(4_000);
 });
 
-test("a limit that was changed locks nobody out for longer than the new one can", async () => {
+test("a changed limit refuses a subject for no longer than the new limit can", async () => {
   const nowMs = 1_000_000;
   const state = createMemoryState({ epochMs: () => nowMs, monotonicMs: () => nowMs }, SETTINGS);
   const ask = (chat: string, quota: number, windowSeconds: number) => {

@@ -313,7 +313,7 @@ describe("settling", () => {
     expect(String(small.args[1])).toContain(",true,0,");
   });
 
-  test("says when the lock had fallen to somebody else", async () => {
+  test("says when the lock was taken over by another request", async () => {
     const settling = createState().settle(admission, NOT_TAKEN);
     (await call(0)).answer([2, REDIS_EPOCH_US]);
     expect(await settling).toBe("lost");

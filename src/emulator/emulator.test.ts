@@ -109,7 +109,7 @@ describe("create chat completion", () => {
 
   test.each([
     ["a workspace beyond the token", 403, "c1", 7],
-    ["an unknown chat", 404, "nobody", 42],
+    ["an unknown chat", 404, "absent", 42],
     ["a chat of another workspace", 404, "elsewhere", 42],
   ])("refuses %s with %i: it arrived, it was not taken", async (_, status, chatId, workspaceId) => {
     expect((await send("x", chatId, workspaceId)).status).toBe(status);
@@ -148,7 +148,7 @@ describe("create chat", () => {
   });
 
   test.each([
-    ["unknown agent", 404, { agent_id: "nobody" }],
+    ["unknown agent", 404, { agent_id: "absent" }],
     ["agent of an unlisted workspace", 404, { workspaceId: 43 }],
     ["workspace beyond the token", 403, { workspaceId: 7 }],
     ["metadata that is no object", 400, { metadata: [] }],
@@ -161,7 +161,7 @@ describe("create chat", () => {
 
   test("accepts any agent when none are listed", async () => {
     emulator = createEmulator({ tokens: { alpha: [42] } });
-    expect((await create({ agent_id: "whoever" })).status).toBe(201);
+    expect((await create({ agent_id: "any-agent" })).status).toBe(201);
   });
 });
 
@@ -192,7 +192,7 @@ describe("get chat", () => {
     ["no workspace", 400, "/api/chats/c1"],
     ["a workspace that is no integer", 400, "/api/chats/c1?workspaceId=4e1"],
     ["a workspace beyond the token", 403, "/api/chats/c1?workspaceId=7"],
-    ["an unknown chat", 404, "/api/chats/nobody?workspaceId=42"],
+    ["an unknown chat", 404, "/api/chats/absent?workspaceId=42"],
     ["a chat of another workspace", 404, "/api/chats/elsewhere?workspaceId=42"],
   ])("refuses %s with %i", async (_, status, path) => {
     const response = await get(path);

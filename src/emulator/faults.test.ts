@@ -177,8 +177,8 @@ describe("taken", () => {
     { kind: "drip" },
   ])("what cannot be taken is refused instead: %j", async (fault) => {
     emulator.addFault(fault);
-    expect((await send("x", "nobody")).status).toBe(404);
-    expect(taken("nobody")).toBe(0);
+    expect((await send("x", "absent")).status).toBe(404);
+    expect(taken("absent")).toBe(0);
   });
 });
 

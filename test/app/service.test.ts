@@ -3,6 +3,7 @@
  */
 import { beforeEach, describe, expect, test } from "vitest";
 
+import { COMMON_HEADERS } from "../support/common-headers.ts";
 import {
   createTestApp,
   readProblem,
@@ -103,15 +104,7 @@ describe("every answer", () => {
       const answer = await ask();
       expect(answer.status).toBe(Number(status));
       const headers = Object.fromEntries(answer.headers);
-      expect(headers).toMatchObject({
-        "cache-control": "no-store",
-        "x-content-type-options": "nosniff",
-        "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
-        "referrer-policy": "no-referrer",
-        "cross-origin-resource-policy": "same-origin",
-        "strict-transport-security": expect.stringMatching(/^max-age=\d+$/),
-        "x-request-id": expect.stringMatching(/^[A-Za-z0-9_-]{1,64}$/),
-      });
+      expect(headers).toMatchObject(COMMON_HEADERS);
       expect(headers).not.toHaveProperty("server");
       expect(headers).not.toHaveProperty("x-powered-by");
       expect(headers).not.toHaveProperty("access-control-allow-origin");

@@ -1,6 +1,7 @@
 /** Contract suite: rules for all routes (methods, headers, request ids, problems, CORS). */
 import { describe, expect, test } from "vitest";
 
+import { COMMON_HEADERS } from "../support/common-headers.ts";
 import { mintToken } from "../support/session-tokens.ts";
 import { ALLOWED_ORIGIN, type Fixture, readCode } from "./runtime.ts";
 
@@ -58,15 +59,7 @@ export function describeRoutes(use: () => Fixture): void {
       const answer = await ask();
       expect(answer.status).toBe(Number(status));
       const headers = Object.fromEntries(answer.headers);
-      expect(headers).toMatchObject({
-        "cache-control": "no-store",
-        "x-content-type-options": "nosniff",
-        "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
-        "referrer-policy": "no-referrer",
-        "cross-origin-resource-policy": "same-origin",
-        "strict-transport-security": expect.stringMatching(/^max-age=\d+$/),
-        "x-request-id": expect.stringMatching(/^[A-Za-z0-9_-]{1,64}$/),
-      });
+      expect(headers).toMatchObject(COMMON_HEADERS);
       expect(headers).not.toHaveProperty("server");
       expect(headers).not.toHaveProperty("x-powered-by");
       if (Number(status) < 400) return;

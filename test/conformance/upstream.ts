@@ -24,6 +24,8 @@ interface Case {
   readonly status: number;
   readonly code: string;
   readonly retryAfter?: string;
+  /** Status of the next message; 201 unless the fault lasts. */
+  readonly next?: number;
 }
 
 const status = (code: number, more: { retryAfter?: string } = {}): Fault => ({
@@ -35,9 +37,13 @@ const status = (code: number, more: { retryAfter?: string } = {}): Fault => ({
 const cases: readonly Case[] = [
   { name: "400", fault: status(400), status: 422, code: "message_rejected" },
   { name: "401", fault: status(401), status: 502, code: "upstream_auth_failed" },
+  { name: "402", fault: status(402), status: 502, code: "upstream_error" },
   { name: "403", fault: status(403), status: 502, code: "upstream_auth_failed" },
   { name: "404", fault: status(404), status: 404, code: "chat_not_found" },
+  { name: "409", fault: status(409), status: 409, code: "chat_ended" },
   { name: "410", fault: status(410), status: 409, code: "chat_ended" },
+  { name: "422", fault: status(422), status: 422, code: "message_rejected" },
+  { name: "429", fault: status(429), status: 503, code: "upstream_busy", retryAfter: "1" },
   {
     name: "429 with Retry-After",
     fault: status(429, { retryAfter: "7" }),
@@ -59,6 +65,19 @@ const cases: readonly Case[] = [
   },
   { name: "500", fault: status(500), status: 502, code: "upstream_error" },
   { name: "503", fault: status(503), status: 502, code: "upstream_error" },
+  {
+    name: "503 with a long Retry-After",
+    fault: status(503, { retryAfter: "900" }),
+    status: 503,
+    code: "upstream_busy",
+    retryAfter: "60",
+  },
+  {
+    name: "503 with a Retry-After that is no time",
+    fault: status(503, { retryAfter: "soon" }),
+    status: 502,
+    code: "upstream_error",
+  },
   { name: "202", fault: status(202), status: 502, code: "upstream_malformed" },
   { name: "204", fault: status(204), status: 502, code: "upstream_malformed" },
   { name: "a redirect", fault: { kind: "redirect" }, status: 502, code: "upstream_malformed" },
@@ -71,6 +90,31 @@ const cases: readonly Case[] = [
     code: "upstream_malformed",
   },
   { name: "a reset", fault: { kind: "reset-before" }, status: 504, code: "outcome_unknown" },
+  {
+    name: "JSON of another shape",
+    fault: { kind: "body", body: '{"messages":{"role":"assistant"}}' },
+    status: 502,
+    code: "upstream_malformed",
+  },
+  {
+    name: "an unknown encoding",
+    fault: { kind: "body", body: "x", headers: { "content-encoding": "zstd" } },
+    status: 502,
+    code: "upstream_malformed",
+  },
+  {
+    name: "a reset after taking it",
+    fault: { kind: "reset-after" },
+    status: 504,
+    code: "outcome_unknown",
+  },
+  {
+    name: "a chat that was closed",
+    fault: { kind: "closed" },
+    status: 409,
+    code: "chat_ended",
+    next: 409,
+  },
   { name: "silence", fault: { delayMs: 10_000 }, status: 504, code: "upstream_timeout" },
   {
     name: "a slow drip",
@@ -86,24 +130,28 @@ function interim(status: number, headers = ""): string {
 
 export function describeUpstream(use: () => Fixture, runtime: Runtime): void {
   describe("UponAI answers", () => {
-    test.each(cases)("$name", async ({ name, fault, status: expected, code, retryAfter }) => {
-      const { send, createChat, emulator } = use();
-      const chatId = createChat();
-      emulator.addFault(fault, { chatId });
-      const before = emulator.requests().length;
-      const answer = await send({ sub: `faulted by ${name}`, chatId });
-      const text = await answer.text();
-      expect(JSON.parse(text)).toMatchObject({ status: expected, code });
-      expect(answer.status).toBe(expected);
-      expect(answer.headers.get("retry-after")).toBe(retryAfter ?? null);
-      expect(answer.headers.get("ratelimit")).toContain('"workspace";r=');
-      // The answer holds nothing of the upstream's, and the message was sent once.
-      expect(text).not.toContain("fault\\");
-      expect(answer.headers.get("location")).toBeNull();
-      expect(emulator.requests()).toHaveLength(before + 1);
-      // The lock of the chat is free again.
-      expect((await send({ sub: `faulted by ${name}`, chatId })).status).toBe(201);
-    });
+    test.each(cases)(
+      "$name",
+      async ({ name, fault, status: expected, code, retryAfter, next = 201 }) => {
+        const { send, createChat, emulator } = use();
+        const chatId = createChat();
+        emulator.addFault(fault, { chatId });
+        const before = emulator.requests().length;
+        const answer = await send({ sub: `faulted by ${name}`, chatId });
+        const text = await answer.text();
+        expect(JSON.parse(text)).toMatchObject({ status: expected, code });
+        expect(answer.status).toBe(expected);
+        expect(answer.headers.get("content-type")).toBe("application/problem+json");
+        expect(answer.headers.get("retry-after")).toBe(retryAfter ?? null);
+        expect(answer.headers.get("ratelimit")).toContain('"workspace";r=');
+        // The answer holds nothing of the upstream's, and the message was sent once.
+        expect(text).not.toContain("fault\\");
+        expect(answer.headers.get("location")).toBeNull();
+        expect(emulator.requests()).toHaveLength(before + 1);
+        // The lock of the chat is free again.
+        expect((await send({ sub: `faulted by ${name}`, chatId })).status).toBe(next);
+      },
+    );
 
     test("an unrequested gzip answer is decoded", async () => {
       const chatId = use().createChat();

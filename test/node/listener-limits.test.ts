@@ -7,10 +7,15 @@ import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test
 
 import type { RunningEmulator } from "../../src/emulator/listen.ts";
 import { readGauge } from "../soak/memory.ts";
-import { CHAT, sendMessage, startTestBff, startTestEmulator } from "../support/bff-fixture.ts";
+import {
+  CHAT,
+  renderSend,
+  sendMessage,
+  startTestBff,
+  startTestEmulator,
+} from "../support/bff-fixture.ts";
 import type { BffProcess } from "../support/bff-process.ts";
 import { openRaw } from "../support/raw-http.ts";
-import { mintToken } from "../support/session-tokens.ts";
 
 const MEBIBYTE = 1_048_576;
 const UNLIMITED = { LIMIT_SESSION: "off", LIMIT_IP: "off", LIMIT_WORKSPACE: "off" };
@@ -87,19 +92,6 @@ async function tryHealth(url: string): Promise<string | undefined> {
   connection.write(HEALTH.replace("Host: x", "Host: x\r\nConnection: close"));
   const text = await connection.ended();
   return text === "" ? undefined : text.slice(0, 12);
-}
-
-async function renderSend(key: string): Promise<string> {
-  const body = `{"content":"${key}"}`;
-  const head = [
-    `POST /chat/${CHAT}/send HTTP/1.1`,
-    "Host: x",
-    `Authorization: Bearer ${await mintToken()}`,
-    "Content-Type: application/json",
-    `Idempotency-Key: ${key}`,
-    `Content-Length: ${body.length}`,
-  ];
-  return `${head.join("\r\n")}\r\n\r\n${body}`;
 }
 
 describe("a request to be a tunnel", () => {

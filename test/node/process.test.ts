@@ -18,7 +18,7 @@ import {
   startTestBff,
   startTestEmulator,
 } from "../support/bff-fixture.ts";
-import { ENTRY, spawnBff } from "../support/bff-process.ts";
+import { type BffProcess, ENTRY, spawnBff } from "../support/bff-process.ts";
 import { CLI } from "../support/cli.ts";
 import { openRaw } from "../support/raw-http.ts";
 import { mintToken } from "../support/session-tokens.ts";
@@ -35,6 +35,17 @@ beforeAll(async () => {
 });
 beforeEach(() => emulator.reset());
 afterAll(() => emulator.close());
+
+/**
+ * Repeats a signal until the process ends, and returns its exit code. Two signals within a few
+ * milliseconds count as one: npm repeats the signal of the terminal.
+ */
+async function repeatSignal(bff: BffProcess, signal: NodeJS.Signals): Promise<number | null> {
+  const repeating = setInterval(() => bff.signal(signal), 50);
+  const code = await bff.exited();
+  clearInterval(repeating);
+  return code;
+}
 
 describe("configuration", () => {
   test("all faults are reported at once, one line each, with exit code 78 and without secrets", async () => {
@@ -295,16 +306,7 @@ describe("SHUTDOWN_DELAY", () => {
     const bff = await startTestBff(emulator.url, { SHUTDOWN_DELAY: "10m" });
     bff.signal("SIGTERM");
     await bff.waitForLine(({ msg }) => msg === "stopping");
-    let code: number | null | undefined;
-    void bff.exited().then((exited) => {
-      code = exited;
-    });
-    await expect
-      .poll(() => {
-        bff.signal("SIGTERM");
-        return code;
-      })
-      .toBe(1);
+    expect(await repeatSignal(bff, "SIGTERM")).toBe(1);
     expect(bff.log().at(-1)).toMatchObject({
       msg: "stopped at once by a second signal: open requests are cut off",
     });
@@ -419,17 +421,7 @@ describe("stopping", () => {
     await expect.poll(() => emulator.messages().length).toBe(1);
     bff.signal("SIGINT");
     await bff.waitForLine(({ msg }) => msg === "stopping");
-    // Two signals within a few milliseconds count as one: npm repeats the signal of the terminal.
-    let code: number | null | undefined;
-    void bff.exited().then((exited) => {
-      code = exited;
-    });
-    await expect
-      .poll(() => {
-        bff.signal("SIGINT");
-        return code;
-      })
-      .toBe(1);
+    expect(await repeatSignal(bff, "SIGINT")).toBe(1);
     expect(bff.log().at(-1)).toMatchObject({ level: "error", cut: 1 });
     expect(await cut).toBeInstanceOf(Error);
   });

@@ -2,10 +2,9 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 
 import type { RunningEmulator } from "../../src/emulator/listen.ts";
-import { CHAT, startTestBff, startTestEmulator } from "../support/bff-fixture.ts";
+import { CHAT, renderSend, startTestBff, startTestEmulator } from "../support/bff-fixture.ts";
 import type { BffProcess } from "../support/bff-process.ts";
 import { openRaw } from "../support/raw-http.ts";
-import { mintToken } from "../support/session-tokens.ts";
 
 const HEALTH = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
 
@@ -16,19 +15,6 @@ beforeAll(async () => {
 });
 beforeEach(() => emulator.reset());
 afterAll(() => emulator.close());
-
-async function renderSend(key: string): Promise<string> {
-  const body = `{"content":"${key}"}`;
-  const head = [
-    `POST /chat/${CHAT}/send HTTP/1.1`,
-    "Host: x",
-    `Authorization: Bearer ${await mintToken()}`,
-    "Content-Type: application/json",
-    `Idempotency-Key: ${key}`,
-    `Content-Length: ${body.length}`,
-  ];
-  return `${head.join("\r\n")}\r\n\r\n${body}`;
-}
 
 describe("the raw path", () => {
   let bff: BffProcess;

@@ -97,3 +97,17 @@ export async function readCode(response: Response): Promise<unknown> {
   const body = (await response.json()) as { code?: unknown };
   return body.code;
 }
+
+/** Renders a message to the chat as raw HTTP/1.1; the content is the idempotency key. */
+export async function renderSend(key: string): Promise<string> {
+  const body = `{"content":"${key}"}`;
+  const head = [
+    `POST /chat/${CHAT}/send HTTP/1.1`,
+    "Host: x",
+    `Authorization: Bearer ${await mintToken()}`,
+    "Content-Type: application/json",
+    `Idempotency-Key: ${key}`,
+    `Content-Length: ${body.length}`,
+  ];
+  return `${head.join("\r\n")}\r\n\r\n${body}`;
+}

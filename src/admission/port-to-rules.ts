@@ -27,7 +27,9 @@ import {
 import type { ChatQuestion, Decision, Question } from "./rules/admit.ts";
 import { checkAccess, isSole, type MessageOf, provenState } from "./rules/chat-rules.ts";
 import { kibOf, type Meter, type Place, type StoredBudget } from "./rules/counter-rules.ts";
-import type { Admitted, Settling, StoredAnswer, Withdrawal } from "./rules/settle.ts";
+import type { StoredAnswer } from "./rules/key-rules.ts";
+import type { Admitted, Settling } from "./rules/settle.ts";
+import type { Withdrawal } from "./rules/withdraw.ts";
 import {
   addressKey,
   authFailuresKey,

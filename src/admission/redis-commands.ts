@@ -11,7 +11,9 @@ import { settleSenderScript } from "./lua/settle-sender.ts";
 import { withdrawScript } from "./lua/withdraw.ts";
 import { type Decision, type Question, VERDICTS } from "./rules/admit.ts";
 import type { Meter } from "./rules/counter-rules.ts";
-import { type Admitted, REFUND_KIB, type Settling, type Withdrawal } from "./rules/settle.ts";
+import { REFUND_KIB } from "./rules/key-rules.ts";
+import type { Admitted, Settling } from "./rules/settle.ts";
+import type { Withdrawal } from "./rules/withdraw.ts";
 import type { SessionKeys } from "./state-keys.ts";
 
 /** One run of a script. */

@@ -12,14 +12,10 @@ import {
 } from "./port-to-rules.ts";
 import { formatState } from "./records.ts";
 import { countOne, cutOff, decideAdmission, isRevoked } from "./rules/admit.ts";
-import {
-  ownChat,
-  renewLease,
-  settleReader,
-  settleRecoverer,
-  settleSender,
-  withdraw,
-} from "./rules/settle.ts";
+import { ownChat } from "./rules/own.ts";
+import { renewLease } from "./rules/renew.ts";
+import { settleReader, settleRecoverer, settleSender } from "./rules/settle.ts";
+import { withdraw } from "./rules/withdraw.ts";
 import { chatKey, sessionKeys, subjectRecordKey, workspaceRecordKey } from "./state-keys.ts";
 import type { StateSettings } from "./state-settings.ts";
 

@@ -1,4 +1,4 @@
-/** Rules of `rules/settle.ts` on the record of an idempotency key, in Lua. Comes after `RECORDS`. */
+/** Rules of `rules/key-rules.ts` on the record of an idempotency key, in Lua. Comes after `RECORDS`. */
 import { KEY_KEPT_US } from "../admission.ts";
 
 export const KEY_RULES = `

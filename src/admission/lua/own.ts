@@ -1,4 +1,4 @@
-/** Writing down who started a chat, in Lua; `rules/settle.ts` has the same rules. */
+/** Writing down who started a chat, in Lua; `rules/own.ts` has the same rules. */
 import { CHAT_RULES } from "./chat-rules.ts";
 import { IMPORT } from "./import.ts";
 import { RECORDS } from "./records.ts";

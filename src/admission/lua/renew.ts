@@ -1,4 +1,4 @@
-/** Renewing a lease, in Lua; `rules/settle.ts` has the same rules. */
+/** Renewing a lease, in Lua; `rules/renew.ts` has the same rules. */
 import { KEY_KEPT_US, LOCK_LEASE_US } from "../admission.ts";
 import { CONTESTED } from "../records.ts";
 import { CHAT_RULES } from "./chat-rules.ts";

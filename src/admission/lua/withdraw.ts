@@ -1,5 +1,5 @@
-/** Taking an admission back, in Lua; `rules/settle.ts` has the same rules. */
-import { REFUND_KIB } from "../rules/settle.ts";
+/** Taking an admission back, in Lua; `rules/withdraw.ts` has the same rules. */
+import { REFUND_KIB } from "../rules/key-rules.ts";
 import { CHAT_RULES } from "./chat-rules.ts";
 import { COUNTER_RULES } from "./counter-rules.ts";
 import { IMPORT } from "./import.ts";

@@ -27,6 +27,7 @@ import {
   readOrImportChat,
   writeChat,
 } from "./chat-rules.ts";
+import { beginKey } from "./key-rules.ts";
 import {
   isCutOff,
   kibOf,
@@ -192,16 +193,6 @@ function replay(
   counters.set(kib, kibUs + cost);
   counters.save();
   return replayed;
-}
-
-/** The record of a key whose message is about to be sent. */
-export function beginKey(
-  { token, fingerprint }: Pick<MessageOf, "token" | "fingerprint">,
-  state: string,
-  leaseEndUs: number,
-): OpenRecord {
-  const holders = { attempt: token, holder: token, leaseEndUs };
-  return { kind: "pending", fingerprint, ...holders, state, code: NONE };
 }
 
 function isOpen(key: KeyRecord | undefined): key is OpenRecord {

@@ -25,7 +25,7 @@ const MEBIBYTE = 1_048_576;
  * Tolerated growth, in bytes: compiled code and a larger heap are no leak. The traffic is far
  * larger.
  */
-const GROWTH_MAX = 150 * MEBIBYTE;
+const GROWTH_MAX = 250 * MEBIBYTE;
 const FILES_SLACK = 20;
 
 const seed = Number(process.env["FUZZ_SEED"] ?? Math.floor(Math.random() * 2 ** 31));

@@ -86,8 +86,8 @@ export function createRedisClient(
     // Without a connection a request must fail at once, not wait in a queue.
     enableOfflineQueue: false,
     retryStrategy,
-    // Commands of one turn of the event loop are sent in one write.
-    enableAutoPipelining: true,
+    // `gatherWrites` instead: auto-pipelining sends a batch only when the one before is answered.
+    enableAutoPipelining: false,
   } satisfies RedisOptions;
   if (address.kind === "single") {
     const options = {
@@ -118,6 +118,25 @@ export function createRedisClient(
   } satisfies RedisOptions;
   const watched = { database: address.database, mayBeReplica: true };
   return watchRedis(new Redis(options), watched, events);
+}
+
+/**
+ * Returns a function to call before a command is sent. It holds back what is written until the other
+ * events of this turn of the event loop are handled, so that the commands of one turn are one write.
+ */
+export function gatherWrites(client: RedisClient): () => void {
+  if (client instanceof Cluster) return () => undefined;
+  let held: Redis["stream"] | undefined;
+  return () => {
+    if (held !== undefined) return;
+    const { stream } = client;
+    held = stream;
+    stream.cork();
+    setImmediate(() => {
+      held = undefined;
+      stream.uncork();
+    });
+  };
 }
 
 function atLeastOneSecond(ms: number): number {

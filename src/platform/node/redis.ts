@@ -13,7 +13,7 @@ import type { Metrics } from "../../metrics.ts";
 import { systemClock } from "../system.ts";
 import { readErrorCode } from "../redis-error-code.ts";
 import { createReachability } from "../reachability.ts";
-import { createRedisClient } from "./redis-client.ts";
+import { createRedisClient, gatherWrites } from "./redis-client.ts";
 
 export interface NodeRedis extends RedisConnection {
   /** Waits until it is connected; resolves with an error code when that takes longer. */
@@ -91,6 +91,7 @@ export function createNodeRedis(address: RedisAddress, timeoutMs: number, log: L
       else if (!usable) failed(reason, refused);
     },
   });
+  const gather = gatherWrites(client);
   for (const { name, lua } of redisScripts) client.defineCommand(name, { lua });
 
   const run: RedisConnection["run"] = async (script, keys, args) => {
@@ -99,6 +100,7 @@ export function createNodeRedis(address: RedisAddress, timeoutMs: number, log: L
     if (gap !== undefined) await gap.over;
     if (!usable) throw new Error("there is no connection");
     inFlight += 1;
+    gather();
     try {
       // The types of ioredis do not know the reply of a defined command; `redis-state.ts` checks
       // it.

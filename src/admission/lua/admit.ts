@@ -43,28 +43,24 @@ local token, fingerprint, id, keyed = ARGV[5], ARGV[6], ARGV[7], ARGV[8] ~= ''
 local numbers = cjson.decode(ARGV[9])
 local owner_kept, provisional_kept = numbers[1], numbers[2]
 local held = redis.call('MGET', unpack(KEYS))
-local limits = {}
-for at = ${FIXED_NUMBERS + 1}, #numbers, 4 do
-  local limit = {
-    at = numbers[at], slot = numbers[at + 1], interval = numbers[at + 2], tolerance = numbers[at + 3],
-  }
-  limits[#limits + 1] = limit
-  if limit.at > 3 then counters[limit.at] = parse_counters(held[limit.at]) end
-end
 for at = 2, 3 do counters[at] = held[at] and parse_counters(held[at]) or import_counters(KEYS[at]) end
 local tats, limited = {}, false
-for i, limit in ipairs(limits) do
-  tats[i] = read_tat(limit.at, limit.slot, limit.tolerance)
-  if tats[i] + limit.interval - now > limit.tolerance then limited = true end
+for at = ${FIXED_NUMBERS + 1}, #numbers, 4 do
+  local key_at, interval, tolerance = numbers[at], numbers[at + 2], numbers[at + 3]
+  if key_at > 3 then counters[key_at] = parse_counters(held[key_at]) end
+  local tat = read_tat(key_at, numbers[at + 1], tolerance)
+  if tat + interval - now > tolerance then limited = true end
+  tats[#tats + 1] = tat
 end
 local function refuse(verdict, key_text)
   save_counters()
   return {verdict, now, '', key_text or '', 0, unpack(tats)}
 end
 local function spend(verdict, chat_text, key_text, keyed)
-  for i, limit in ipairs(limits) do
-    tats[i] = tats[i] + limit.interval
-    set_counter(limit.at, limit.slot, tats[i])
+  for i = 1, #tats do
+    local at = ${FIXED_NUMBERS - 3} + 4 * i
+    tats[i] = tats[i] + numbers[at + 2]
+    set_counter(numbers[at], numbers[at + 1], tats[i])
   end
   local storable = keyed and spend_stored(2, 3, numbers[3], numbers[4], 1)
   save_counters()
@@ -125,7 +121,7 @@ if token ~= '' then
     }), ${KEY_KEPT_US})
   end
 end
-if kept or token ~= '' then write_chat(KEYS[4], chat, owner_kept) end
-return spend(${code("admitted")}, format_chat(chat), '', keyed)
+local written = (kept or token ~= '') and write_chat(KEYS[4], chat, owner_kept)
+return spend(${code("admitted")}, written or format_chat(chat), '', keyed)
 `,
 };

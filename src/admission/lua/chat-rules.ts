@@ -10,7 +10,13 @@ local function write_chat(key, chat, owner_kept)
   local kept = proven and owner_kept or math.min(owner_kept, ${UNRESOLVED_KEPT_US})
   if chat.sends > 0 or chat.state ~= '-' then ends = math.max(ends, now + kept) end
   for _, entry in ipairs(chat.unresolved) do ends = math.max(ends, entry.until_us) end
-  if ends > now then write(key, format_chat(chat), ends - now) else redis.call('DEL', key) end
+  if ends <= now then
+    redis.call('DEL', key)
+    return nil
+  end
+  local text = format_chat(chat)
+  write(key, text, ends - now)
+  return text
 end
 local function is_busy(chat) return chat.running ~= nil and is_leased(chat.running.lease_end) end
 local function set_owner(chat, kind, owner, owner_end, uses)

@@ -29,8 +29,13 @@ local function save_counters()
   end
 end
 local function read_tat(at, slot, tolerance)
-  if read_counter(at, slot) > now + tolerance then set_counter(at, slot, now + tolerance) end
-  return math.max(read_counter(at, slot), now)
+  local tat = read_counter(at, slot)
+  if tat <= now then return now end
+  if tat > now + tolerance then
+    tat = now + tolerance
+    set_counter(at, slot, tat)
+  end
+  return tat
 end
 local function is_cut_off(at, issued)
   return read_counter(at, ${SUBJECT_SLOT.cutOffEndUs + 1}) > now

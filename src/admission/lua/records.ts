@@ -1,5 +1,11 @@
 /** `records.ts` in Lua: the texts of the records, written and read. Comes after `NOW`. */
 import { LOCK_LEASE_US } from "../admission.ts";
+import { SUBJECT_SLOT } from "../records.ts";
+
+/** Most counters of a record: a subject's. */
+const COUNTERS_MAX = Object.keys(SUBJECT_SLOT).length;
+const COUNTER_FORMATS = Array.from({ length: COUNTERS_MAX }, () => "%.0f").join(" ");
+const COUNTER_PATTERN = `^(%d+)${" ?(%d*)".repeat(COUNTERS_MAX - 1)}$`;
 
 // Whole microseconds are exact in Lua's doubles until the year 2255; %.0f writes them in full.
 export const RECORDS = `
@@ -11,12 +17,12 @@ local function rewrite(key, text, us)
 end
 local function is_leased(ends) return ends > now and ends <= now + ${2 * LOCK_LEASE_US} end
 local function format_counters(counters)
-  return string.sub(string.format(string.rep(' %.0f', #counters), unpack(counters)), 2)
+  return string.format(string.sub('${COUNTER_FORMATS}', 1, 5 * #counters - 1), unpack(counters))
 end
 local function parse_counters(text)
-  local counters = {}
-  for word in string.gmatch(text or '', '%S+') do counters[#counters + 1] = tonumber(word) end
-  return counters
+  if not text then return {} end
+  local a, b, c, d, e, f, g = string.match(text, '${COUNTER_PATTERN}')
+  return {tonumber(a), tonumber(b), tonumber(c), tonumber(d), tonumber(e), tonumber(f), tonumber(g)}
 end
 local function format_kind(chat)
   if (chat.uses or 1) > 1 then return string.format('%s%.0f', chat.kind, chat.uses) end

@@ -62,6 +62,18 @@ async function waitUntilReady(name: string, port: number): Promise<void> {
   }
 }
 
+/** Sends the message of a session, and returns the status of the answer. */
+export async function sendOnce(
+  port: number,
+  sessionNumber: number,
+  chat?: string,
+): Promise<number> {
+  const { chatId, token } = createSession(sessionNumber);
+  const { status, body } = await send(port, chat ?? chatId, `Bearer ${token}`);
+  await body?.cancel();
+  return status;
+}
+
 function send(port: number, chatId: string, authorization: string | undefined): Promise<Response> {
   const headers = new Headers({
     "Content-Type": "application/json",

@@ -54,15 +54,21 @@ export function startChild(
 
 /** Ends every process that was started here, by its id. Kills those that do not end in time. */
 export async function stopChildren(): Promise<void> {
-  await Promise.all(
-    children.map(async ({ process: child }) => {
-      if (hasEnded(child)) return;
-      child.kill("SIGTERM");
-      const timer = setTimeout(() => child.kill("SIGKILL"), STOP_MS_MAX);
-      await once(child, "exit");
-      clearTimeout(timer);
-    }),
-  );
+  await Promise.all(children.map(stopChild));
+}
+
+/** Ends one process. */
+export async function stopChild({ process: child }: Child): Promise<void> {
+  if (hasEnded(child)) return;
+  child.kill("SIGTERM");
+  const timer = setTimeout(() => child.kill("SIGKILL"), STOP_MS_MAX);
+  await once(child, "exit");
+  clearTimeout(timer);
+}
+
+/** Moves this process, and those that it starts without a core, away from the target's core. */
+export function leaveTargetCore(): void {
+  if (pinned) spawnSync("taskset", ["-cp", String(CORES.other), String(process.pid)]);
 }
 
 /** Kills every process that was started here, for use just before an exit. */

@@ -1,20 +1,28 @@
-/** Reads how much processor time a process and its threads have used. */
-import { spawnSync } from "node:child_process";
-import { readFileSync } from "node:fs";
+/** Reads how much processor time and memory a process uses. */
+import { readdirSync, readFileSync } from "node:fs";
 
-const ticksPerSecond =
-  Number(spawnSync("getconf", ["CLK_TCK"], { encoding: "utf8" }).stdout) || 100;
-
-/** Reads user and system time in microseconds; undefined where the system has no /proc. */
+/** Reads the processor time of all threads in microseconds; undefined where there is no /proc. */
 export function readCpuUs(pid: number): number | undefined {
-  let text: string;
+  const folder = `/proc/${pid}/task`;
   try {
-    text = readFileSync(`/proc/${pid}/stat`, "latin1");
+    let ns = 0;
+    for (const thread of readdirSync(folder)) {
+      // The first field is the time on a processor (proc_pid_schedstat). It is finer than the ticks
+      // of `stat`, which a short slot has few of.
+      ns += Number(readFileSync(`${folder}/${thread}/schedstat`, "latin1").split(" ", 1)[0]);
+    }
+    return ns / 1_000;
   } catch {
     return undefined;
   }
-  // The second field is the program's name in parentheses and may hold spaces; utime and stime are
-  // the fields 14 and 15 (proc_pid_stat(5)), so 12th and 13th after it.
-  const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
-  return ((Number(fields[11]) + Number(fields[12])) * 1_000_000) / ticksPerSecond;
+}
+
+/** Reads the resident memory of a process in bytes; undefined where there is no /proc. */
+export function readResidentBytes(pid: number): number | undefined {
+  try {
+    const status = readFileSync(`/proc/${pid}/status`, "latin1");
+    return Number(/^VmRSS:\s+(\d+) kB/m.exec(status)?.[1]) * 1_024;
+  } catch {
+    return undefined;
+  }
 }

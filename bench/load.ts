@@ -6,20 +6,20 @@
 import { connect, type Socket } from "node:net";
 
 import { readCpuUs } from "./cpu-time.ts";
+import { type RequestKind, type Requests, requestsOf, SESSIONS } from "./requests.ts";
 import { ResponseReader } from "./response-reader.ts";
-import { createSession, ORIGIN, type Session } from "./sessions.ts";
 
 /** A short time of load on one port. */
 export interface Slot {
-  readonly port: number;
-  /** The route of the product, or the route of the upstream itself. */
-  readonly route: "send" | "direct";
+  /** The connections are spread over these ports. */
+  readonly ports: readonly number[];
+  readonly kind: RequestKind;
   readonly connections: number;
   /** Time before measuring starts, in milliseconds. */
   readonly rampMs: number;
   readonly measureMs: number;
-  /** The process whose processor time is read. */
-  readonly pid: number;
+  /** The processes whose processor time is read. */
+  readonly pids: readonly number[];
 }
 
 export type SlotResult =
@@ -34,56 +34,12 @@ export type SlotResult =
     }
   | { readonly kind: "failed"; readonly reason: string };
 
-/** Larger than any number of connections. */
-const SESSIONS = 4_096;
-const CONTENT = "Hello, where is my order? I was told it would be here last week already.";
 /** An answer that takes longer counts as lost, in milliseconds. */
 const STALL_MS = 5_000;
 
-const requests: Record<Slot["route"], Buffer[]> = { send: [], direct: [] };
-for (let number = 0; number < SESSIONS; number += 1) {
-  const session = createSession(number);
-  requests.send.push(renderSend(session, number));
-  requests.direct.push(renderDirect(session));
-}
-
-/** Renders the request of a browser's `fetch` behind one proxy. */
-function renderSend({ chatId, token }: Session, number: number): Buffer {
-  return renderRequest(
-    `/chat/${chatId}/send`,
-    [
-      `Authorization: Bearer ${token}`,
-      "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
-      "Accept: application/json",
-      "Accept-Language: en-GB,en;q=0.5",
-      `Origin: ${ORIGIN}`,
-      "Sec-Fetch-Site: cross-site",
-      `X-Forwarded-For: 203.0.${113 + (number >> 8)}.${number & 255}`,
-    ],
-    { content: CONTENT },
-  );
-}
-
-function renderDirect({ chatId, workspaceId }: Session): Buffer {
-  const path = `/api/chats/${chatId}/completions`;
-  return renderRequest(path, ["Authorization: Bearer direct"], { workspaceId, content: CONTENT });
-}
-
-function renderRequest(path: string, headers: readonly string[], body: object): Buffer {
-  const text = JSON.stringify(body);
-  const lines = [
-    `POST ${path} HTTP/1.1`,
-    "Host: bench.example",
-    ...headers,
-    "Content-Type: application/json",
-    `Content-Length: ${Buffer.byteLength(text)}`,
-  ];
-  return Buffer.from(`${lines.join("\r\n")}\r\n\r\n${text}`);
-}
-
 /** Runs one slot to its end or to its first failure, then closes every connection. */
 async function runSlot(slot: Slot): Promise<SlotResult> {
-  const tally = new Tally(slot.pid);
+  const tally = new Tally(slot.pids);
   const connections: Connection[] = [];
   const timers: NodeJS.Timeout[] = [];
   try {
@@ -115,14 +71,14 @@ async function runSlot(slot: Slot): Promise<SlotResult> {
 
 /** Counts the answers between `begin` and `end`. */
 class Tally {
-  readonly #pid: number;
+  readonly #pids: readonly number[];
   readonly #latenciesMs: number[] = [];
   #started: Reading | undefined;
   #ended: Reading | undefined;
   #lastAnswerMs = performance.now();
 
-  constructor(pid: number) {
-    this.#pid = pid;
+  constructor(pids: readonly number[]) {
+    this.#pids = pids;
   }
 
   begin(): void {
@@ -166,7 +122,7 @@ class Tally {
     return {
       answers: this.#latenciesMs.length,
       atMs: performance.now(),
-      cpuUs: readCpuUs(this.#pid),
+      cpuUs: readAll(this.#pids),
     };
   }
 }
@@ -178,9 +134,21 @@ interface Reading {
   readonly cpuUs: number | undefined;
 }
 
+/** The processor time of all processes; undefined where it cannot be read. */
+function readAll(pids: readonly number[]): number | undefined {
+  let sum = 0;
+  for (const pid of pids) {
+    const us = readCpuUs(pid);
+    if (us === undefined) return undefined;
+    sum += us;
+  }
+  return sum;
+}
+
 /** One connection. Connections share no session, so that no two send into one chat at a time. */
 class Connection {
   readonly #slot: Slot;
+  readonly #requests: Requests;
   readonly #first: number;
   readonly #tally: Tally;
   readonly #fail: (reason: string) => void;
@@ -193,11 +161,13 @@ class Connection {
 
   constructor(slot: Slot, index: number, tally: Tally, fail: (reason: string) => void) {
     this.#slot = slot;
+    this.#requests = requestsOf(slot.kind);
     this.#first = index;
     this.#next = index;
     this.#tally = tally;
     this.#fail = fail;
-    this.#socket = connect({ port: slot.port, host: "127.0.0.1", noDelay: true })
+    const port = slot.ports[index % slot.ports.length] ?? 0;
+    this.#socket = connect({ port, host: "127.0.0.1", noDelay: true })
       .on("connect", () => this.#send())
       .on("data", (chunk) => this.#receive(chunk))
       .on("error", ({ message }) => fail(`a connection failed: ${message}`))
@@ -215,10 +185,8 @@ class Connection {
   }
 
   #send(): void {
-    const { route, connections } = this.#slot;
-    const request = requests[route][this.#next];
-    if (request === undefined) throw new Error("there is no such session");
-    const following = this.#next + connections;
+    const request = this.#requests.next(this.#next);
+    const following = this.#next + this.#slot.connections;
     this.#next = following < SESSIONS ? following : this.#first;
     this.#sentMs = performance.now();
     this.#socket.write(request);
@@ -227,8 +195,9 @@ class Connection {
   #receive(chunk: Buffer): void {
     const answer = this.#reader.push(chunk);
     if (answer === undefined) return;
-    if (answer.status !== 201 || !answer.keepsAlive) {
-      this.#fail(`an answer was not a 201 on a kept connection:\n${answer.raw.toString()}`);
+    const { status } = this.#requests;
+    if (answer.status !== status || !answer.keepsAlive) {
+      this.#fail(`an answer was not a ${status} on a kept connection:\n${answer.raw.toString()}`);
       return;
     }
     this.#tally.count(this.#sentMs);

@@ -1,59 +1,33 @@
 /**
  * Measures the product and comparable services on one machine in one run:
  *
- *   npm run bench -- [--quick] [--only=floor-auth,uponai-bff] [--against=<other build's node.js>]
+ *   npm run bench -- [--quick] [--part=targets,kinds] [--only=floor-auth,uponai-bff]
+ *     [--against=<other build's node.js>] [--write]
  *
  * The target has a core to itself. A real Redis, a stand-in for UponAI that answers at once and the
  * load share another one. Short slots alternate over all targets (A B C A B C …), so that other work
  * of the machine affects all targets equally: the ratios are more reliable than the figures. Compare
- * processor time per request first; requests per second also depend on the speed of the load.
+ * processor time per message first; messages per second also depend on the speed of the load.
  *
  * All processes listen on loopback only, run for a limited time, and end with this one.
  */
-import { type ChildProcess, spawnSync } from "node:child_process";
-import { once } from "node:events";
-import { existsSync, readFileSync } from "node:fs";
-import { cpus, loadavg, tmpdir } from "node:os";
+import { spawnSync } from "node:child_process";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { cpus, loadavg } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 
-import { Redis } from "ioredis";
-
-import { checkTarget } from "./check.ts";
-import {
-  type Child,
-  findFreePort,
-  killChildren,
-  pinned,
-  startChild,
-  stopChildren,
-  waitForPort,
-} from "./child.ts";
-import type { Slot, SlotResult } from "./load.ts";
-import { type Measurements, renderTable } from "./table.ts";
-import {
-  BASE,
-  PRODUCT,
-  type TargetDefinition,
-  targetDefinitions,
-  targetEnvironment,
-} from "./targets.ts";
+import { measureInFlight, measureScaleOut, measureSubjects } from "./capacity.ts";
+import { killChildren, leaveTargetCore, pinned, stopChildren } from "./child.ts";
+import { climbLadder, compareKinds, compareTargets, type Plan } from "./parts.ts";
+import { drawBars } from "./plot.ts";
+import { type Stage, startStage } from "./stage.ts";
+import { ladder, PRODUCT, type TargetDefinition, targetDefinitions } from "./targets.ts";
 
 const here = fileURLToPath(new URL(".", import.meta.url));
 const peersFolder = path.join(here, "peers");
-
-/** Number and length of the slots of a run; times in milliseconds. */
-interface Plan {
-  readonly warmUpMs: number;
-  readonly rounds: number;
-  readonly rampMs: number;
-  readonly slotMs: number;
-  readonly latencyRounds: number;
-  readonly latencySlotMs: number;
-  /** The run is cancelled after this time. */
-  readonly deadlineMs: number;
-}
+const plotFile = path.join(here, "..", "docs", "performance.svg");
 
 const FULL: Plan = {
   warmUpMs: 4_000,
@@ -62,58 +36,72 @@ const FULL: Plan = {
   slotMs: 1_500,
   latencyRounds: 5,
   latencySlotMs: 600,
-  deadlineMs: 290_000,
+  subjects: 1_000_000,
 };
 const QUICK: Plan = {
-  warmUpMs: 2_000,
-  rounds: 7,
-  rampMs: 200,
-  slotMs: 1_000,
-  latencyRounds: 3,
-  latencySlotMs: 400,
-  deadlineMs: 115_000,
+  warmUpMs: 1_000,
+  rounds: 4,
+  rampMs: 100,
+  slotMs: 400,
+  latencyRounds: 2,
+  latencySlotMs: 200,
+  subjects: 20_000,
 };
-const CONNECTIONS = 64;
+/** The run is cancelled after this time, in milliseconds. */
+const FULL_MS_MAX = 1_500_000;
+const QUICK_MS_MAX = 115_000;
 const INSTALL_MS_MAX = 100_000;
 
-interface Target {
-  readonly definition: TargetDefinition;
-  readonly child: Child;
-  readonly port: number;
-  readonly measured: Measurements;
+const PARTS = ["targets", "kinds", "in-flight", "subjects", "scale", "ladder"] as const;
+type Part = (typeof PARTS)[number];
+/** Without the parts that take longest. */
+const QUICK_PARTS: readonly Part[] = ["targets", "kinds", "in-flight", "subjects"];
+
+interface Run {
+  readonly plan: Plan;
+  readonly msMax: number;
+  readonly parts: readonly Part[];
+  readonly definitions: readonly TargetDefinition[];
+  /** Whether the plot in `docs/` is drawn again. */
+  readonly writes: boolean;
 }
 
-interface Stage {
-  readonly upstream: { readonly child: Child; readonly port: number };
-  readonly redis: { readonly child: Child; readonly port: number };
-  readonly load: Load;
-}
-
-/** The load generator. */
-interface Load {
-  readonly process: ChildProcess;
-  /** Aborted when the process ends, after which no more messages come. */
-  readonly ended: AbortSignal;
-}
-
-function readArguments(): { plan: Plan; definitions: readonly TargetDefinition[] } {
+function readArguments(): Run {
   const { values } = parseArgs({
     options: {
       quick: { type: "boolean", default: false },
+      part: { type: "string" },
       only: { type: "string" },
       against: { type: "string" },
+      write: { type: "boolean", default: false },
     },
   });
-  const names = values.only?.split(",");
-  const known = new Set(targetDefinitions.map(({ name }) => name));
-  const unknown = names?.find((name) => !known.has(name));
-  if (unknown !== undefined) throw new Error(`--only: there is no target ${unknown}`);
-  const definitions = targetDefinitions.filter(({ name }) => names?.includes(name) ?? true);
+  const definitions = select("only", values.only, targetDefinitions, ({ name }) => name);
   if (values.against !== undefined) {
     const entry = path.resolve(values.against);
     definitions.push({ name: "other build", entry, guarded: true });
   }
-  return { plan: values.quick ? QUICK : FULL, definitions };
+  const named = select("part", values.part, PARTS, (part) => part);
+  return {
+    plan: values.quick ? QUICK : FULL,
+    msMax: values.quick ? QUICK_MS_MAX : FULL_MS_MAX,
+    parts: values.part === undefined && values.quick ? QUICK_PARTS : named,
+    definitions,
+    writes: values.write,
+  };
+}
+
+/** The items that an option names; all where it is absent. */
+function select<Item>(
+  option: string,
+  list: string | undefined,
+  items: readonly Item[],
+  nameOf: (item: Item) => string,
+): Item[] {
+  const names = list?.split(",");
+  const unknown = names?.find((name) => !items.some((item) => nameOf(item) === name));
+  if (unknown !== undefined) throw new Error(`--${option}: there is no ${unknown}`);
+  return items.filter((item) => names?.includes(nameOf(item)) ?? true);
 }
 
 /** Installs the peers once, in the versions of their lock file. */
@@ -127,96 +115,6 @@ function installPeers(): void {
     timeout: INSTALL_MS_MAX,
   });
   if (status !== 0) throw new Error("npm ci failed in bench/peers");
-}
-
-async function startStage(): Promise<Stage> {
-  const redisPort = await findFreePort();
-  const redis = startChild(
-    "redis-server",
-    "redis-server",
-    // Redis stores nothing on disk.
-    ["--port", String(redisPort), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"].concat(
-      ["--dir", tmpdir()],
-    ),
-    { core: "other" },
-  );
-  await waitForPort(redis, redisPort);
-  const upstreamPort = await findFreePort();
-  const upstream = startScript("upstream", [path.join(here, "upstream.ts")], {
-    PORT: String(upstreamPort),
-  });
-  await waitForPort(upstream, upstreamPort);
-  return {
-    redis: { child: redis, port: redisPort },
-    upstream: { child: upstream, port: upstreamPort },
-    load: startLoad(),
-  };
-}
-
-function startLoad(): Load {
-  const ended = new AbortController();
-  const { process: child } = startScript("load", [path.join(here, "load.ts")]);
-  child.once("exit", () => ended.abort(new Error("the load generator has ended")));
-  return { process: child, ended: ended.signal };
-}
-
-function startScript(name: string, args: readonly string[], env?: Record<string, string>): Child {
-  return startChild(name, process.execPath, args, { core: "other", ipc: true, env: env ?? {} });
-}
-
-async function startTarget(definition: TargetDefinition, stage: Stage): Promise<Target> {
-  const { name, entry } = definition;
-  if (!existsSync(entry)) throw new Error(`${name} is not built: ${entry} is missing`);
-  const port = await findFreePort();
-  const env = targetEnvironment(port, stage.upstream.port, stage.redis.port);
-  const child = startChild(name, process.execPath, [entry], { core: "target", env });
-  await waitForPort(child, port);
-  const measured = { name, cpuUsPerRequest: [], requestsPerSecond: [], addedMs: [] };
-  return { definition, child, port, measured };
-}
-
-/** Runs one slot of load. A failure ends the whole run, since partial figures would mislead. */
-async function runSlot({ process: child, ended }: Load, name: string, slot: Slot) {
-  child.send(slot);
-  // The load generator sends no other messages.
-  const [result] = (await once(child, "message", { signal: ended })) as [SlotResult]; // oxlint-disable-line typescript/no-unsafe-type-assertion
-  if (result.kind === "failed") throw new Error(`${name}: ${result.reason}`);
-  return result;
-}
-
-async function measure(targets: readonly Target[], stage: Stage, plan: Plan): Promise<void> {
-  const busy = { route: "send", connections: CONNECTIONS } as const;
-  for (const { definition, child, port } of targets) {
-    console.log(`warming up ${definition.name}`);
-    const times = { rampMs: 0, measureMs: plan.warmUpMs };
-    await runSlot(stage.load, definition.name, { ...busy, ...times, port, pid: child.pid });
-  }
-  const times = { rampMs: plan.rampMs, measureMs: plan.slotMs };
-  for (let round = 1; round <= plan.rounds; round += 1) {
-    console.log(`round ${round} of ${plan.rounds}`);
-    for (const { definition, child, port, measured } of targets) {
-      const slot = { ...busy, ...times, port, pid: child.pid };
-      const { requests, seconds, cpuUs } = await runSlot(stage.load, definition.name, slot);
-      if (requests === 0) throw new Error(`${definition.name}: nothing was answered in time`);
-      measured.requestsPerSecond.push(requests / seconds);
-      if (cpuUs !== null) measured.cpuUsPerRequest.push(cpuUs / requests);
-    }
-  }
-}
-
-async function measureLatency(targets: readonly Target[], stage: Stage, plan: Plan): Promise<void> {
-  const times = { connections: 1, rampMs: plan.rampMs, measureMs: plan.latencySlotMs };
-  const { child: upstream, port: upstreamPort } = stage.upstream;
-  for (let round = 1; round <= plan.latencyRounds; round += 1) {
-    console.log(`round ${round} of ${plan.latencyRounds} over one connection`);
-    const direct = { ...times, route: "direct", port: upstreamPort, pid: upstream.pid } as const;
-    const { medianMs: directMs } = await runSlot(stage.load, "upstream", direct);
-    for (const { definition, child, port, measured } of targets) {
-      const slot = { ...times, route: "send", port, pid: child.pid } as const;
-      const { medianMs } = await runSlot(stage.load, definition.name, slot);
-      measured.addedMs.push(medianMs - directMs);
-    }
-  }
 }
 
 function describeMachine(): string {
@@ -240,30 +138,43 @@ function listPeers(): string {
     .join(", ");
 }
 
-async function run(): Promise<void> {
-  const { plan, definitions } = readArguments();
+async function measurePart(part: Part, stage: Stage, run: Run): Promise<string> {
+  const { plan } = run;
+  switch (part) {
+    case "targets": {
+      const { table, cpuUs } = await compareTargets(stage, run.definitions, plan);
+      if (run.writes) drawPlot(cpuUs);
+      return table;
+    }
+    case "kinds":
+      return compareKinds(stage, plan);
+    case "in-flight":
+      return measureInFlight(stage);
+    case "subjects":
+      return measureSubjects(stage, plan);
+    case "scale":
+      return measureScaleOut(stage, { ...plan, rounds: Math.ceil(plan.rounds / 3) });
+    case "ladder":
+      return climbLadder(stage, ladder, plan);
+  }
+}
+
+function drawPlot(cpuUs: ReadonlyMap<string, number>): void {
+  const bars = [...cpuUs].map(([name, value]) => ({ name, value }));
+  writeFileSync(plotFile, drawBars("CPU time per message, in microseconds", bars, PRODUCT));
+}
+
+async function measureAll(run: Run): Promise<void> {
   installPeers();
-  const deadline = setTimeout(() => giveUp("took too long"), plan.deadlineMs);
+  leaveTargetCore();
+  const deadline = setTimeout(() => giveUp("took too long"), run.msMax);
   try {
     const stage = await startStage();
-    const redis = new Redis(stage.redis.port, "127.0.0.1");
-    const targets: Target[] = [];
-    try {
-      for (const definition of definitions) {
-        const target = await startTarget(definition, stage);
-        await checkTarget(definition, target.port, stage.upstream.port, redis);
-        targets.push(target);
-      }
-    } finally {
-      redis.disconnect();
+    const tables = [];
+    for (const part of run.parts) {
+      tables.push(`### ${part}\n\n${await measurePart(part, stage, run)}\n`);
     }
-    await measure(targets, stage, plan);
-    await measureLatency(targets, stage, plan);
-    const all = targets.map(({ measured }) => measured);
-    const find = (name: string) => all.find((measured) => measured.name === name);
-    console.log(`\n${describeMachine()}\n${listPeers()}\n`);
-    console.log(`${CONNECTIONS} connections; base is ${BASE}, product is ${PRODUCT}\n`);
-    console.log(renderTable(all, find(BASE), find(PRODUCT)));
+    console.log(`\n${describeMachine()}\n${listPeers()}\n\n${tables.join("\n")}`);
   } finally {
     clearTimeout(deadline);
     await stopChildren();
@@ -279,6 +190,8 @@ function giveUp(reason: string): never {
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
   process.on(signal, () => giveUp(`ended by ${signal}`));
 }
-await run().catch((error: unknown) =>
-  giveUp(error instanceof Error ? error.message : String(error)),
-);
+try {
+  await measureAll(readArguments());
+} catch (error) {
+  giveUp(error instanceof Error ? error.message : String(error));
+}

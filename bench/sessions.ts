@@ -18,10 +18,14 @@ export interface Session {
   readonly workspaceId: number;
 }
 
-/** Creates the session of a number. Every number has its own subject and chat. */
-export function createSession(number: number): Session {
+/**
+ * Creates the session of a number. Every number has its own subject and chat.
+ *
+ * @param claim value of its workspace claim; default: one of `WORKSPACES`
+ */
+export function createSession(number: number, claim?: string): Session {
   const names = Object.keys(WORKSPACES);
-  const workspace = names[number % names.length] ?? "";
+  const workspace = claim ?? names[number % names.length] ?? "";
   const nowSeconds = Math.floor(Date.now() / 1_000);
   const claims = {
     iss: ISSUER,

@@ -20,6 +20,10 @@ const HEADERS = {
 /** Longer than a run, so that no request meets a connection that was just closed. */
 const KEEP_ALIVE_MS = 600_000;
 
+/** Time before each answer, in milliseconds. */
+const DELAY_MS = Number(process.env["DELAY_MS"] ?? 0);
+const CHAT = /^\/api\/chats\/([A-Za-z0-9_-]+)\?/;
+
 /** The last request, for the check that a target sends the right one. */
 let last = { authorization: "", body: "" };
 
@@ -28,13 +32,21 @@ const server = createServer({ keepAliveTimeout: KEEP_ALIVE_MS }, (request, respo
     response.end(JSON.stringify(last));
     return;
   }
+  // A message with a key reads its chat first, where the state does not know the transcript.
+  const chatId = CHAT.exec(request.url ?? "")?.[1];
+  if (request.method === "GET" && chatId !== undefined) {
+    response.setHeader("Content-Type", "application/json");
+    response.end(JSON.stringify({ chatId, messages: [] }));
+    return;
+  }
   const chunks: Buffer[] = [];
   request.on("data", (chunk: Buffer) => chunks.push(chunk));
   request.on("end", () => {
     const known = request.method === "POST" && request.url?.startsWith("/api/chats/") === true;
     last = { authorization: request.headers.authorization ?? "", body: chunks.join("") };
     response.writeHead(known ? 201 : 404, HEADERS);
-    response.end(ANSWER);
+    if (DELAY_MS === 0) response.end(ANSWER);
+    else setTimeout(() => response.end(ANSWER), DELAY_MS);
   });
 });
 server.listen(Number(process.env["PORT"]), "127.0.0.1");

@@ -91,11 +91,12 @@ export async function startTarget(
     env: { ...targetEnvironment(port, upstream.port, redis.port), ...definition.env, ...env },
   });
   await waitForPort(child, port);
-  const client = new Redis(redis.port, "127.0.0.1");
+  // With a Redis of its own, its commands are not counted.
+  const client = "REDIS_URL" in env ? undefined : new Redis(redis.port, "127.0.0.1");
   try {
     await checkTarget(definition, port, upstream.port, client);
   } finally {
-    client.disconnect();
+    client?.disconnect();
   }
   return { definition, child, port };
 }

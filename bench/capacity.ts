@@ -14,6 +14,7 @@ import {
   startUpstream,
   type Target,
 } from "./stage.ts";
+import { renderSizing } from "./sizing.ts";
 import { format, median, ratio, renderTable } from "./table.ts";
 import { BASE, findTarget, FULL, PRODUCT } from "./targets.ts";
 
@@ -65,12 +66,17 @@ const RECORDS: readonly (readonly [pattern: string, name: string])[] = [
 ];
 /** Limits whose records last long enough to be found. */
 const LASTING = { LIMIT_IP: "100000/1d", LIMIT_SESSION_DAILY: "100000/1d" };
+/** Admission and settlement. */
+const SCRIPTS_PER_MESSAGE = 2;
 const BATCH = 10_000;
 /** Characters at the end of a key's name that make it another subject's, chat's or key's. */
 const SUFFIX_CHARS = 8;
 
 /** Redis memory per record, and the CPU time of a message while Redis holds many subjects. */
-export async function measureSubjects(stage: Stage, plan: Plan): Promise<string> {
+export async function measureSubjects(
+  stage: Stage,
+  plan: Plan,
+): Promise<{ readonly table: string; readonly sizing: string }> {
   const server = await startRedis();
   const filled: Stage = { ...stage, redis: server };
   const redis = new Redis(server.port, "127.0.0.1");
@@ -79,17 +85,37 @@ export async function measureSubjects(stage: Stage, plan: Plan): Promise<string>
   // Real messages first, so that there is a record of each kind to copy.
   await compare(filled, [sends("messages with keys", crowded, "keyed")], { ...plan, rounds: 0 });
   const rows = [];
+  const bytes = new Map<string, number>();
   for (const [pattern, name] of RECORDS) {
     const count = name === "idle subject" ? plan.subjects : plan.subjects / 10;
     console.log(`writing ${count} records: ${name}`);
-    rows.push([name, String(count), format(await copyRecord(redis, pattern, count), 0)]);
+    const each = await copyRecord(redis, pattern, count);
+    bytes.set(name, each);
+    rows.push([name, String(count), format(each, 0)]);
   }
-  redis.disconnect();
+  await redis.config("RESETSTAT");
   const series = await compare(filled, [sends("few", plain), sends("many", crowded)], plan);
+  const redisUs = await readScriptUs(redis);
+  redis.disconnect();
   const change = ratio(series.get("many")?.cpuUs ?? [], series.get("few")?.cpuUs ?? []);
   await stopAll([plain, crowded]);
+  const sizing = renderSizing({
+    messagesPerSecond: median(series.get("few")?.perSecond ?? []),
+    redisUsPerMessage: SCRIPTS_PER_MESSAGE * redisUs,
+    bytes: {
+      "idle subject": bytes.get("idle subject") ?? Number.NaN,
+      chat: bytes.get("chat") ?? Number.NaN,
+    },
+  });
   const table = renderTable([["record", "written", "bytes of Redis memory each"], ...rows]);
-  return `${table}\n\nCPU time of a message with ${plan.subjects} subjects in Redis: ${format(change, 2)} times that with 4,096.`;
+  const note = `CPU time of a message with ${plan.subjects} subjects in Redis: ${format(change, 2)} times that with 4,096. Redis takes ${format(redisUs, 1)} µs per script.`;
+  return { table: `${table}\n\n${note}`, sizing };
+}
+
+/** Time of one script in Redis since the counters were reset, in microseconds. */
+async function readScriptUs(redis: Redis): Promise<number> {
+  const stats = await redis.info("commandstats");
+  return Number(/^cmdstat_evalsha:.*usec_per_call=([\d.]+)/m.exec(stats)?.[1]);
 }
 
 function sends(name: string, target: Target, kind: "send" | "keyed" = "send") {

@@ -30,10 +30,10 @@ const peersFolder = path.join(here, "peers");
 const plotFile = path.join(here, "..", "docs", "performance.svg");
 
 const FULL: Plan = {
-  warmUpMs: 4_000,
-  rounds: 16,
-  rampMs: 250,
-  slotMs: 1_500,
+  warmUpMs: 3_000,
+  rounds: 10,
+  rampMs: 200,
+  slotMs: 1_200,
   latencyRounds: 5,
   latencySlotMs: 600,
   subjects: 1_000_000,
@@ -150,8 +150,10 @@ async function measurePart(part: Part, stage: Stage, run: Run): Promise<string> 
       return compareKinds(stage, plan);
     case "in-flight":
       return measureInFlight(stage);
-    case "subjects":
-      return measureSubjects(stage, plan);
+    case "subjects": {
+      const { table, sizing } = await measureSubjects(stage, plan);
+      return `${table}\n\n${sizing}`;
+    }
     case "scale":
       return measureScaleOut(stage, { ...plan, rounds: Math.ceil(plan.rounds / 3) });
     case "ladder":

@@ -149,7 +149,7 @@ async function measurePart(part: Part, stage: Stage, run: Run): Promise<string> 
     case "kinds":
       return compareKinds(stage, plan);
     case "in-flight":
-      return measureInFlight(stage);
+      return measureInFlight(stage, plan);
     case "subjects": {
       const { table, sizing } = await measureSubjects(stage, plan);
       return `${table}\n\n${sizing}`;

@@ -57,13 +57,16 @@ export async function startRedis(...options: readonly string[]): Promise<Server>
   return { child, port };
 }
 
-/** Starts a stand-in for UponAI that answers after `delayMs` milliseconds. */
-export async function startUpstream(delayMs = 0): Promise<Server> {
+async function startUpstream(): Promise<Server> {
   const port = await findFreePort();
-  const env = { PORT: String(port), DELAY_MS: String(delayMs) };
-  const child = startScript("upstream", path.join(here, "upstream.ts"), env);
+  const child = startScript("upstream", path.join(here, "upstream.ts"), { PORT: String(port) });
   await waitForPort(child, port);
   return { child, port };
+}
+
+/** Makes the stand-in for UponAI wait before each answer. */
+export async function delayUpstream({ upstream }: Stage, ms: number): Promise<void> {
+  await fetch(`http://127.0.0.1:${upstream.port}/delay/${ms}`);
 }
 
 function startLoad(): Load {

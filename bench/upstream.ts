@@ -20,8 +20,8 @@ const HEADERS = {
 /** Longer than a run, so that no request meets a connection that was just closed. */
 const KEEP_ALIVE_MS = 600_000;
 
-/** Time before each answer, in milliseconds. */
-const DELAY_MS = Number(process.env["DELAY_MS"] ?? 0);
+/** Time before each answer, in milliseconds; set by `GET /delay/<ms>`. */
+let delayMs = 0;
 const CHAT = /^\/api\/chats\/([A-Za-z0-9_-]+)\?/;
 
 /** The last request, for the check that a target sends the right one. */
@@ -39,14 +39,19 @@ const server = createServer({ keepAliveTimeout: KEEP_ALIVE_MS }, (request, respo
     response.end(JSON.stringify({ chatId, messages: [] }));
     return;
   }
+  if (request.url?.startsWith("/delay/") === true) {
+    delayMs = Number(request.url.slice("/delay/".length));
+    response.end();
+    return;
+  }
   const chunks: Buffer[] = [];
   request.on("data", (chunk: Buffer) => chunks.push(chunk));
   request.on("end", () => {
     const known = request.method === "POST" && request.url?.startsWith("/api/chats/") === true;
     last = { authorization: request.headers.authorization ?? "", body: chunks.join("") };
     response.writeHead(known ? 201 : 404, HEADERS);
-    if (DELAY_MS === 0) response.end(ANSWER);
-    else setTimeout(() => response.end(ANSWER), DELAY_MS);
+    if (delayMs === 0) response.end(ANSWER);
+    else setTimeout(() => response.end(ANSWER), delayMs);
   });
 });
 server.listen(Number(process.env["PORT"]), "127.0.0.1");

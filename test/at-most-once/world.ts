@@ -138,6 +138,7 @@ function describeServices(): Partial<Services> {
       enter: () => undefined,
       leave: () => undefined,
       announceStop: () => undefined,
+      onDrain: () => undefined,
       stopping: false,
       drain: () => Promise.resolve(),
       inFlight: 0,

@@ -21,7 +21,7 @@ export interface Wait<Outcome> {
   /** Undefined while the wait may go on. */
   readonly end: WaitEnd<Outcome> | undefined;
   /** Resolves after `ms` milliseconds, or as soon as the wait ends. */
-  pause(ms: number): Promise<void>;
+  pause: (ms: number) => Promise<void>;
   /** Must be called exactly once, when the request is answered. */
   leave(): void;
 }
@@ -52,7 +52,7 @@ export interface Waits<Outcome> {
 
 export interface WaitsOptions {
   readonly clock: Clock;
-  readonly gate: LoadGate;
+  readonly gate: Pick<LoadGate, "draining" | "onDrain">;
   /** Whether a request may wait for a promise of another request. */
   readonly joins: boolean;
   /** Keeps work of the current request going after its answer. */

@@ -37,7 +37,7 @@ export interface RequestContext {
   replayed?: true;
   /** How long the request waited for a running message, in milliseconds, and what ended the wait. */
   wait?: { readonly ms: number; readonly end: WaitResult };
-  /** The message of this request, which goes on after its answer; never rejects. */
+  /** The message of this request, which may go on after its answer; never rejects. */
   ongoing?: Promise<unknown>;
 }
 

@@ -76,6 +76,7 @@ async function answerInTime(
         // A refusal is not shared: it says nothing about a message that runs.
         const shared = verdict.kind === "denied" ? undefined : key;
         own = waits.run(shared, wait, () => runMessage(parts, context, message, verdict));
+        context.ongoing = own;
       }
       const leftMs = deadlineMs - clock.monotonicMs();
       if (leftMs > 0) {

@@ -644,6 +644,28 @@ describe("a message that goes on", () => {
     expect(await tell(await send())).toEqual({ ...REPLAYED, said: "answer 2" });
   });
 
+  test("keeps its place also where another request has found its answer before", async () => {
+    const held = Promise.withResolvers<undefined>();
+    upstream.next("complete", async (usual) => {
+      const reply = usual();
+      await held.promise;
+      return reply;
+    });
+    const first = send();
+    await waiting(1);
+    // The instance was suspended: its lease is over, and the repeat searches the transcript.
+    app.clock.advanceMs(16_000);
+    const repeat = await send();
+    expect(repeat.headers.get("message-recovered")).toBe("true");
+    expect(await tell(repeat)).toEqual(ANSWERED);
+    expect(await tell(await first)).toEqual(ANSWERED);
+    expect(app.waiting()).toBe(0);
+    expect(app.gate.inFlight).toBe(1);
+    held.resolve(undefined);
+    await expect.poll(() => app.gate.inFlight).toBe(0);
+    expect(upstream.count("complete")).toBe(1);
+  });
+
   test("with a defect is 500 to all that wait, logged once, and its outcome is unknown", async () => {
     const held = Promise.withResolvers<undefined>();
     upstream.next("complete", async () => {

@@ -5,11 +5,11 @@
 import { Hono } from "hono";
 import { z } from "zod";
 
+import { answerMessage } from "./chat/bounded-wait.ts";
 import { endChat } from "./chat/end.ts";
 import { createMessageSchema, parseBody } from "./chat/message-request.ts";
 import { createNotFoundDelay } from "./chat/not-found-delay.ts";
 import { readChat } from "./chat/read.ts";
-import { sendMessage } from "./chat/send.ts";
 import { startChat } from "./chat/start.ts";
 import { createStartSchema, parseStartBody } from "./chat/start-body.ts";
 import type { Config } from "./config/config.ts";
@@ -117,7 +117,9 @@ export function createApp(config: Config, services: Services): App {
       try {
         return await handle(context, proof);
       } finally {
-        gate.leave();
+        // A message that goes on after its request was answered keeps the place of the request.
+        if (context.ongoing === undefined) gate.leave();
+        else void context.ongoing.then(() => gate.leave());
       }
     },
   });
@@ -146,7 +148,7 @@ export function createApp(config: Config, services: Services): App {
       readChat(chatParts, context, caller),
     ),
     work("POST", "/chat/:chatId/send", guards.message, (context, message) =>
-      sendMessage(chatParts, context, { ...message, ...parseBody(message.bytes, messageSchema) }),
+      answerMessage(chatParts, context, { ...message, ...parseBody(message.bytes, messageSchema) }),
     ),
     work("POST", "/chat/:chatId/end", guards.end, (context, { bytes, ...caller }) => {
       if (bytes.byteLength > 0) parseBody(bytes, EMPTY_BODY);

@@ -11,6 +11,7 @@ import { parseChatId, parseIdempotencyKey, readRawChatId } from "./chat/message-
 import type { Config } from "./config/config.ts";
 import type { RequestContext } from "./request-context.ts";
 import { isTrustedSource } from "./http/cross-site.ts";
+import { parsePreference, type Preference } from "./http/prefer.ts";
 import { isPlainJson } from "./http/request-head.ts";
 import { createSlowBodyGate } from "./http/slow-body-gate.ts";
 import { Problem } from "./problem.ts";
@@ -54,8 +55,17 @@ export interface Guards {
   readonly start: Guard<Caller & WithBody>;
   /** A caller, a valid chat id, and the body, which may be empty. */
   readonly end: Guard<ChatCaller & WithBody>;
-  /** A caller, a valid chat id, the body, and the idempotency key; undefined if there is none. */
-  readonly message: Guard<ChatCaller & WithBody & { readonly idempotencyKey: string | undefined }>;
+  /**
+   * A caller, a valid chat id, the body, the idempotency key (undefined if there is none), and the
+   * bounded wait that the client asks for.
+   */
+  readonly message: Guard<
+    ChatCaller &
+      WithBody & {
+        readonly idempotencyKey: string | undefined;
+        readonly preference: Preference | undefined;
+      }
+  >;
 }
 
 /** Creates the guards of all routes. One call per process: it holds the count of slow bodies. */
@@ -227,9 +237,14 @@ export function createGuards(
       requireJson(context);
       const chatId = requireChatId(context);
       const idempotencyKey = requireIdempotencyKey(context);
+      // Without a key the request cannot be repeated, so a 202 would lose the answer.
+      const preference =
+        idempotencyKey === undefined
+          ? undefined
+          : parsePreference(context.request.headers.get("prefer"));
       const bytes = await readBody(context, caller);
       const { session, workspace, addressKey } = caller;
-      return { session, workspace, addressKey, chatId, idempotencyKey, bytes };
+      return { session, workspace, addressKey, chatId, idempotencyKey, preference, bytes };
     },
   };
   return guards;

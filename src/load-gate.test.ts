@@ -127,3 +127,18 @@ describe("draining", () => {
     expect(gate.draining).toBe(true);
   });
 });
+
+test("listeners hear of the drain once, before it waits for requests", async () => {
+  const gate = createLoadGate(1);
+  gate.enter();
+  const heard = vi.fn<() => void>();
+  gate.onDrain(heard);
+  gate.announceStop();
+  expect(heard).not.toHaveBeenCalled();
+  const drained = gate.drain();
+  expect(heard).toHaveBeenCalledOnce();
+  gate.leave();
+  await drained;
+  await gate.drain();
+  expect(heard).toHaveBeenCalledOnce();
+});

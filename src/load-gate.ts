@@ -28,6 +28,8 @@ export interface LoadGate {
   announceStop(): void;
   /** Refuses new requests from now on, and resolves when no request is in progress. */
   drain(): Promise<void>;
+  /** Calls `listener` once when the process begins to drain. */
+  onDrain(listener: () => void): void;
   /** True after `announceStop` or `drain`: load balancers should send no more requests. */
   readonly stopping: boolean;
   /** True after `drain`. */
@@ -43,6 +45,7 @@ export interface LoadGate {
  */
 export function createLoadGate(inFlightMax: number): LoadGate {
   const idle = Promise.withResolvers<undefined>();
+  const drainListeners: (() => void)[] = [];
   let inFlight = 0;
   let stopping = false;
   let draining = false;
@@ -68,9 +71,11 @@ export function createLoadGate(inFlightMax: number): LoadGate {
     async drain() {
       stopping = true;
       draining = true;
+      for (const listener of drainListeners.splice(0)) listener();
       if (inFlight === 0) idle.resolve(undefined);
       await idle.promise;
     },
+    onDrain: (listener) => void drainListeners.push(listener),
     get stopping() {
       return stopping;
     },

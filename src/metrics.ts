@@ -22,6 +22,8 @@ export interface RequestFacts {
   readonly recovery?: RecoveryResult | undefined;
   /** True if a stored answer was given again. */
   readonly replayed?: boolean | undefined;
+  /** What ended the bounded wait of the request; undefined if it did not wait. */
+  readonly wait?: WaitResult | undefined;
 }
 
 /** Reasons why the listener closes a connection without an answer; see docs/operations.md. */
@@ -39,6 +41,10 @@ export type CutReason = (typeof cutReasons)[number];
  */
 export type RecoveryResult = "recovered" | "unknown";
 
+/** What ended a bounded wait: the answer to the message, or its time (then the answer is 202). */
+export const waitResults = ["answer", "time"] as const;
+export type WaitResult = (typeof waitResults)[number];
+
 /** State of a circuit breaker: calls pass, one probe call passes, or calls are refused. */
 export type CircuitState = "closed" | "half_open" | "open";
 
@@ -46,6 +52,12 @@ export type CircuitState = "closed" | "half_open" | "open";
 export interface Metrics {
   /** Counts one answered request. */
   countRequest(facts: RequestFacts): void;
+  /**
+   * Records a call to UponAI that ended after its request was answered.
+   *
+   * @param ms time that UponAI took, retries included, in milliseconds
+   */
+  countLateCall(ms: number): void;
   /**
    * Records one round trip to the state.
    *
@@ -62,6 +74,7 @@ export interface Metrics {
 /** Metrics that record nothing, for a service without `ADMIN_PORT` and for Workers. */
 export const noMetrics: Metrics = {
   countRequest: () => undefined,
+  countLateCall: () => undefined,
   countStateTrip: () => undefined,
   countCutConnection: () => undefined,
   watchCircuits: () => undefined,

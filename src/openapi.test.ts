@@ -65,6 +65,21 @@ describe("the description", () => {
     expect(rejecting.map(({ operationId }) => operationId)).toEqual(["sendMessage"]);
   });
 
+  test("describes the bounded wait of a message: Prefer, and 202 with Retry-After from 0", () => {
+    const parameters = z.array(z.looseObject({ name: z.string() })).parse(send?.["parameters"]);
+    expect(parameters.map(({ name }) => name)).toEqual(["Idempotency-Key", "Prefer"]);
+    const running = send?.responses["202"];
+    expect(running?.headers).toMatchObject({
+      "Preference-Applied": { schema: { type: "string" } },
+      "Retry-After": { schema: { type: "integer", minimum: 0 } },
+    });
+    expect(running?.content?.["application/json"]?.schema).toMatchObject({
+      properties: { status: { const: "running" } },
+    });
+    const accepting = operations.filter(({ responses }) => "202" in responses);
+    expect(accepting.map(({ operationId }) => operationId)).toEqual(["sendMessage"]);
+  });
+
   test("names each route, and each operation by an id of its own", () => {
     expect(Object.keys(document.paths)).toEqual(
       expect.arrayContaining(["/chat/{chatId}/send", "/healthz", "/readyz", "/openapi.json"]),

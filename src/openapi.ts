@@ -87,8 +87,39 @@ const IDEMPOTENCY_KEY_PARAMETER = {
   schema: { type: "string", pattern: "^[\\x21-\\x7e]{1,255}$" },
 };
 
+const PREFER_PARAMETER = {
+  name: "Prefer",
+  in: "header",
+  required: false,
+  description:
+    "`respond-async, wait=N` (RFC 7240): answer within N seconds, 1 to 55; `respond-async` alone does not wait. If the answer is not ready by then, the response is 202 and the message goes on: repeat the same request to wait on. Ignored without an `Idempotency-Key`, and if it is malformed.",
+  schema: { type: "string" },
+  example: "respond-async, wait=25",
+};
+
+const PREFERENCE_APPLIED = {
+  "Preference-Applied": {
+    description: "The part of `Prefer` that was applied.",
+    schema: { type: "string" },
+    example: "wait=25",
+  },
+};
+
+/** The answer to a message that is not ready within the wait that the client asked for. */
+const runningSchema = z.strictObject({ status: z.literal("running") });
+
+const RUNNING_HEADERS = {
+  ...RATE_LIMIT_HEADERS,
+  ...PREFERENCE_APPLIED,
+  "Retry-After": {
+    description: "Seconds after which to repeat the request with the same `Idempotency-Key`.",
+    schema: { type: "integer", minimum: 0 },
+  },
+};
+
 const SENT_HEADERS = {
   ...RATE_LIMIT_HEADERS,
+  ...PREFERENCE_APPLIED,
   "Idempotency-Replayed": {
     description: "`true`: this answer was stored by an earlier request with the same key.",
     schema: { type: "string", const: "true" },
@@ -191,13 +222,18 @@ export function describeApi(
           operationId: "sendMessage",
           summary: "Sends a message to a chat and returns the agent's answer.",
           security: EITHER_SESSION,
-          parameters: [IDEMPOTENCY_KEY_PARAMETER],
+          parameters: [IDEMPOTENCY_KEY_PARAMETER, PREFER_PARAMETER],
           requestBody: {
             required: true,
             content: { "application/json": { schema: toJsonSchema(messageSchema) } },
           },
           responses: {
             "201": describeJson("The agent's answer.", messagesSchema, SENT_HEADERS),
+            "202": describeJson(
+              "The message is running and its answer is not ready yet. Only with `Prefer`.",
+              runningSchema,
+              RUNNING_HEADERS,
+            ),
             ...describeProblems(SEND_PROBLEMS),
           },
         },

@@ -8,7 +8,7 @@ import type { Clock } from "./clock.ts";
 import { createCorsHeaders } from "./http/cross-site.ts";
 import { parseTraceparent, resolveRequestId } from "./http/request-head.ts";
 import { describeDefect, type Logger, type LogLevel } from "./logger.ts";
-import type { Metrics, RecoveryResult } from "./metrics.ts";
+import type { Metrics, RecoveryResult, WaitResult } from "./metrics.ts";
 import { Problem, type ProblemCode } from "./problem.ts";
 import type { TracedSpan, Tracing } from "./tracing.ts";
 import type { CallRecord, TraceIds } from "./chat/chat-provider.ts";
@@ -35,6 +35,10 @@ export interface RequestContext {
   recovered?: true;
   /** The answer was stored by an earlier request and is given again. */
   replayed?: true;
+  /** How long the request waited for a running message, in milliseconds, and what ended the wait. */
+  wait?: { readonly ms: number; readonly end: WaitResult };
+  /** The message of this request, which may go on after its answer; never rejects. */
+  ongoing?: Promise<unknown>;
 }
 
 /** What `createRequestContext` and `handleRequest` need from the application. */
@@ -135,7 +139,8 @@ export async function handleRequest(
   return response;
 }
 
-function reportDefect(log: Logger, context: RequestContext, error: unknown): Problem {
+/** Logs a defect with its stack, and returns the problem to answer with. */
+export function reportDefect(log: Logger, context: RequestContext, error: unknown): Problem {
   log.log("error", "defect", { reqId: context.requestId, ...describeDefect(error) });
   return new Problem("internal_error");
 }
@@ -148,7 +153,7 @@ function record(
   problem: Problem | undefined,
 ): void {
   const { request, requestId, route, startedMs, workspace, subjectHash, call } = context;
-  const { recovered, replayed } = context;
+  const { recovered, replayed, wait } = context;
   const ms = clock.monotonicMs() - startedMs;
   const code = problem?.code;
   const violatedPolicies = problem?.extras.violatedPolicies;
@@ -162,6 +167,7 @@ function record(
     violatedPolicies,
     recovery: toRecoveryResult(recovered, code),
     replayed,
+    wait: wait?.end,
   });
   log.log(selectLevel(status, code), "request", {
     reqId: requestId,
@@ -177,6 +183,7 @@ function record(
     retries: call?.retries,
     recovered,
     replayed,
+    waitedMs: wait === undefined ? undefined : roundMs(wait.ms),
   });
 }
 
@@ -198,6 +205,6 @@ function selectLevel(status: number, code: ProblemCode | undefined): LogLevel {
 }
 
 /** Rounds to hundredths of a millisecond; further digits are noise. */
-function roundMs(ms: number): number {
+export function roundMs(ms: number): number {
   return Math.round(ms * 100) / 100;
 }

@@ -2,6 +2,7 @@
  * All services that the platform passes to the application: time, randomness, network and state.
  */
 import type { AdmissionState } from "./admission/admission.ts";
+import type { MessageOutcome } from "./chat/present-answer.ts";
 import type { Clock } from "./clock.ts";
 import type { Hashing } from "./hashing.ts";
 import type { BodyLimits, BodyRead } from "./http/read-stream.ts";
@@ -12,6 +13,7 @@ import type { KeySource } from "./session/key-source.ts";
 import type { Tracing } from "./tracing.ts";
 import type { Circuits } from "./upstream/circuits.ts";
 import type { UpstreamTransport } from "./upstream/transport.ts";
+import type { Waits } from "./waits.ts";
 
 /** The parts of a request that only the platform can read. */
 export interface RequestSource {
@@ -42,5 +44,7 @@ export interface Services {
   /** Keys that verify session tokens. */
   readonly keys: KeySource;
   readonly gate: LoadGate;
+  /** Requests with a bounded wait, and the messages that they wait for. */
+  readonly waits: Waits<MessageOutcome>;
   readonly source: RequestSource;
 }

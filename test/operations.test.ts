@@ -47,7 +47,7 @@ function findUnknown(query: string): string[] {
   });
 }
 
-const LABELS = "route status code operation policy reason result le job instance".split(" ");
+const LABELS = "route status code operation policy reason result end le job instance".split(" ");
 
 function findUnknownLabels(query: string): string[] {
   const grouped = [...query.matchAll(/\bby \(([^)]*)\)/g)].flatMap(([, list = ""]) =>

@@ -36,7 +36,15 @@ import {
 import { readOwnerStamp } from "./owner-stamp.ts";
 import { computeAnsweredState, isSameState } from "./transcript.ts";
 
-export type Granted = Extract<AdmitOutcome, { kind: "admitted" | "unresolved" | "replayed" }>;
+/** Admitted to the chat. `key_in_progress`: another request with the key runs the message. */
+export type Granted =
+  | Extract<AdmitOutcome, { kind: "admitted" | "unresolved" | "replayed" }>
+  | { readonly kind: "key_in_progress" };
+
+interface Limited {
+  readonly kind: "limited";
+  readonly problem: Problem;
+}
 
 /**
  * Returns which owner the chat may have for the session to use it.
@@ -76,6 +84,7 @@ export async function admitCaller(
 ): Promise<void> {
   const outcome = await admit(parts, context, caller, undefined);
   if (outcome.kind === "admitted") return;
+  if (outcome.kind === "limited") throw outcome.problem;
   throw new Error(`a request without a chat was ${outcome.kind}`);
 }
 
@@ -91,26 +100,75 @@ export async function admitToChat(
   purpose: ChatPurpose,
   message?: MessageRef,
 ): Promise<Granted> {
-  const { chatId, session, workspace } = caller;
-  const access = resolveChatAccess(parts.chatAccess, session.chats, chatId);
-  const use = message === undefined ? { chatId, access } : { chatId, access, message };
+  const use = describeUse(parts, caller, message);
+  const outcome = await admit(parts, context, caller, use);
+  if (outcome.kind === "limited") throw outcome.problem;
+  if (outcome.kind !== "denied") return outcome;
+  return appeal(parts, context, caller, { use, purpose, unowned: outcome.unowned });
+}
+
+/**
+ * Asks whether a message is admitted to its chat, like `admitToChat`, and leaves to the caller what may
+ * take long and what may be no refusal of a repeat.
+ *
+ * @returns "denied" with the rest of the admission, which calls UponAI or delays the refusal;
+ *   "limited" with the problem of the spent limits
+ * @throws Problem for every other refusal
+ */
+export async function admitAtOnce(
+  parts: ChatParts,
+  context: RequestContext,
+  caller: ChatCaller,
+  message: MessageRef,
+): Promise<
+  Granted | Limited | { readonly kind: "denied"; readonly appeal: () => Promise<Granted> }
+> {
+  const use = describeUse(parts, caller, message);
   const outcome = await admit(parts, context, caller, use);
   if (outcome.kind !== "denied") return outcome;
+  const denial = { use, purpose: "send", unowned: outcome.unowned } as const;
+  return { kind: "denied", appeal: () => appeal(parts, context, caller, denial) };
+}
+
+function describeUse(
+  { chatAccess }: ChatParts,
+  { chatId, session }: ChatCaller,
+  message: MessageRef | undefined,
+): ChatUse {
+  const access = resolveChatAccess(chatAccess, session.chats, chatId);
+  return message === undefined ? { chatId, access } : { chatId, access, message };
+}
+
+/** Decides about a request that the state has denied: by the owner stamp of the chat. */
+async function appeal(
+  parts: ChatParts,
+  context: RequestContext,
+  caller: ChatCaller,
+  {
+    use,
+    purpose,
+    unowned,
+  }: { readonly use: ChatUse; readonly purpose: ChatPurpose; readonly unowned: boolean },
+): Promise<Granted> {
+  const { workspace } = caller;
   const startedMs = parts.clock.monotonicMs();
   const refusal: Refusal = { workspace, use, purpose, startedMs, unknown: true };
   // A workspace without an agent has started no chats, so its chats have no stamps.
-  if (outcome.unowned && workspace.agentId !== undefined) {
+  if (unowned && workspace.agentId !== undefined) {
     const found = await findStamp(parts, context, caller, purpose);
     if (found === "own") {
       // Without policies: the first admission has spent the limits.
       const again = await admit(parts, context, caller, use, []);
+      if (again.kind === "limited") throw again.problem;
       if (again.kind !== "denied") return again;
     }
     // With any other access a request makes more calls for an absent chat; see `listAbsentCalls`.
-    if (found === "absent" && access === "started") throw refuseAbsent(parts, refusal);
+    if (found === "absent" && use.access === "started") throw refuseAbsent(parts, refusal);
   }
   throw await refuseForeign(parts, refusal);
 }
+
+const KEY_IN_PROGRESS = { kind: "key_in_progress" } as const;
 
 async function admit(
   { state }: ChatParts,
@@ -118,7 +176,7 @@ async function admit(
   { session, workspace, addressKey }: Caller,
   chat: ChatUse | undefined,
   policies = workspace.policies,
-): Promise<Granted | Extract<AdmitOutcome, { kind: "denied" }>> {
+): Promise<Granted | Limited | Extract<AdmitOutcome, { kind: "denied" }>> {
   const { subjectKey, sessionKey, issuedAtMs } = session;
   const request: AdmitRequest = {
     workspaceId: workspace.id,
@@ -139,14 +197,17 @@ async function admit(
     case "replayed":
     case "denied":
       return outcome;
+    case "key_in_progress":
+      return KEY_IN_PROGRESS;
     case "revoked":
       throw new Problem("session_revoked");
     case "limited":
-      throw new Problem("rate_limited", describeRefusal(outcome.limits));
+      return {
+        kind: "limited",
+        problem: new Problem("rate_limited", describeRefusal(outcome.limits)),
+      };
     case "chat_busy":
       throw new Problem("chat_busy", { retryAfterSeconds: 1 });
-    case "key_in_progress":
-      throw new Problem("request_in_progress", { retryAfterSeconds: 1 });
     case "key_reused":
       throw new Problem("idempotency_key_reused");
   }

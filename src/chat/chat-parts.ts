@@ -5,11 +5,14 @@ import type { Clock } from "../clock.ts";
 import type { Hashing } from "../hashing.ts";
 import type { LoadGate } from "../load-gate.ts";
 import type { Logger } from "../logger.ts";
+import type { Metrics } from "../metrics.ts";
 import { Problem, type ProblemCode } from "../problem.ts";
 import type { Session } from "../session/session.ts";
+import type { Waits } from "../waits.ts";
 import type { Workspace } from "../workspace.ts";
 import type { ChatProvider, ProviderFailure } from "./chat-provider.ts";
 import type { NotFoundDelay } from "./not-found-delay.ts";
+import type { MessageOutcome } from "./present-answer.ts";
 
 /** Which chats a session without a `chats` claim may use; see `CHAT_ACCESS`. */
 export type ChatAccessMode = "first-use" | "claim" | "workspace";
@@ -21,6 +24,8 @@ export interface ChatParts {
   readonly hashing: Hashing;
   readonly gate: LoadGate;
   readonly log: Logger;
+  readonly metrics: Metrics;
+  readonly waits: Waits<MessageOutcome>;
   readonly createId: () => string;
   readonly pause: (ms: number) => Promise<void>;
   readonly notFoundDelay: NotFoundDelay;

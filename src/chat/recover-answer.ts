@@ -4,6 +4,7 @@
  */
 import type { Admission, OwnerKind, TranscriptState } from "../admission/admission.ts";
 import type { Clock } from "../clock.ts";
+import type { Preference } from "../http/prefer.ts";
 import { type RequestContext, traceOf } from "../request-context.ts";
 import type { Hashing } from "../hashing.ts";
 import { confirmOwner, type KnownChat, type OwnerFinding } from "./admit-chat.ts";
@@ -29,7 +30,10 @@ export type Recovery =
 export async function recoverAnswer(
   parts: ChatParts,
   context: RequestContext,
-  message: ChatCaller & { readonly content: string },
+  message: ChatCaller & {
+    readonly content: string;
+    readonly preference: Preference | undefined;
+  },
   { admission, known }: { readonly admission: Admission; readonly known: KnownChat },
 ): Promise<Recovery> {
   const { workspace, chatId, content } = message;
@@ -51,9 +55,12 @@ export async function recoverAnswer(
       }
       return chat;
     },
-    // The next request with this key searches again, so an early end loses nothing.
+    // The next request with this key searches again, so an early end loses nothing. With a bounded
+    // wait the next request is expected, and waits for this search.
     isGivenUp: () =>
-      finding?.allowed === false || context.request.signal.aborted || parts.gate.draining,
+      finding?.allowed === false ||
+      (message.preference === undefined && context.request.signal.aborted) ||
+      parts.gate.draining,
   });
   if (finding?.allowed === false) {
     return { kind: "foreign", known: { stateBefore, owner: undefined, proven: true } };

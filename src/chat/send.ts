@@ -1,8 +1,9 @@
 /**
  * Sends one message into a chat, at most once. The steps are in the order of this file: admit the
  * message, prepare (learn the transcript state and the owner), send, settle, answer. If the answer is
- * lost, `recover-answer.ts` searches the transcript for it. The caller has proven the session and the
- * workspace and has validated the message. `docs/sending.md` has the states and the reasons.
+ * lost, `recover-answer.ts` searches the transcript for it; `bounded-wait.ts` sends with a bounded
+ * wait for the answer. The caller has proven the session and the workspace and has validated the
+ * message. `docs/sending.md` has the states and the reasons.
  */
 import {
   type Admission,
@@ -13,13 +14,21 @@ import {
   type SettleOutcome,
   type TranscriptState,
 } from "../admission/admission.ts";
-import { answerJson, type RequestContext, traceOf } from "../request-context.ts";
+import type { Preference } from "../http/prefer.ts";
+import { type RequestContext, traceOf } from "../request-context.ts";
 import { isProblemCode, Problem, type ProblemCode } from "../problem.ts";
-import { admitToChat, confirmOwner, isTakenOver, type KnownChat } from "./admit-chat.ts";
+import {
+  admitToChat,
+  confirmOwner,
+  type Granted,
+  isTakenOver,
+  type KnownChat,
+} from "./admit-chat.ts";
 import { type ChatCaller, type ChatParts, describeFailure } from "./chat-parts.ts";
 import type { ProviderFailure } from "./chat-provider.ts";
 import { createRefusal, recordCall, refuseAbsent, refuseForeign } from "./not-found-delay.ts";
-import { formatReply, parseReply, presentReply, type Reply } from "./present-messages.ts";
+import { type Answered, presentAnswer, readStoredAnswer } from "./present-answer.ts";
+import { formatReply, presentReply, type Reply } from "./present-messages.ts";
 import { recoverAnswer } from "./recover-answer.ts";
 import { advanceTranscriptState, computeAnsweredState } from "./transcript.ts";
 
@@ -27,12 +36,14 @@ export interface Message extends ChatCaller {
   readonly content: string;
   /** The client's `Idempotency-Key`, unchanged; undefined if it sent none. */
   readonly idempotencyKey: string | undefined;
+  /** The bounded wait that the client asks for; undefined without an idempotency key. */
+  readonly preference: Preference | undefined;
 }
 
 // Admit
 
 /**
- * Answers `POST /chat/:chatId/send`.
+ * Answers `POST /chat/:chatId/send` without a bounded wait.
  *
  * @throws Problem for every refusal and failure
  */
@@ -42,18 +53,34 @@ export async function sendMessage(
   message: Message,
 ): Promise<Response> {
   const granted = await admitToChat(parts, context, message, "send", referTo(parts, message));
+  return presentAnswer(context, await answerGranted(parts, context, message, granted));
+}
+
+/**
+ * Answers a message as its admission was decided: sends it, or searches for its answer.
+ *
+ * @throws Problem for every refusal and failure
+ */
+export function answerGranted(
+  parts: ChatParts,
+  context: RequestContext,
+  message: Message,
+  granted: Granted,
+): Answered | Promise<Answered> {
   switch (granted.kind) {
     case "replayed":
-      return replay(context, parseReply(granted.answer));
+      return readStoredAnswer(context, granted.answer);
     case "unresolved":
       return answerUnresolved(parts, context, message, granted.admission, granted.code);
     case "admitted":
       return sendAdmitted(parts, context, message, granted.admission);
+    case "key_in_progress":
+      throw new Problem("request_in_progress", { retryAfterSeconds: 1 });
   }
 }
 
 /** Creates digests for the state, which stores neither contents nor keys. 132 bits each. */
-function referTo({ createId, hashing }: ChatParts, message: Message): MessageRef {
+export function referTo({ createId, hashing }: ChatParts, message: Message): MessageRef {
   const { session, workspace, chatId, content, idempotencyKey } = message;
   const scope = [workspace.id, session.subjectKey, chatId, idempotencyKey];
   return {
@@ -65,22 +92,13 @@ function referTo({ createId, hashing }: ChatParts, message: Message): MessageRef
   };
 }
 
-/** Answers with the stored answer of the idempotency key. */
-function replay(context: RequestContext, stored: Reply | undefined): Response {
-  if (stored === undefined) throw new Problem("outcome_unknown");
-  context.replayed = true;
-  const headers = { "Idempotency-Replayed": "true" };
-  if (stored.kind === "problem") throw new Problem(stored.code, { headers });
-  return answerJson(context, 201, stored.json, headers);
-}
-
 /** Sends an admitted message and settles its admission. */
 async function sendAdmitted(
   parts: ChatParts,
   context: RequestContext,
   message: Message,
   admission: Admission,
-): Promise<Response> {
+): Promise<Answered> {
   const startedMs = parts.clock.monotonicMs();
   const refusal = createRefusal(message.workspace, admission, "send", startedMs);
   const { result, settled } = await whileLeased(parts, context, admission, async (renew) => {
@@ -99,7 +117,7 @@ async function sendAdmitted(
       : refuseAbsent(parts, refusal);
   }
   if (isTakenOver(admission, settled)) throw await refuseForeign(parts, refusal);
-  return respond(context, result, settled);
+  return conclude(result, settled);
 }
 
 /** Longest time between admission and sending, in milliseconds: the lease's. */
@@ -116,7 +134,7 @@ async function answerUnresolved(
   message: Message,
   admission: Admission,
   storedCode: string | undefined,
-): Promise<Response> {
+): Promise<Answered> {
   const isStored = storedCode !== undefined && isProblemCode(storedCode);
   // The earlier request's defect is not a defect of this request.
   const code = isStored && storedCode !== "internal_error" ? storedCode : "outcome_unknown";
@@ -128,7 +146,7 @@ async function answerUnresolved(
     recover(parts, context, message, { admission, known }, code),
   );
   if (isTakenOver(admission, settled)) throw await refuseForeign(parts, refusal);
-  return respond(context, result, settled);
+  return conclude(result, settled);
 }
 
 // Prepare
@@ -357,18 +375,14 @@ async function whileLeased(
 // Answer
 
 /** @throws Problem if the result is a problem, or if a recovered answer may be another message's */
-function respond(
-  context: RequestContext,
-  result: SendOutcome["result"],
-  settled: SettleOutcome,
-): Response {
+function conclude(result: SendOutcome["result"], settled: SettleOutcome): Answered {
   if (result.kind === "problem") {
     throw describeFailure(result, result.unsent === true ? "unsent" : "send");
   }
-  if (result.recovered !== true) return answerJson(context, 201, result.json);
+  const { json } = result;
+  if (result.recovered !== true) return { kind: "answered", json };
   // The recovered answer may belong to another message with the same content that was admitted in
   // the meantime; only the state knows. A lease that ran out ("lost") does not mean this.
   if (settled === "contested" || settled === "unavailable") throw new Problem("outcome_unknown");
-  context.recovered = true;
-  return answerJson(context, 201, result.json, { "Message-Recovered": "true" });
+  return { kind: "answered", json, recovered: true };
 }

@@ -62,6 +62,10 @@ function mintSession(subject: string): Promise<string> {
 const PAGE_FILES: Readonly<Record<string, { readonly file: string; readonly type: string }>> = {
   "/": { file: "page.html", type: "text/html; charset=utf-8" },
   "/demo/page.css": { file: "page.css", type: "text/css; charset=utf-8" },
+  "/demo/message-client.js": {
+    file: "message-client.js",
+    type: "text/javascript; charset=utf-8",
+  },
   "/demo/page.js": { file: "page.js", type: "text/javascript; charset=utf-8" },
 };
 

@@ -129,7 +129,7 @@ describe("CORS headers", () => {
       "Access-Control-Allow-Origin": LISTED,
       "Access-Control-Allow-Credentials": "true",
       "Access-Control-Expose-Headers":
-        "X-Request-Id, Retry-After, RateLimit, RateLimit-Policy, Idempotency-Replayed, Message-Recovered, Location",
+        "X-Request-Id, Retry-After, RateLimit, RateLimit-Policy, Idempotency-Replayed, Message-Recovered, Preference-Applied, Location",
       Vary: "Origin",
     });
   });
@@ -144,6 +144,7 @@ describe("CORS headers", () => {
       "Authorization",
       "Content-Type",
       "Idempotency-Key",
+      "Prefer",
       "X-Request-Id",
       "traceparent",
       "tracestate",

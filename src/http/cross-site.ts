@@ -53,7 +53,7 @@ function resolveOwnOrigin(host: string, insecure: boolean): string | undefined {
 
 /** Headers that a script may read, in addition to the CORS-safelisted ones. */
 const EXPOSED_HEADERS =
-  "X-Request-Id, Retry-After, RateLimit, RateLimit-Policy, Idempotency-Replayed, Message-Recovered, Location";
+  "X-Request-Id, Retry-After, RateLimit, RateLimit-Policy, Idempotency-Replayed, Message-Recovered, Preference-Applied, Location";
 
 /**
  * Headers that a script may set. Tracing libraries add the last four to each request; without them
@@ -61,7 +61,7 @@ const EXPOSED_HEADERS =
  * three are ignored.
  */
 const REQUEST_HEADERS =
-  "Authorization, Content-Type, Idempotency-Key, X-Request-Id, traceparent, tracestate, baggage, sentry-trace";
+  "Authorization, Content-Type, Idempotency-Key, Prefer, X-Request-Id, traceparent, tracestate, baggage, sentry-trace";
 
 /** How long a browser may cache a preflight, in seconds. Chromium caps it at 2 hours. */
 const PREFLIGHT_SECONDS = "7200";

@@ -607,7 +607,7 @@ describe("CORS", () => {
       "access-control-allow-credentials": "true",
       "access-control-allow-methods": "POST, OPTIONS",
       "access-control-allow-headers":
-        "Authorization, Content-Type, Idempotency-Key, X-Request-Id, traceparent, tracestate, baggage, sentry-trace",
+        "Authorization, Content-Type, Idempotency-Key, Prefer, X-Request-Id, traceparent, tracestate, baggage, sentry-trace",
       "access-control-max-age": "7200",
       vary: "Origin",
     });

@@ -97,6 +97,7 @@ interface Choice {
   readonly chat: number;
   readonly words: string;
   readonly keyed: "fresh" | "none" | "first" | "second";
+  readonly prefer: Asked["prefer"];
   readonly post: PostScript;
   readonly looks: readonly Look[];
   readonly unheard: Asked["unheard"];
@@ -116,6 +117,7 @@ function chooseMessage(one: boolean): fc.Arbitrary<Choice> {
     keyed: one
       ? fc.constantFrom("fresh", "fresh", "fresh", "none")
       : fc.constantFrom("fresh", "fresh", "fresh", "fresh", "none", "none", "first", "second"),
+    prefer: fc.constantFrom(undefined, undefined, undefined, 0, 1, 5, 25, 55),
     post: one ? focusedPost : post,
     looks: one ? focusedLooks : looks,
     unheard: fc
@@ -134,8 +136,8 @@ function ask(world: World, chosen: Choice, nth = 0): Asked {
       : keyedBefore[keyedBefore.length - 1 - (again % Math.max(keyedBefore.length, 1))];
   if (before !== undefined) {
     const content = otherWords ? `${before.asked.content}?` : before.asked.content;
-    const { slot, post, looks, unheard } = rest;
-    return { ...before.asked, content, slot, post, looks, unheard };
+    const { slot, prefer, post, looks, unheard } = rest;
+    return { ...before.asked, content, slot, prefer, post, looks, unheard };
   }
   const fresh = `key-${world.attempts.length + 1 + nth}`;
   const key = keyed === "none" ? undefined : keyed === "fresh" ? fresh : keyed;
@@ -150,6 +152,7 @@ function describeChoice({
   chat,
   words,
   keyed,
+  prefer,
   post,
   looks,
   unheard,
@@ -158,7 +161,8 @@ function describeChoice({
     again === undefined
       ? `${subject} "${words}" into chat-${chat} (key: ${keyed})`
       : `message ${again} before this${otherWords ? ", in other words" : ""}`;
-  return `${what} at ${slot}; hears ${post.heard}, taken ${post.taken}, ${post.style} [${looks.join()}]${unheard === undefined ? "" : `, admission ${unheard}`}`;
+  const wait = prefer === undefined ? "" : `, wait ${prefer} s`;
+  return `${what} at ${slot}${wait}; hears ${post.heard}, taken ${post.taken}, ${post.style} [${looks.join()}]${unheard === undefined ? "" : `, admission ${unheard}`}`;
 }
 
 /**
@@ -190,6 +194,50 @@ function sendTo(one: boolean, patience: fc.Arbitrary<number>) {
     });
   });
 }
+
+/** New messages whose answer comes with a later step. */
+const slowPost: fc.Arbitrary<PostScript> = fc.record({
+  heard: fc.constant<Heard>("nothing"),
+  taken: fc.constantFrom<Taken>("answer-later", "later"),
+  style: fc.constantFrom<Style>("plain", "plain", "plain", "tool"),
+});
+const slowSends = fc
+  .record({ choice: chooseMessage(true), post: slowPost, prefer: fc.constantFrom(0, 1, 5, 25) })
+  .map(({ choice, post, prefer }) => {
+    const chosen = { ...choice, again: undefined, keyed: "fresh", unheard: undefined } as const;
+    const slow = { ...chosen, post, prefer };
+    return new Step(`send ${describeChoice(slow)}`, always, async (world) => {
+      await world.start(ask(world, slow));
+    });
+  });
+
+/** Repeats the last messages with bounded waits. */
+const repeats = fc
+  .record({
+    back: fc.constantFrom(0, 0, 0, 1),
+    slots: fc.array(slot, { minLength: 1, maxLength: 6 }),
+    prefer: fc.constantFrom(0, 1, 5, 25, 55),
+    post: focusedPost,
+    answered: fc.boolean(),
+    patienceMs: fc.constantFrom(0, 250, 1_000, 6_000, 26_000),
+  })
+  .map(
+    ({ back, slots, prefer, post, answered, patienceMs }) =>
+      new Step(
+        `message ${back} before is repeated at ${slots.join()} with wait ${prefer}, ${answered ? "upstream answers all, " : ""}and ${patienceMs} ms pass`,
+        (world) => world.attempts.some(({ asked }) => asked.key !== undefined),
+        async (world) => {
+          const keyed = world.attempts.filter(({ asked }) => asked.key !== undefined);
+          const { asked } = keyed.at(-1 - back) ?? keyed[0] ?? {};
+          if (asked === undefined) return;
+          const again = { ...asked, prefer, post, looks: [], unheard: undefined };
+          await world.start(...slots.map((slot) => Object.assign({}, again, { slot })));
+          if (answered) for (const post of world.upstream.awaited()) world.upstream.finish(post);
+          await world.quiet();
+          await world.advance(patienceMs, true);
+        },
+      ),
+  );
 
 const doubles = fc.record({ choice: chooseMessage(false), slot }).map(
   ({ choice, slot }) =>
@@ -332,11 +380,7 @@ const resumes = slot.map(
 );
 
 const drains = slot.map(
-  (slot) =>
-    new Step(`instance ${slot} drains, or no more`, always, (world) => {
-      const instance = world.instance(slot);
-      instance.draining = !instance.draining;
-    }),
+  (slot) => new Step(`instance ${slot} drains, or no more`, always, (world) => world.drain(slot)),
 );
 
 const hangUps = index.map(
@@ -400,7 +444,23 @@ export function histories(stepsMax: number) {
     [...often(4, focused), ...often(2, reads), progress, waits, moves],
     limits,
   );
-  return fc.oneof(everything, doubts, leases, readers);
+  const patience = fc.commands(
+    [
+      hasty,
+      ...often(2, slowSends),
+      ...often(4, repeats),
+      ...often(2, progress),
+      fails,
+      ...often(2, lapses),
+      accidents,
+      ...often(2, resumes),
+      ambushes,
+      drains,
+      hangUps,
+    ],
+    limits,
+  );
+  return fc.oneof(everything, doubts, leases, readers, patience);
 }
 
 const WELL: PostScript = { heard: "answer", taken: "at-once", style: "plain" };
@@ -425,6 +485,7 @@ async function retryAll(world: World): Promise<void> {
     const [attempt] = await world.start({
       ...asked,
       slot: 0,
+      prefer: undefined,
       post: WELL,
       looks: [],
       unheard: undefined,

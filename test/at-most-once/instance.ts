@@ -3,6 +3,8 @@
  * instance can stall or crash. A stalled call continues later; a crashed one never does.
  */
 import type { AdmissionState } from "../../src/admission/admission.ts";
+import type { MessageOutcome } from "../../src/chat/present-answer.ts";
+import type { Waits } from "../../src/waits.ts";
 
 /**
  * Places where a request can be stopped: just before or just after a call to the state or to
@@ -28,6 +30,10 @@ export interface Instance {
   readonly slot: number;
   readonly state: AdmissionState;
   readonly activity: Activity;
+  /** Bounded waits; a restarted instance knows none. */
+  readonly waits: Waits<MessageOutcome>;
+  /** Called when the instance begins to drain. */
+  readonly drainListeners: (() => void)[];
   health: "well" | "stalled" | "dead";
   draining: boolean;
   /** The accident that is set up, and its place. */

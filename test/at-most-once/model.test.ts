@@ -1,7 +1,7 @@
 /**
  * Tests the guarantee "at most once, with answer recovery" on random histories: messages, repeats,
- * lost and late answers, instances that stall, crash or lose leases, and clients that leave.
- * `watch.ts` has the invariants.
+ * lost and late answers, bounded waits, instances that stall, crash or lose leases, and clients that
+ * leave. `watch.ts` has the invariants.
  *
  * EXACTLY_ONCE_RUNS sets the number of histories; EXACTLY_ONCE_SEED repeats a run.
  */
@@ -56,13 +56,16 @@ class Tally {
     this.histories += 1;
     this.steps += steps;
     this.longest = Math.max(this.longest, steps);
-    for (const { asked, told } of world.attempts) {
+    const posters = new Set(world.upstream.posts.map(({ sender }) => sender));
+    for (const { id, asked, told } of world.attempts) {
       if (told === undefined || asked.do !== "send") continue;
       const how =
         told.kind === "cut"
           ? "cut"
           : `${told.status} ${told.code ?? ""}${told.replayed ? "replayed" : told.recovered ? "recovered" : ""}`;
       this.count(how);
+      if (how === "201 " && !posters.has(id))
+        this.count("201 of a message that another request ran");
     }
     for (const { stage } of world.upstream.posts) this.count(`post ${stage}`);
   }
@@ -125,6 +128,8 @@ test("with the state in the process", async () => {
   report(tally);
   expect(tally.of("201 recovered")).toBeGreaterThan(0);
   expect(tally.of("201 replayed")).toBeGreaterThan(0);
+  expect(tally.of("202 ")).toBeGreaterThan(0);
+  expect(tally.of("201 of a message that another request ran")).toBeGreaterThan(0);
 }, 3_600_000);
 
 /** Settings with which no answer is stored, so that each repeat has to recover it. */

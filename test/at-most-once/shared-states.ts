@@ -40,8 +40,9 @@ export const openMemory: OpenState = (clock, settings = SETTINGS) => {
 };
 
 async function later<Answer>(answer: Promise<Answer>): Promise<Answer> {
+  const value = await answer;
   await new Promise((resolve) => setImmediate(resolve));
-  return answer;
+  return value;
 }
 
 const HELD_NOW = "local now = tonumber(redis.call('GET', 'test:now'))";
@@ -81,7 +82,9 @@ export async function connectRedis(
   redis.defineCommand("testAge", { numberOfKeys: 0, lua: AGE });
   await redis.script("LOAD", AGE);
   const connection: RedisConnection = {
-    run: (script, keys, args) => call(redis, script.name, [keys.length, ...keys, ...args]),
+    // Replies that arrive in one piece are taken one after another, as those of the in-process state
+    // are: otherwise the continuations of two requests would alternate.
+    run: (script, keys, args) => later(call(redis, script.name, [keys.length, ...keys, ...args])),
     onReady: () => undefined,
   };
   return {

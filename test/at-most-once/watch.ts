@@ -6,7 +6,7 @@ import type { Attempt, Told } from "./world.ts";
 const KEPT_MS = 86_400_000;
 
 /** Statuses that an answer can have in the histories. */
-const STATUSES: ReadonlySet<number> = new Set([200, 201, 404, 409, 422, 502, 503, 504]);
+const STATUSES: ReadonlySet<number> = new Set([200, 201, 202, 404, 409, 422, 502, 503, 504]);
 
 export class Watch {
   readonly violations: string[] = [];
@@ -15,12 +15,15 @@ export class Watch {
   readonly #posts: { readonly attempt: Attempt; readonly post: Post }[] = [];
   /** Answers that were given again, by message. */
   readonly #replays = new Map<string, string>();
+  /** The body of the first 201 with the answer to each message. */
+  readonly #bodies = new Map<string, string>();
   /** The first answer about each message. */
   readonly #firsts = new Map<string, Set<string>>();
 
   started({ id, asked, instance }: Attempt): void {
-    const { do: what, chatId, subject, content, key } = asked;
-    const said = what === "send" ? ` ${JSON.stringify(content)} key ${key ?? "none"}` : "";
+    const { do: what, chatId, subject, content, key, prefer } = asked;
+    const wait = prefer === undefined ? "" : ` wait ${prefer}`;
+    const said = what === "send" ? ` ${JSON.stringify(content)} key ${key ?? "none"}${wait}` : "";
     this.note(`${id}: ${subject} at ${instance.slot} asks to ${what} ${chatId}${said}`);
   }
 
@@ -36,7 +39,9 @@ export class Watch {
         this.#violated(`${post.label} is ${earlier.post.label} sent again`);
       }
       const besides = earlier.post.chatId === post.chatId && earlier.post.reply !== undefined;
-      const live = [earlier.attempt, attempt].every(({ told, lapsed }) => !told && !lapsed);
+      const live = [earlier.attempt, attempt].every(
+        ({ told, running, lapsed }) => (told === undefined || running) && !lapsed,
+      );
       if (besides && live) {
         this.#violated(`${post.label} is in flight besides ${earlier.post.label}`);
       }
@@ -56,7 +61,11 @@ export class Watch {
     );
     if (!STATUSES.has(status)) this.#violated(`${attempt.id} was answered ${status}`);
     if (attempt.asked.do !== "send") return;
-    if (code !== "request_in_progress" && code !== "idempotency_key_reused") {
+    const isTold = status === 202 || code === "request_in_progress";
+    if (status === 202 && attempt.asked.prefer === undefined) {
+      this.#violated(`${attempt.id} was answered 202 without Prefer`);
+    }
+    if (!isTold && code !== "idempotency_key_reused") {
       this.#checkAlone(attempt);
     }
     if (status === 201) this.#checkAnswer(attempt, body, replayed);
@@ -69,7 +78,7 @@ export class Watch {
       (sent) =>
         sent.attempt !== attempt &&
         sent.post.reply !== undefined &&
-        sent.attempt.told === undefined &&
+        (sent.attempt.told === undefined || sent.attempt.running) &&
         !sent.attempt.lapsed &&
         this.#isSameMessage(sent.attempt, attempt) &&
         sent.attempt.admittedAtMs <= attempt.admittedAtMs,
@@ -95,6 +104,12 @@ export class Watch {
         keyOf(answered.attempt) === keyOf(attempt));
     if (!rightful || answered.post.content !== attempt.asked.content) {
       this.#violated(`${attempt.id} was given the answer to ${label}`);
+    }
+    // Other styles of answers have entries in the transcript that the reply does not have.
+    const first = this.#bodies.get(label) ?? body;
+    this.#bodies.set(label, first);
+    if (answered.post.style === "plain" && first !== body) {
+      this.#violated(`${attempt.id} was given another body of ${label} than earlier requests`);
     }
     const firsts = this.#firsts.get(label) ?? new Set();
     if (!replayed) this.#firsts.set(label, firsts.add(body));

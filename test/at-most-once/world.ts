@@ -7,9 +7,11 @@ import { AsyncLocalStorage } from "node:async_hooks";
 
 import type { AdmitRequest } from "../../src/admission/admission.ts";
 import type { StateSettings } from "../../src/admission/state-settings.ts";
+import type { MessageOutcome } from "../../src/chat/present-answer.ts";
 import type { Services } from "../../src/services.ts";
 import type { UpstreamReply, UpstreamRequest } from "../../src/upstream/transport.ts";
 import { createTestApp, type TestApp } from "../support/app-fixture.ts";
+import { createWaits, type Wait } from "../../src/waits.ts";
 import { mintToken } from "../support/session-tokens.ts";
 import { createMovableClock } from "../support/state-fixtures.ts";
 import { type Activity, befall, type Instance, pass, type Point, resume } from "./instance.ts";
@@ -29,6 +31,8 @@ export interface Asked {
   readonly chatId: string;
   readonly content: string;
   readonly key: string | undefined;
+  /** Seconds of the bounded wait; 0: `respond-async` alone; undefined: no `Prefer`. */
+  readonly prefer?: number | undefined;
   readonly post: PostScript;
   readonly looks: readonly Look[];
   /** The state answers the admission too late, and the admission is withdrawn. */
@@ -59,6 +63,8 @@ export interface Attempt {
   readonly looks: Look[];
   /** True if the lease may have run out while the request was in progress. */
   lapsed: boolean;
+  /** True while the instance runs the message apart from its request, with a bounded wait. */
+  running: boolean;
   told: Told | undefined;
 }
 
@@ -138,6 +144,8 @@ function describeServices(): Partial<Services> {
       enter: () => undefined,
       leave: () => undefined,
       announceStop: () => undefined,
+      // The waits of each instance hear of its drain; see `#startInstance`.
+      onDrain: () => undefined,
       stopping: false,
       drain: () => Promise.resolve(),
       inFlight: 0,
@@ -146,6 +154,14 @@ function describeServices(): Partial<Services> {
       },
     },
     createId: () => here().createId(),
+    waits: {
+      enter: (key, signal) => here().enterWait(caller(), key, signal),
+      isRunning: (key) => caller().instance.waits.isRunning(key),
+      run: (key, own, work) => {
+        const attempt = caller();
+        return attempt.instance.waits.run(key, own, () => here().runApart(attempt, work));
+      },
+    },
     // A call that is held back here is never sent, and proves nothing.
     circuits: { enter: () => ({ record: () => undefined }), state: "closed" },
     pause: async (ms) => {
@@ -281,14 +297,53 @@ export class World {
   }
 
   active(): Attempt[] {
-    return this.attempts.filter(({ told }) => told === undefined);
+    return this.attempts.filter(({ told, running }) => told === undefined || running);
+  }
+
+  /** Begins the bounded wait of a request. While it lasts, the request does not count as busy. */
+  enterWait(attempt: Attempt, key: string, signal: AbortSignal): Wait<MessageOutcome> {
+    const wait = attempt.instance.waits.enter(key, signal);
+    const pause = wait.pause.bind(wait);
+    wait.pause = (ms) => this.#parked(pause(ms));
+    return wait;
+  }
+
+  /** Runs a message that goes on after the answer to its request. */
+  async runApart<Value>(attempt: Attempt, work: () => Promise<Value>): Promise<Value> {
+    this.#activity.busy += 1;
+    attempt.running = true;
+    const value = await work();
+    attempt.running = false;
+    this.#activity.busy -= 1;
+    return value;
+  }
+
+  drain(slot: number): void {
+    const instance = this.instance(slot);
+    instance.draining = !instance.draining;
+    if (instance.draining) for (const listener of instance.drainListeners) listener();
   }
 
   #startInstance(slot: number): Instance {
-    return {
+    const drainListeners: (() => void)[] = [];
+    const instance: Instance = {
       slot,
       state: this.#shared.state,
       activity: this.#activity,
+      drainListeners,
+      waits: createWaits({
+        clock: this.clock,
+        gate: {
+          onDrain: (listener) => void drainListeners.push(listener),
+          get draining() {
+            return instance.draining;
+          },
+        },
+        // The last instance is like Workers: a request does not wait for another one's promise.
+        joins: slot < SLOTS - 1,
+        keep: () => undefined,
+        schedule: (run, ms) => this.#schedule(run, ms),
+      }),
       health: "well",
       draining: false,
       ambush: undefined,
@@ -297,12 +352,23 @@ export class World {
         for (const attempt of this.active()) {
           if (attempt.instance !== instance) continue;
           attempt.lapsed = true;
-          if (instance.health === "dead") this.#tell(attempt, { kind: "cut" });
+          if (instance.health !== "dead") continue;
+          attempt.running = false;
+          if (attempt.told === undefined) this.#tell(attempt, { kind: "cut" });
         }
         if (instance.health !== "dead") return;
         this.#timers = this.#timers.filter(({ attempt }) => attempt.instance !== instance);
         this.#instances[slot] = this.#startInstance(slot);
       },
+    };
+    return instance;
+  }
+
+  #schedule(run: () => void, ms: number): () => void {
+    const due = { atMs: this.clock.epochMs() + ms, run };
+    this.#dues.push(due);
+    return () => {
+      this.#dues = this.#dues.filter((other) => other !== due);
     };
   }
 
@@ -339,6 +405,7 @@ export class World {
       client: new AbortController(),
       looks: [...asked.looks],
       lapsed: instance.health !== "well",
+      running: false,
       told: undefined,
     };
     this.attempts.push(attempt);
@@ -357,6 +424,9 @@ export class World {
       "X-Request-Id": id,
     };
     if (asked.key !== undefined) headers["Idempotency-Key"] = asked.key;
+    if (asked.prefer !== undefined) {
+      headers["Prefer"] = `respond-async${asked.prefer === 0 ? "" : `, wait=${asked.prefer}`}`;
+    }
     const { signal } = client;
     const path = `/chat/${asked.chatId}`;
     const response =

@@ -4,6 +4,7 @@ import { afterAll, beforeAll } from "vitest";
 import { describeChats } from "./chats.ts";
 import { describeAtMostOnce } from "./at-most-once.ts";
 import { describeLimits } from "./limits.ts";
+import { describeLongAnswers } from "./long-answers.ts";
 import { describeRoutes } from "./routes.ts";
 import { type Fixture, type Runtime, startFixture } from "./runtime.ts";
 import { describeSending } from "./sending.ts";
@@ -37,6 +38,7 @@ export function describeConformance(
   describeSending(use);
   describeChats(use);
   describeAtMostOnce(use);
+  describeLongAnswers(use);
   describeLimits(use);
   describeUpstream(use, runtime);
 }

@@ -15,6 +15,7 @@ import type { Services } from "../../src/services.ts";
 import { createSecretKeySource } from "../../src/session/key-source.ts";
 import { createCircuits } from "../../src/upstream/circuits.ts";
 import type { UpstreamReply, UpstreamRequest } from "../../src/upstream/transport.ts";
+import { createWaits } from "../../src/waits.ts";
 import { mintToken, sessionEnvironment, sessionSecret } from "./session-tokens.ts";
 import { createMovableClock, type MovableClock } from "./state-fixtures.ts";
 
@@ -29,8 +30,24 @@ export interface TestApp {
   readonly lines: LogFields[];
   /** Sends a message with a bearer token of `sub`, unless the headers have another credential. */
   send(options?: TestSend): Promise<Response>;
+  /**
+   * Moves the clock by so many milliseconds, and ends the bounded waits that are over by then, also
+   * those of instances that share it.
+   */
+  elapse(ms: number): Promise<void>;
+  /** The timers of bounded waits, also of instances that share the clock. */
+  readonly timers: Set<TestTimer>;
+  /** Requests that wait for a running message. */
+  waiting(): number;
   /** Sends any request, such as `POST /chat`, with the same credentials. */
   ask(target: string, options?: TestAsk): Promise<Response>;
+}
+
+export interface TestTimer {
+  readonly atMs: number;
+  readonly run: () => void;
+  /** That of the instance. */
+  readonly gate: LoadGate;
 }
 
 export interface TestAsk {
@@ -50,6 +67,10 @@ export interface TestSend extends TestAsk {
 export interface TestAppOptions {
   readonly environment?: Record<string, string>;
   readonly services?: Partial<Services>;
+  /** Whether a request may wait for a promise of another request, as on Node (default). */
+  readonly joins?: boolean;
+  /** Called whenever `elapse` has moved the clock, with the milliseconds. */
+  readonly elapsed?: (ms: number) => void;
   /** Another instance, whose state and clock this one shares. */
   readonly beside?: TestApp;
   /** The upstream's reply; default: one assistant message. */
@@ -99,12 +120,24 @@ export async function createTestApp(options: TestAppOptions = {}): Promise<TestA
   const reply =
     options.upstream ?? (() => answerWith({ messages: [{ role: "assistant", content: "Hi" }] }));
   let ids = 0;
+  const timers = options.beside?.timers ?? new Set();
   const log: Logger = {
     log: (level, message, fields) => void lines.push({ level, message, ...fields }),
   };
   const app = createApp(config, {
     clock,
     gate,
+    waits: createWaits({
+      clock,
+      gate,
+      joins: options.joins ?? true,
+      keep: () => undefined,
+      schedule: (run, ms) => {
+        const timer = { atMs: clock.monotonicMs() + ms, run, gate };
+        timers.add(timer);
+        return () => void timers.delete(timer);
+      },
+    }),
     hashing: createHashing(config),
     // A pause moves the clock instead of waiting.
     pause: async (ms) => {
@@ -146,6 +179,22 @@ export async function createTestApp(options: TestAppOptions = {}): Promise<TestA
     if (signal !== undefined) init.signal = signal;
     return app.request(path, init, { peer });
   };
+  const elapse = async (ms: number) => {
+    const untilMs = clock.monotonicMs() + ms;
+    for (;;) {
+      await calm();
+      const nextMs = Math.min(untilMs, ...[...timers].map(({ atMs }) => atMs));
+      const byMs = Math.max(nextMs - clock.monotonicMs(), 0);
+      clock.advanceMs(byMs);
+      options.elapsed?.(byMs);
+      const due = [...timers].filter(({ atMs }) => atMs <= nextMs);
+      if (due.length === 0) return;
+      for (const timer of due) {
+        timers.delete(timer);
+        timer.run();
+      }
+    }
+  };
   return {
     app,
     clock,
@@ -154,6 +203,9 @@ export async function createTestApp(options: TestAppOptions = {}): Promise<TestA
     sent,
     lines,
     ask,
+    elapse,
+    timers,
+    waiting: () => [...timers].filter((timer) => timer.gate === gate).length,
     send: ({ chatId = "chat-1", body = '{"content":"hi"}', headers, ...rest } = {}) =>
       ask(`POST /chat/${chatId}/send`, {
         ...rest,
@@ -161,6 +213,11 @@ export async function createTestApp(options: TestAppOptions = {}): Promise<TestA
         headers: { "Content-Type": "application/json", ...headers },
       }),
   };
+}
+
+/** Resolves when all that goes on in this process waits for a timer or a call. */
+async function calm(): Promise<void> {
+  for (let turns = 0; turns < 20; turns += 1) await new Promise((resolve) => setImmediate(resolve));
 }
 
 export async function readProblem(response: Response): Promise<Record<string, unknown>> {

@@ -4,12 +4,15 @@
 import type { Fault, Operation } from "../../src/emulator/faults.ts";
 import type { RunningEmulator } from "../../src/emulator/listen.ts";
 import { sendMessage, UPSTREAM_TOKEN } from "./bff-fixture.ts";
+import { mintToken } from "./session-tokens.ts";
 
 export interface TestChat {
   readonly chatId: string;
   /** Default subject of the messages. */
   readonly subject: string;
   send(url: string, content: string, options?: ChatSendOptions): Promise<Response>;
+  /** A header with a session of the subject. */
+  credentials(): Promise<{ readonly Authorization: string }>;
   /** Adds a fault to this chat only; by default to completions. */
   addFault(fault: Fault, options?: { operation?: Operation; times?: number }): void;
   /** Consumes the remaining faults for reading this chat. */
@@ -45,6 +48,7 @@ export function createTestChat(emulator: RunningEmulator): TestChat {
       const hangUp = signal === undefined ? {} : { signal };
       return sendMessage(url, content, { subject, chatId, headers, ...hangUp });
     },
+    credentials: async () => ({ Authorization: `Bearer ${await mintToken({ sub: owner })}` }),
     addFault(fault, { operation = "completion", times = 1 } = {}) {
       emulator.addFault(fault, { operation, chatId, times });
     },

@@ -8,6 +8,9 @@ import { CHROMIUM_NAMES } from "./browser.ts";
 export default function setUp(): void {
   requireProgram(["redis-server"], "redis-server", "brew install redis");
   requireProgram(["openssl"], "openssl", "brew install openssl");
+  requireProgram(["nginx"], "nginx", "brew install nginx");
+  requireProgram(["haproxy"], "haproxy", "brew install haproxy");
+  requireProgram(["caddy"], "caddy", "brew install caddy");
   requireProgram(CHROMIUM_NAMES, "chromium", "brew install --cask chromium");
 }
 

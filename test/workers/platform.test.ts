@@ -56,6 +56,28 @@ describe("Redis", () => {
     await expect.poll(() => readInfo(redis.port, "connected_clients"), { timeout: 5_000 }).toBe(1);
   });
 
+  test("stores the answer to a message that goes on after its 202, over the connection of its request", async () => {
+    const redis = await startRedis();
+    ends.push(() => redis.kill());
+    const { send, createChat, emulator } = await start({ REDIS_URL: redis.url });
+    const chatId = createChat();
+    const message = { sub: "patient", chatId, content: '!fault {"delayMs":1500}\nslow' };
+    const ask = (Prefer: string) =>
+      send({ ...message, headers: { "Idempotency-Key": "key", Prefer } });
+    const before = await readInfo(redis.port, "total_connections_received");
+    const accepted = await ask("respond-async");
+    expect(accepted.status).toBe(202);
+    await accepted.arrayBuffer();
+    // Not recovered from the transcript: the message itself has stored its answer.
+    const answer = await ask("respond-async, wait=55");
+    expect([answer.status, answer.headers.get("idempotency-replayed")]).toEqual([201, "true"]);
+    expect(answer.headers.get("message-recovered")).toBeNull();
+    // One for each request, also while its message goes on, and the one that runs INFO.
+    expect((await readInfo(redis.port, "total_connections_received")) - before).toBe(3);
+    await expect.poll(() => readInfo(redis.port, "connected_clients"), { timeout: 5_000 }).toBe(1);
+    expect(emulator.messages({ chatId })).toMatchObject([{ arrived: 1, taken: 1 }]);
+  });
+
   test("that closes connections while a message is in progress is connected to again", async () => {
     const redis = await startRedis();
     ends.push(() => redis.kill());

@@ -81,6 +81,24 @@ test("recoveries and replays are counted, and there from the start", async () =>
   expect(await read("bff_replays_total")).toBe(1);
 });
 
+test("bounded waits are counted by what ended them, and there from the start", async () => {
+  const { metrics, read } = create();
+  expect(await read('bff_waits_total{end="answer"}')).toBe(0);
+  metrics.countRequest({ route: SEND, status: 202, wait: "time" });
+  metrics.countRequest({ route: SEND, status: 201, wait: "answer" });
+  metrics.countRequest({ route: SEND, status: 201 });
+  expect(await read('bff_waits_total{end="answer"}')).toBe(1);
+  expect(await read('bff_waits_total{end="time"}')).toBe(1);
+});
+
+test("a call that ended after its request was answered counts for UponAI's time", async () => {
+  const { metrics, read } = create();
+  metrics.countRequest({ route: SEND, status: 202, wait: "time" });
+  expect(await read("bff_upstream_duration_seconds_count")).toBe(0);
+  metrics.countLateCall(40_000);
+  expect(await read("bff_upstream_duration_seconds_sum")).toBe(40);
+});
+
 test("the state of the circuits is read at each scrape, and closed until there are any", async () => {
   const { metrics, read } = create();
   expect(await read("bff_circuit_state")).toBe(0);

@@ -11,6 +11,7 @@ import {
   type Metrics,
   type RecoveryResult,
   type RequestFacts,
+  waitResults,
 } from "../../metrics.ts";
 import type { ProblemCode } from "../../problem.ts";
 
@@ -105,6 +106,13 @@ export function createPrometheusMetrics(gate: LoadGate): PrometheusMetrics {
     help: "Stored answers sent again to a repeated request.",
     registers,
   });
+  const waits = new Counter({
+    name: "bff_waits_total",
+    help: "Bounded waits for a running message, by what ended them: its answer, or the time.",
+    labelNames: ["end"],
+    registers,
+  });
+  for (const end of waitResults) waits.inc({ end }, 0);
   const cutConnections = new Counter({
     name: "bff_connections_cut_total",
     help: "Connections closed without an answer, by the limit that was exceeded.",
@@ -135,11 +143,13 @@ export function createPrometheusMetrics(gate: LoadGate): PrometheusMetrics {
       if (upstreamMs !== undefined) upstreamSeconds.observe(upstreamMs / 1_000);
       if (recovery !== undefined) recoveries.inc({ result: recovery });
       if (facts.replayed === true) replays.inc();
+      if (facts.wait !== undefined) waits.inc({ end: facts.wait });
       if (code === undefined) return;
       const reason = AUTH_FAILURES[code];
       if (reason !== undefined) authFailures.inc({ reason });
       for (const policy of facts.violatedPolicies ?? []) limited.inc({ policy });
     },
+    countLateCall: (ms) => upstreamSeconds.observe(ms / 1_000),
     countStateTrip: (operation, ms) => stateSeconds.observe({ operation }, ms / 1_000),
     countCutConnection: (reason) => cutConnections.inc({ reason }),
     watchCircuits(circuits) {

@@ -16,6 +16,7 @@ import type { Services } from "../../services.ts";
 import { traceTransport } from "../../tracing.ts";
 import { createCircuits } from "../../upstream/circuits.ts";
 import { createHashing, systemClock } from "../system.ts";
+import { createWaits } from "../../waits.ts";
 import { createConfiguredKeys } from "../configured-keys.ts";
 import { createAdminFetch } from "./admin.ts";
 import { createNodeFetch, type NodeFetch, type ProxySettings } from "./egress.ts";
@@ -92,6 +93,8 @@ export async function createNodeService(
       tracing === undefined ? upstream.transport : traceTransport(upstream.transport, tracing),
     keys,
     gate,
+    // A message goes on by itself, and the gate counts it while the process drains.
+    waits: createWaits({ clock: systemClock, gate, joins: true, keep: () => undefined }),
     source: nodeRequestSource,
   };
   const app = createApp(config, services);

@@ -36,6 +36,7 @@ export function createWorkerGate(inFlightMax: number, lifeMs: number, clock: Clo
     leave: () => void inside.delete(currentScope()),
     announceStop: () => undefined,
     drain: () => Promise.resolve(),
+    onDrain: () => undefined,
     stopping: false,
     draining: false,
     get inFlight() {

@@ -8,6 +8,8 @@ import { AsyncLocalStorage } from "node:async_hooks";
 export interface RequestScope {
   /** Lets work go on after the answer, for at most half a minute. */
   waitUntil(work: Promise<unknown>): void;
+  /** The same, with the objects of this request: its work is done only when this is. */
+  goOn(work: Promise<unknown>): void;
   /** Adds a function that is called when the request is answered and its work is done. */
   onEnd(end: () => void | Promise<void>): void;
   /** Returns the object of `owner` for this request; the first call creates it. */
@@ -34,8 +36,13 @@ export function runInScope<Result>(
 ): Promise<Result> {
   const ends: (() => void | Promise<void>)[] = [];
   const parts = new Map<object, unknown>();
+  const works: Promise<unknown>[] = [];
   const scope: RequestScope = {
     waitUntil,
+    goOn: (work) => {
+      works.push(work);
+      waitUntil(work);
+    },
     onEnd: (end) => void ends.push(end),
     keep<Part>(owner: object, create: () => Part): Part {
       if (!parts.has(owner)) parts.set(owner, create());
@@ -45,6 +52,7 @@ export function runInScope<Result>(
   };
   const working = scopes.run(scope, work);
   const ended = async () => {
+    await Promise.allSettled(works);
     for (const end of ends) await end();
   };
   waitUntil(working.then(ended, ended));

@@ -13,6 +13,7 @@ import type { Logger } from "../../logger.ts";
 import { noMetrics } from "../../metrics.ts";
 import { createHashing, systemClock } from "../system.ts";
 import { createCircuits } from "../../upstream/circuits.ts";
+import { createWaits } from "../../waits.ts";
 import { createConfiguredKeys } from "../configured-keys.ts";
 import { reportProblems } from "../report-problems.ts";
 import { createWorkerGate } from "./load-gate.ts";
@@ -55,6 +56,11 @@ export async function createWorkerService(bindings: WorkerBindings): Promise<App
   const { keys } = configured;
   const state = await createState(config, bindings, log);
   if (state === undefined) return rejectConfig(log, [NO_STATE]);
+  const gate = createWorkerGate(
+    config.inFlightMax,
+    config.upstream.timeoutMs + REQUEST_SLACK_MS,
+    systemClock,
+  );
   return createApp(config, {
     clock: systemClock,
     hashing: createHashing(config),
@@ -66,11 +72,14 @@ export async function createWorkerService(bindings: WorkerBindings): Promise<App
     state,
     transport: createWorkerUpstream(config.upstream),
     keys,
-    gate: createWorkerGate(
-      config.inFlightMax,
-      config.upstream.timeoutMs + REQUEST_SLACK_MS,
-      systemClock,
-    ),
+    gate,
+    waits: createWaits({
+      clock: systemClock,
+      gate,
+      // A request that waits for a promise of another request can hang on Workers.
+      joins: false,
+      keep: (work) => currentScope().goOn(work),
+    }),
     source: workerRequestSource,
   });
 }

@@ -376,6 +376,23 @@ describe("stopping", () => {
     },
   );
 
+  test("writes the lines that a busy process has gathered, in their order, before it ends", async () => {
+    const bff = await startTestBff(emulator.url);
+    const ids = Array.from({ length: 400 }, (_, index) => `line-${index}`);
+    const connection = await openRaw(bff.url);
+    for (const id of ids) {
+      const close = id === ids.at(-1) ? "Connection: close\r\n" : "";
+      connection.write(`GET /healthz HTTP/1.1\r\nHost: x\r\nX-Request-Id: ${id}\r\n${close}\r\n`);
+      // Fewer at a time than a connection may send ahead.
+      if (Number(id.slice(5)) % 20 === 19) await connection.received(id);
+    }
+    await connection.ended();
+    bff.signal("SIGTERM");
+    expect(await bff.exited()).toBe(0);
+    const written = bff.log().filter(({ msg }) => msg === "request");
+    expect(written.map(({ reqId }) => reqId)).toEqual(ids);
+  });
+
   test("is not held up by connections that never sent a whole request", async () => {
     const bff = await startTestBff(emulator.url);
     const silent = await openRaw(bff.url);

@@ -87,10 +87,11 @@ export async function measureSubjects(
   await compare(filled, [sends("messages with keys", crowded, "keyed")], { ...plan, rounds: 0 });
   const rows = [];
   const bytes = new Map<string, number>();
-  for (const [pattern, name] of RECORDS) {
+  const samples = await readSamples(redis);
+  for (const [, name] of RECORDS) {
     const count = name === "idle subject" ? plan.subjects : plan.subjects / 10;
     console.log(`writing ${count} records: ${name}`);
-    const each = await copyRecord(redis, pattern, count);
+    const each = await copyRecord(redis, samples.get(name), count);
     bytes.set(name, each);
     rows.push([name, String(count), format(each, 0)]);
   }
@@ -123,27 +124,44 @@ function sends(name: string, target: Target, kind: "send" | "keyed" = "send") {
   return { name, targets: [target], kind };
 }
 
+/** One record of each kind. */
+interface Sample {
+  readonly key: string;
+  readonly text: string;
+  readonly ttlMs: number;
+}
+
+async function readSamples(redis: Redis): Promise<Map<string, Sample>> {
+  const samples = new Map<string, Sample>();
+  for (const [pattern, name] of RECORDS) {
+    // Before Redis is filled: one step of the scan sees everything.
+    const [, [key]] = await redis.scan(0, "MATCH", pattern, "COUNT", 100_000);
+    if (key === undefined) throw new Error(`the product wrote no record ${pattern}`);
+    const [text, ttlMs] = await Promise.all([redis.get(key), redis.pttl(key)]);
+    samples.set(name, { key, text: text ?? "", ttlMs });
+  }
+  return samples;
+}
+
 /** Copies one record under many names. Returns the memory of each copy in bytes. */
-async function copyRecord(redis: Redis, pattern: string, count: number): Promise<number> {
-  const [name] = await findKeys(redis, pattern);
-  if (name === undefined) throw new Error(`the product wrote no record ${pattern}`);
-  const [text, ttlMs] = await Promise.all([redis.get(name), redis.pttl(name)]);
+async function copyRecord(
+  redis: Redis,
+  sample: Sample | undefined,
+  count: number,
+): Promise<number> {
+  if (sample === undefined) throw new Error("there is no such record");
+  const { key, text, ttlMs } = sample;
   const before = await readUsedMemory(redis);
   for (let from = 0; from < count; from += BATCH) {
     const pipeline = redis.pipeline();
     for (let number = from; number < Math.min(from + BATCH, count); number += 1) {
       const suffix = number.toString(36).padStart(SUFFIX_CHARS, "_");
-      const copy = name.slice(0, -SUFFIX_CHARS) + suffix;
-      pipeline.set(copy, text ?? "", "PX", Math.max(ttlMs, 3_600_000));
+      const copy = key.slice(0, -SUFFIX_CHARS) + suffix;
+      pipeline.set(copy, text, "PX", Math.max(ttlMs, 3_600_000));
     }
     await pipeline.exec();
   }
   return ((await readUsedMemory(redis)) - before) / count;
-}
-
-async function findKeys(redis: Redis, pattern: string): Promise<string[]> {
-  const [, keys] = await redis.scan(0, "MATCH", pattern, "COUNT", 100_000);
-  return keys;
 }
 
 async function readUsedMemory(redis: Redis): Promise<number> {

@@ -172,11 +172,10 @@ async function measureAll(run: Run): Promise<void> {
   const deadline = setTimeout(() => giveUp("took too long"), run.msMax);
   try {
     const stage = await startStage();
-    const tables = [];
+    console.log(`${describeMachine()}\n${listPeers()}`);
     for (const part of run.parts) {
-      tables.push(`### ${part}\n\n${await measurePart(part, stage, run)}\n`);
+      console.log(`\n### ${part}\n\n${await measurePart(part, stage, run)}\n`);
     }
-    console.log(`\n${describeMachine()}\n${listPeers()}\n\n${tables.join("\n")}`);
   } finally {
     clearTimeout(deadline);
     await stopChildren();

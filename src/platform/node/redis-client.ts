@@ -125,16 +125,17 @@ export function createRedisClient(
  * events of this turn of the event loop are handled, so that the commands of one turn are one write.
  */
 export function gatherWrites(client: RedisClient): () => void {
-  if (client instanceof Cluster) return () => undefined;
-  let held: Redis["stream"] | undefined;
+  let isHolding = false;
   return () => {
-    if (held !== undefined) return;
-    const { stream } = client;
-    held = stream;
-    stream.cork();
+    if (isHolding) return;
+    isHolding = true;
+    const nodes = client instanceof Cluster ? client.nodes("master") : [client];
+    // A node that is not connected has no stream.
+    const streams = nodes.map((node): Redis["stream"] | undefined => node.stream);
+    for (const stream of streams) stream?.cork();
     setImmediate(() => {
-      held = undefined;
-      stream.uncork();
+      isHolding = false;
+      for (const stream of streams) stream?.uncork();
     });
   };
 }

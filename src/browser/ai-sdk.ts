@@ -1,0 +1,135 @@
+/** Transport of the Vercel AI SDK: `useChat({ transport: new UponaiChatTransport() })`. */
+import type { ChatTransport, UIMessage, UIMessageChunk } from "ai";
+
+import { forgetRecord, readRecord, recordName, writeRecord } from "./chat-record.ts";
+import { ChatError } from "./chat-error.ts";
+import { createClient } from "./client.ts";
+import type { Answer, Client, ClientOptions, ChatStorage } from "./types.ts";
+
+/** Settings of `UponaiChatTransport`. */
+export interface TransportOptions extends ClientOptions {
+  /** Replaces the client that the other options describe. */
+  readonly client?: Client | undefined;
+  /** An existing chat. Default: a new one for each chat of the SDK. */
+  readonly chatId?: string | undefined;
+  /** Default: `sessionStorage`. null: nothing outlives the page. */
+  readonly storage?: ChatStorage | null | undefined;
+}
+
+interface Pending {
+  readonly text: string;
+  readonly key: string;
+  readonly sinceMs: number;
+  readonly count: number;
+}
+
+/**
+ * Sends the messages of an AI SDK chat. The key of a message is derived from its id, so that a
+ * repeat, also by `regenerate`, sends it once. Errors are `ChatError`s.
+ */
+export class UponaiChatTransport<
+  Message extends UIMessage = UIMessage,
+> implements ChatTransport<Message> {
+  readonly #options: TransportOptions;
+  readonly #client: Client;
+  /** Chats of UponAI by the SDK's ids, while they start and after. */
+  readonly #chats = new Map<string, Promise<string>>();
+
+  constructor(options: TransportOptions = {}) {
+    this.#options = options;
+    this.#client = options.client ?? createClient(options);
+  }
+
+  /** Sends the last message of the user, or goes on with it. @throws ChatError */
+  async sendMessages({
+    chatId,
+    messages,
+    abortSignal,
+  }: Parameters<ChatTransport<Message>["sendMessages"]>[0]): Promise<
+    ReadableStream<UIMessageChunk>
+  > {
+    const message = messages.findLast(({ role }) => role === "user");
+    const text =
+      message?.parts.map((part) => (part.type === "text" ? part.text : "")).join("") ?? "";
+    const key = `ai-${encodeURIComponent(message?.id ?? "")}`.slice(0, 255);
+    return this.#send(chatId, { text, key, sinceMs: Date.now(), count: 0 }, abortSignal);
+  }
+
+  /** Goes on with the message that had no answer before a reload; null if there is none. */
+  async reconnectToStream({
+    chatId,
+    abortSignal,
+  }: Parameters<
+    ChatTransport<Message>["reconnectToStream"]
+  >[0]): Promise<ReadableStream<UIMessageChunk> | null> {
+    const place = this.#place(chatId);
+    const record = readRecord(place);
+    if (record?.pending === undefined) return null;
+    const { subject } = await this.#client.getSession({ signal: abortSignal });
+    if (record.subject === subject) {
+      this.#chats.set(chatId, Promise.resolve(record.chatId));
+      return this.#send(chatId, record.pending, abortSignal, true);
+    }
+    forgetRecord(place);
+    return null;
+  }
+
+  async #send(
+    sdkId: string,
+    pending: Pending,
+    signal: AbortSignal | undefined,
+    isRepeat = false,
+  ): Promise<ReadableStream<UIMessageChunk>> {
+    const { text, key } = pending;
+    const place = this.#place(sdkId);
+    const { subject } = await this.#client.getSession({ signal });
+    const chatId = await this.#open(sdkId, subject);
+    writeRecord(place, { chatId, subject, pending });
+    try {
+      const answer = await this.#client.sendMessage(chatId, { text, key, signal, isRepeat });
+      writeRecord(place, { chatId, subject });
+      return toStream(answer);
+    } catch (error) {
+      const isOpen = !(error instanceof ChatError) || error.sent === "unknown";
+      if (!isOpen) writeRecord(place, { chatId, subject });
+      throw error;
+    }
+  }
+
+  #place(sdkId: string) {
+    return recordName({ ...this.#options, chatId: `ai:${sdkId}` });
+  }
+
+  #open(sdkId: string, subject: string): Promise<string> {
+    const { chatId } = this.#options;
+    if (chatId !== undefined) return Promise.resolve(chatId);
+    let opening = this.#chats.get(sdkId);
+    if (opening === undefined) {
+      const record = readRecord(this.#place(sdkId));
+      opening =
+        record?.subject === subject
+          ? Promise.resolve(record.chatId)
+          : this.#client.startChat().then((chat) => chat.chatId);
+      // A start that has failed is tried again.
+      opening.catch(() => this.#chats.delete(sdkId));
+      this.#chats.set(sdkId, opening);
+    }
+    return opening;
+  }
+}
+
+function toStream({ messages }: Answer): ReadableStream<UIMessageChunk> {
+  return new ReadableStream({
+    start(stream) {
+      stream.enqueue({ type: "start" });
+      for (const [index, { content }] of messages.entries()) {
+        const id = `${index}`;
+        stream.enqueue({ type: "text-start", id });
+        stream.enqueue({ type: "text-delta", id, delta: content });
+        stream.enqueue({ type: "text-end", id });
+      }
+      stream.enqueue({ type: "finish" });
+      stream.close();
+    },
+  });
+}

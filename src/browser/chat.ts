@@ -1,0 +1,411 @@
+/** The store of one chat. */
+import type { ApiMessage } from "./api.ts";
+import { forgetRecord, readRecord, recordName, writeRecord } from "./chat-record.ts";
+import { ChatError } from "./chat-error.ts";
+import { createClient, createKey } from "./client.ts";
+import { openChannel, withLock } from "./tabs.ts";
+import type { Chat, ChatMessage, ChatOptions, ChatSnapshot, Retry, SendResult } from "./types.ts";
+
+interface Pending {
+  readonly text: string;
+  readonly key: string;
+  readonly sinceMs: number;
+  /** Length of the transcript before this message. */
+  count: number;
+  /** An earlier request may have sent it. */
+  isRepeat: boolean;
+  retry?: Retry | undefined;
+}
+
+/**
+ * Creates the store of one chat. It sends no request before the first subscriber, message or reload.
+ *
+ * A message is stored before it is sent, bound to the user and for 24 hours. After a reload of the
+ * page the store goes on with it, so that it is sent once.
+ */
+export function createChat(options: ChatOptions = {}): Chat {
+  const client = options.client ?? createClient(options);
+  const recordKey = recordName(options);
+  const listeners = new Set<() => void>();
+
+  let id = options.chatId;
+  let transcript: readonly ChatMessage[] = [];
+  let pending: Pending | undefined;
+  let error: ChatError | undefined;
+  let isEnded = false;
+  let isLoading = false;
+  let subject: string | undefined;
+
+  /** Set by the first subscriber or message; again after a failure. */
+  let opening: Promise<void> | undefined;
+  /** Set while the pending message is on its way. */
+  let delivering: Promise<SendResult> | undefined;
+  /** Stops the waiting of the chat that is left. */
+  let leaving = new AbortController();
+  /** Number of the newest read that has begun, and of the newest one that was applied. */
+  let reads = 0;
+  let applied = 0;
+  /** Open while there are subscribers. */
+  let channel: BroadcastChannel | undefined;
+  let snapshot = createSnapshot();
+
+  function createSnapshot(): ChatSnapshot {
+    const status =
+      pending !== undefined && error === undefined
+        ? "submitted"
+        : isEnded && pending === undefined
+          ? "ended"
+          : error !== undefined
+            ? "error"
+            : isLoading
+              ? "loading"
+              : "ready";
+    return {
+      id,
+      status,
+      error,
+      // What lies behind `count` may hold the pending message already: its place is not guessed.
+      messages:
+        pending === undefined
+          ? transcript
+          : [
+              ...transcript.slice(0, pending.count),
+              toMessage(pending.count, { role: "user", content: pending.text }, true),
+            ],
+      pending: pending && { text: pending.text, sinceMs: pending.sinceMs, retry: pending.retry },
+    };
+  }
+
+  function change(): void {
+    snapshot = createSnapshot();
+    for (const listener of listeners) listener();
+  }
+
+  function setTranscript(messages: readonly ApiMessage[]): void {
+    transcript = messages
+      .filter(({ role }) => role === "user" || role === "assistant")
+      .map((message, index) => {
+        const before = transcript[index];
+        const after = toMessage(index, message);
+        // The same object for the same message, so that a view renders it once.
+        return before && JSON.stringify(before) === JSON.stringify(after) ? before : after;
+      });
+  }
+
+  /** Runs a step of the current chat. What it throws becomes `error`, unless the chat was left. */
+  async function guard(step: (signal: AbortSignal) => Promise<void>): Promise<void> {
+    const { signal } = leaving;
+    try {
+      await step(signal);
+    } catch (cause) {
+      if (signal.aborted) return;
+      if (!(cause instanceof ChatError)) throw cause;
+      error = cause;
+      isEnded ||= cause.code === "chat_ended";
+    } finally {
+      if (!signal.aborted) {
+        isLoading = false;
+        change();
+      }
+    }
+  }
+
+  async function readSubject(signal: AbortSignal): Promise<string> {
+    subject ??= (await client.getSession({ signal })).subject;
+    return subject;
+  }
+
+  async function readTranscript(signal: AbortSignal): Promise<void> {
+    if (id === undefined) return;
+    const read = ++reads;
+    const chat = await client.getChat(id, { signal });
+    // A later read was faster.
+    if (signal.aborted || read < applied) return;
+    applied = read;
+    isEnded = chat.endedAt !== null;
+    setTranscript(chat.messages);
+  }
+
+  async function start(signal: AbortSignal): Promise<void> {
+    const { metadata, variables } = options;
+    const chat = await client.startChat({ metadata, variables, signal });
+    signal.throwIfAborted();
+    id = chat.chatId;
+    setTranscript(chat.messages);
+    writeRecord(recordKey, { chatId: id, subject: await readSubject(signal) });
+  }
+
+  /** Loads the chat of this tab, and finds its pending message. Once, until it fails. */
+  function open(): Promise<void> {
+    opening ??= guard(async (signal) => {
+      try {
+        let record = readRecord(recordKey);
+        if (record === undefined && id === undefined && options.start !== "eager") return;
+        isLoading = true;
+        change();
+        if (record !== undefined && record.subject !== (await readSubject(signal))) {
+          forgetRecord(recordKey);
+          record = undefined;
+        }
+        id = record?.chatId ?? id;
+        if (record?.pending !== undefined) pending ??= { ...record.pending, isRepeat: true };
+        if (id !== undefined) await load(signal);
+        else if (options.start === "eager") await start(signal);
+      } catch (cause) {
+        opening = undefined;
+        throw cause;
+      }
+    });
+    return opening;
+  }
+
+  /** Goes on with the pending message if nothing stands against it. */
+  async function resume(): Promise<void> {
+    await open();
+    if (snapshot.status === "submitted") await deliver();
+  }
+
+  async function load(signal: AbortSignal): Promise<void> {
+    try {
+      await readTranscript(signal);
+    } catch (cause) {
+      const isGone = cause instanceof ChatError && cause.code === "chat_not_found";
+      if (!isGone || options.chatId !== undefined || pending !== undefined) throw cause;
+      // The stored chat exists no more: the next message starts a new one.
+      forgetRecord(recordKey);
+      id = undefined;
+    }
+  }
+
+  /** Sends the pending message, or goes on with it. */
+  function deliver(): Promise<SendResult> {
+    if (delivering === undefined) {
+      const attempting = attempt().finally(() => {
+        // Another chat may have begun meanwhile.
+        if (delivering === attempting) delivering = undefined;
+      });
+      delivering = attempting;
+    }
+    return delivering;
+  }
+
+  async function attempt(): Promise<SendResult> {
+    const message = pending;
+    if (message === undefined) return "refused";
+    let result: SendResult = "pending";
+    error = undefined;
+    change();
+    await guard(async (signal) => {
+      try {
+        const owner = await readSubject(signal);
+        if (id === undefined) await start(signal);
+        if (id === undefined) return;
+        const chatId = id;
+        if (!message.isRepeat) message.count = transcript.length;
+        const { text, key, sinceMs, count } = message;
+        writeRecord(recordKey, { chatId, subject: owner, pending: { text, key, sinceMs, count } });
+        change();
+        const answer = await withLock(chatId, () =>
+          client.sendMessage(chatId, {
+            text,
+            key,
+            signal,
+            isRepeat: message.isRepeat,
+            onRetry: (retry) => {
+              message.retry = retry;
+              change();
+            },
+          }),
+        );
+        signal.throwIfAborted();
+        result = "answered";
+        settle();
+        const isAppended = !message.isRepeat && !answer.isRecovered && !answer.isReplayed;
+        if (isAppended && transcript.length === count) {
+          setTranscript([
+            ...transcript.map(toApi),
+            { role: "user", content: text },
+            ...answer.messages,
+          ]);
+          // A read that began before this answer is older than it.
+          applied = ++reads;
+        } else {
+          change();
+          await readTranscript(signal);
+        }
+        announce();
+      } catch (cause) {
+        message.retry = undefined;
+        if (result === "pending" && cause instanceof ChatError && isRefusal(cause)) {
+          result = "refused";
+          settle();
+        } else message.isRepeat = message.isRepeat || isSent(cause);
+        throw cause;
+      }
+    });
+    return result;
+  }
+
+  /** The pending message needs no repeat. */
+  function settle(): void {
+    pending = undefined;
+    if (id === undefined || subject === undefined) forgetRecord(recordKey);
+    else writeRecord(recordKey, { chatId: id, subject });
+  }
+
+  /** Tells the other tabs that this chat has changed. */
+  function announce(): void {
+    // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a channel has one origin
+    channel?.postMessage(id);
+  }
+
+  function leave(): void {
+    leaving.abort();
+    leaving = new AbortController();
+    opening = undefined;
+    delivering = undefined;
+  }
+
+  const reload = () =>
+    guard(async (signal) => {
+      isLoading = true;
+      if (pending === undefined) error = undefined;
+      change();
+      await readTranscript(signal);
+    });
+
+  return {
+    async sendMessage({ text }) {
+      if (text.trim() === "" || pending !== undefined) return "refused";
+      error = undefined;
+      await open();
+      const { pending: stored, error: failure } = snapshot;
+      if (stored !== undefined) {
+        // The message before the reload, or a faster call, comes first.
+        void resume();
+        return "refused";
+      }
+      if (isEnded || (failure !== undefined && isRefusal(failure))) return "refused";
+      pending = {
+        text,
+        key: createKey(),
+        sinceMs: Date.now(),
+        count: transcript.length,
+        isRepeat: false,
+      };
+      change();
+      return failure === undefined ? deliver() : "pending";
+    },
+
+    async retry() {
+      if (pending === undefined && opening !== undefined) return reload();
+      error = undefined;
+      change();
+      await resume();
+    },
+
+    dismiss() {
+      error = undefined;
+      if (pending !== undefined) {
+        leave();
+        settle();
+      }
+      change();
+    },
+
+    reload,
+
+    end: () =>
+      guard(async (signal) => {
+        if (id === undefined) return;
+        await client.endChat(id, { signal });
+        isEnded = true;
+        announce();
+      }),
+
+    newChat() {
+      leave();
+      id = undefined;
+      transcript = [];
+      pending = undefined;
+      error = undefined;
+      isEnded = false;
+      isLoading = false;
+      forgetRecord(recordKey);
+      change();
+      if (options.start === "eager" && listeners.size > 0) void resume();
+    },
+
+    subscribe(listener) {
+      listeners.add(listener);
+      channel ??= openChannel((chatId) => {
+        // An error here concerns only what another tab has done: this tab's list stays as it was.
+        if (chatId === id && pending === undefined) {
+          void readTranscript(leaving.signal).then(change, ignore);
+        }
+      });
+      void resume();
+      return () => {
+        listeners.delete(listener);
+        if (listeners.size > 0) return;
+        channel?.close();
+        channel = undefined;
+      };
+    },
+
+    getSnapshot: () => snapshot,
+
+    get id() {
+      return snapshot.id;
+    },
+    get status() {
+      return snapshot.status;
+    },
+    get messages() {
+      return snapshot.messages;
+    },
+    get error() {
+      return snapshot.error;
+    },
+    get pending() {
+      return snapshot.pending;
+    },
+  };
+}
+
+function toMessage(index: number, message: ApiMessage, isPending = false): ChatMessage {
+  const { role, content, name, tool_calls: toolCalls } = message;
+  const metadata = {
+    ...(name !== undefined && { name }),
+    ...(toolCalls !== undefined && { toolCalls }),
+    ...(isPending && { isPending: true as const }),
+  };
+  return {
+    id: `${index}`,
+    role: role === "user" ? "user" : "assistant",
+    parts: content === "" ? [] : [{ type: "text", text: content }],
+    ...(Object.keys(metadata).length > 0 && { metadata }),
+  };
+}
+
+function toApi({ role, parts, metadata }: ChatMessage): ApiMessage {
+  return {
+    role,
+    content: parts[0]?.text ?? "",
+    name: metadata?.name,
+    tool_calls: metadata?.toolCalls,
+  };
+}
+
+function ignore(): void {
+  // Its outcome is in the snapshot.
+}
+
+/** Whether the error says that the message was not taken, and that no repeat will change that. */
+function isRefusal({ code, sent }: ChatError): boolean {
+  return sent !== "unknown" && code !== "session_required";
+}
+
+function isSent(cause: unknown): boolean {
+  return !(cause instanceof ChatError) || cause.sent === "unknown";
+}

@@ -1,0 +1,15 @@
+/** Defines the `<uponai-chat>` element. Import it once, or load it as a script. */
+import { UponaiChatElement } from "./element-class.ts";
+
+// A script that is loaded twice, or a server, defines nothing.
+if (typeof customElements !== "undefined" && customElements.get("uponai-chat") === undefined) {
+  customElements.define("uponai-chat", UponaiChatElement);
+}
+
+declare global {
+  interface HTMLElementTagNameMap {
+    "uponai-chat": UponaiChatElement;
+  }
+}
+
+export { UponaiChatElement };

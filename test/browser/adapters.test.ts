@@ -1,0 +1,210 @@
+/** The adapters for React and the AI SDK, with the real packages. */
+import { AbstractChat, type ChatState, type ChatStatus, type UIMessage } from "ai";
+import type { Browser, Page } from "playwright-core";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+
+import { UponaiChatTransport } from "../../src/browser/ai-sdk.ts";
+import { ChatError } from "../../src/browser/index.ts";
+import type { RunningEmulator } from "../../src/emulator/listen.ts";
+import { startTestBff, startTestEmulator } from "../support/bff-fixture.ts";
+import type { BffProcess } from "../support/bff-process.ts";
+import { startBrowser } from "../support/browser.ts";
+import { bundle } from "../support/browser-bundle.ts";
+import { createTestChat, type TestChat } from "../support/chat-fixture.ts";
+
+let emulator: RunningEmulator;
+let bff: BffProcess;
+
+beforeAll(async () => {
+  emulator = await startTestEmulator();
+  bff = await startTestBff(emulator.url, { UPONAI_AGENT_ID: "agent", RECOVERY_WINDOW: "2s" });
+});
+afterAll(async () => {
+  await bff.stop();
+  await emulator.close();
+});
+
+const tokenOf = async (chat: TestChat) =>
+  (await chat.credentials()).Authorization.slice("Bearer ".length);
+
+/** A chat of the AI SDK, as its framework packages build one. */
+class SdkChat extends AbstractChat<UIMessage> {
+  constructor(id: string, transport: UponaiChatTransport, messages: UIMessage[] = []) {
+    let status: ChatStatus = "ready";
+    const state: ChatState<UIMessage> = {
+      get status() {
+        return status;
+      },
+      set status(value) {
+        status = value;
+      },
+      error: undefined,
+      messages,
+      pushMessage: (message) => void state.messages.push(message),
+      popMessage: () => void state.messages.pop(),
+      replaceMessage: (index, message) => void (state.messages[index] = message),
+      snapshot: (value) => value,
+    };
+    super({ id, transport, state });
+  }
+
+  texts(): readonly string[] {
+    return this.messages.map(
+      ({ role, parts }) =>
+        `${role}: ${parts.map((part) => (part.type === "text" ? part.text : "")).join("")}`,
+    );
+  }
+}
+
+const createTransport = (there: TestChat, storage: Map<string, string> = new Map()) =>
+  new UponaiChatTransport({
+    baseUrl: bff.url,
+    token: () => tokenOf(there),
+    chatId: there.chatId,
+    storage: {
+      getItem: (name) => storage.get(name) ?? null,
+      setItem: (name, value) => void storage.set(name, value),
+      removeItem: (name) => void storage.delete(name),
+    },
+  });
+
+describe("the AI SDK", () => {
+  test.each([
+    ["no fault", undefined],
+    ["a lost answer", { kind: "reset-after" }],
+    ["a busy UponAI", { kind: "status", status: 503, retryAfter: "1" }],
+  ] as const)("sends a message once over %s", async (name, fault) => {
+    const there = createTestChat(emulator);
+    if (fault !== undefined) there.addFault(fault);
+    const chat = new SdkChat("sdk", createTransport(there));
+    await chat.sendMessage({ text: name });
+    expect(chat.error).toBeUndefined();
+    expect(chat.texts()).toEqual([`user: ${name}`, `assistant: You said: ${name}`]);
+    expect(there.counts(name).taken).toBe(1);
+  });
+
+  test("regenerate is a repeat of the same message, which is not sent again", async () => {
+    const there = createTestChat(emulator);
+    const chat = new SdkChat("sdk", createTransport(there));
+    await chat.sendMessage({ text: "again" });
+    await chat.regenerate();
+    expect(chat.texts()).toEqual(["user: again", "assistant: You said: again"]);
+    expect(there.counts("again")).toEqual({ arrived: 1, taken: 1 });
+  });
+
+  test("an error is a ChatError with its code", async () => {
+    const there = createTestChat(emulator);
+    there.addFault({ kind: "status", status: 422 });
+    const chat = new SdkChat("sdk", createTransport(there));
+    await chat.sendMessage({ text: "refused" });
+    expect(chat.status).toBe("error");
+    expect(chat.error).toBeInstanceOf(ChatError);
+    expect(chat.error).toMatchObject({ code: "message_rejected", sent: "refused" });
+  });
+
+  test("a reload resumes the pending message of this user, and of no other", async () => {
+    const there = createTestChat(emulator);
+    const storage = new Map<string, string>();
+    there.addFault({ kind: "taken-then-delay", delayMs: 2_000 });
+    const before = new SdkChat("sdk", createTransport(there, storage));
+    void before.sendMessage({ text: "resumed" });
+    await expect.poll(() => there.counts("resumed").taken).toBe(1);
+
+    const foreign = new Map(storage);
+    const other = new SdkChat("sdk", createTransport(createTestChat(emulator), foreign));
+    await other.resumeStream();
+    expect(other.texts()).toEqual([]);
+    expect(foreign.size).toBe(0);
+
+    const after = new SdkChat("sdk", createTransport(there, storage));
+    await after.resumeStream();
+    expect(after.texts()).toEqual(["assistant: You said: resumed"]);
+    expect(there.counts("resumed")).toEqual({ arrived: 1, taken: 1 });
+    // There is nothing left to resume.
+    await after.resumeStream();
+    expect(after.texts()).toHaveLength(1);
+  });
+
+  test("each chat of the SDK starts its own chat, once", async () => {
+    const owner = createTestChat(emulator);
+    const transport = new UponaiChatTransport({
+      baseUrl: bff.url,
+      token: () => tokenOf(owner),
+      storage: null,
+    });
+    const started = () =>
+      emulator.requests().filter(({ method, path }) => method === "POST" && path === "/api/chats")
+        .length;
+    const before = started();
+    const one = new SdkChat("one", transport);
+    await one.sendMessage({ text: "first" });
+    await one.sendMessage({ text: "second" });
+    await new SdkChat("two", transport).sendMessage({ text: "first" });
+    expect(started()).toBe(before + 2);
+  });
+});
+
+/** A page whose chat has these options. */
+const APP = (chat: string) => `
+  import { StrictMode } from "react";
+  import { createRoot } from "react-dom/client";
+  import { renderToString } from "react-dom/server";
+  import { useChat } from "./react.ts";
+  function App() {
+    const { messages, status, sendMessage } = useChat(${chat});
+    return (
+      <main>
+        <output>{status}</output>
+        <ol>{messages.map(({ id, parts }) => <li key={id}>{parts.map(({ text }) => text)}</li>)}</ol>
+        <button onClick={() => void sendMessage({ text: "from React" })}>Send</button>
+      </main>
+    );
+  }
+  globalThis.html = renderToString(<App />);
+  createRoot(document.body).render(<StrictMode><App /></StrictMode>);
+`;
+
+describe("React", () => {
+  let browser: Browser;
+  let page: Page;
+
+  beforeAll(async () => {
+    browser = await startBrowser();
+    page = await browser.newPage();
+  });
+  afterAll(() => browser.close());
+
+  test("a chat in StrictMode starts once and sends once, and a server renders it", async () => {
+    const owner = createTestChat(emulator);
+    const errors: string[] = [];
+    page.on("console", (message) => {
+      if (message.type() === "error" || message.type() === "warning") errors.push(message.text());
+    });
+    const started = () =>
+      emulator.requests().filter(({ method, path }) => method === "POST" && path === "/api/chats")
+        .length;
+    const before = started();
+    // The page and the service have one origin, as behind a reverse proxy.
+    const app = await bundle(
+      APP(`{ start: "eager", token: ${JSON.stringify(await tokenOf(owner))} }`),
+    );
+    await page.route(`${bff.url}/page`, (route) =>
+      route.fulfill({ contentType: "text/html", body: "<!doctype html><title>React</title>" }),
+    );
+    await page.goto(`${bff.url}/page`);
+    await page.evaluate(`{${app}}`);
+    await expect
+      .poll(() => page.locator("li").allTextContents())
+      .toEqual(["Hello, how can I help?"]);
+    await page.getByRole("button", { name: "Send" }).click();
+    await expect
+      .poll(() => page.locator("li").allTextContents())
+      .toEqual(["Hello, how can I help?", "from React", "You said: from React"]);
+    expect(await page.evaluate("html")).toContain("<output>ready</output>");
+    expect(started()).toBe(before + 1);
+    expect(emulator.messages().filter(({ content }) => content === "from React")).toMatchObject([
+      { arrived: 1, taken: 1 },
+    ]);
+    expect(errors).toEqual([]);
+  });
+});

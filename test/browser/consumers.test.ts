@@ -1,0 +1,258 @@
+/** Web projects that install the packed package and follow docs/frontend.md word for word. */
+import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { promisify } from "node:util";
+
+import type { Browser } from "playwright-core";
+import { afterAll, beforeAll, expect, test } from "vitest";
+
+import { UponaiChatElement } from "../../src/browser/element-class.ts";
+import type { RunningEmulator } from "../../src/emulator/listen.ts";
+import { startTestBff, startTestEmulator } from "../support/bff-fixture.ts";
+import type { BffProcess } from "../support/bff-process.ts";
+import { startBrowser } from "../support/browser.ts";
+import { findFreePort } from "../support/ports.ts";
+import { mintToken } from "../support/session-tokens.ts";
+
+const ROOT = new URL("../../", import.meta.url).pathname;
+const PACKAGE = join(ROOT, "src/browser");
+/** Installing and building with real tools takes a while on a machine that is busy. */
+const PATIENCE_MS = 300_000;
+
+let folder: string;
+let tarball: string;
+let docs: string;
+let emulator: RunningEmulator;
+let bff: BffProcess;
+let browser: Browser;
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "consumers-"));
+  await run(ROOT, "npm", "pack", "--workspace", "src/browser", "--pack-destination", folder);
+  tarball = join(folder, (await readdir(folder)).find((name) => name.endsWith(".tgz")) ?? "");
+  docs = await readFile(join(ROOT, "docs/frontend.md"), "utf8");
+  emulator = await startTestEmulator();
+  bff = await startTestBff(emulator.url, {
+    UPONAI_AGENT_ID: "agent",
+    COOKIE_KEYS: Buffer.alloc(32, 1).toString("base64url"),
+    COOKIE_INSECURE: "true",
+  });
+  browser = await startBrowser();
+});
+afterAll(async () => {
+  await browser.close();
+  await bff.stop();
+  await emulator.close();
+  await rm(folder, { recursive: true, force: true });
+});
+
+/** Runs a program to its end; its output is in the error if it fails. */
+async function run(cwd: string, program: string, ...args: readonly string[]): Promise<string> {
+  const env = { ...process.env, NEXT_TELEMETRY_DISABLED: "1", CI: "1" };
+  // A project of its own: settings of the npm that runs these tests do not count there.
+  for (const name of Object.keys(env)) {
+    if (name.startsWith("npm_config_") || name === "NODE_ENV") Reflect.deleteProperty(env, name);
+  }
+  try {
+    const { stdout } = await promisify(execFile)(program, args, { cwd, env });
+    return stdout;
+  } catch (cause) {
+    const { stdout = "", stderr = "" } = cause as { stdout?: string; stderr?: string };
+    throw new Error(`${program} ${args.join(" ")}:\n${stdout}\n${stderr}`, { cause });
+  }
+}
+
+const npm = (cwd: string, ...args: readonly string[]) =>
+  run(cwd, "npm", "install", "--no-audit", "--no-fund", ...args);
+
+/** The code of the documentation for one file of a project. */
+function documented(path: string): string {
+  const code = docs.split(`<!-- test: ${path} -->`)[1]?.split("```")[1];
+  if (code === undefined) throw new Error(`the documentation has no ${path}`);
+  return code.slice(code.indexOf("\n") + 1).replaceAll("http://127.0.0.1:8787", bff.url);
+}
+
+async function write(project: string, files: Readonly<Record<string, string>>): Promise<void> {
+  for (const [path, text] of Object.entries(files)) {
+    await mkdir(dirname(join(project, path)), { recursive: true });
+    await writeFile(join(project, path), text);
+  }
+}
+
+/**
+ * Opens a page of a project with the cookie of a session, and sends a message by its own input.
+ * Returns how often the message arrived at UponAI and was taken, once its answer is shown.
+ */
+async function chatAt(url: string, selector: string): Promise<unknown> {
+  const text = `at ${url}`;
+  const page = await browser.newPage();
+  await page.goto(url);
+  const token = await mintToken({ sub: `user of ${url}` });
+  await page.evaluate(async (bearer) => {
+    const headers = { Authorization: `Bearer ${bearer}` };
+    const { status } = await fetch("/session", { method: "POST", headers });
+    if (status !== 201) throw new Error(`no cookie: ${status}`);
+  }, token);
+  await page.locator(selector).fill(text);
+  await page.locator(selector).press("Enter");
+  await page.getByText(`You said: ${text}`, { exact: true }).waitFor();
+  await page.close();
+  return emulator
+    .messages()
+    .filter(({ content }) => content === text)
+    .map(({ arrived, taken }) => [arrived, taken]);
+}
+
+async function untilReady(url: string): Promise<void> {
+  await expect
+    .poll(
+      () =>
+        fetch(url).then(
+          ({ ok }) => ok,
+          () => false,
+        ),
+      { timeout: 60_000 },
+    )
+    .toBe(true);
+}
+
+async function stop(child: ChildProcess): Promise<void> {
+  const exited = once(child, "exit");
+  child.kill("SIGTERM");
+  await exited;
+}
+
+test(
+  "the package is as npm, TypeScript and bundlers want it",
+  { timeout: PATIENCE_MS },
+  async () => {
+    await run(PACKAGE, "npx", "publint", "run", "--strict");
+    await run(ROOT, "npx", "attw", tarball, "--profile", "esm-only");
+    const { dependencies, exports } = JSON.parse(
+      await readFile(join(PACKAGE, "package.json"), "utf8"),
+    ) as { dependencies?: object; exports: object };
+    expect(dependencies).toBeUndefined();
+    expect(Object.keys(exports)).toEqual(
+      expect.arrayContaining([
+        ".",
+        "./element",
+        "./element/class",
+        "./react",
+        "./ai-sdk",
+        "./labels/*",
+      ]),
+    );
+  },
+);
+
+test("the manifest of the element names what the class has", async () => {
+  const { modules } = JSON.parse(await readFile(join(PACKAGE, "custom-elements.json"), "utf8")) as {
+    modules: readonly {
+      declarations: readonly {
+        attributes: readonly { name: string }[];
+        members: readonly { name: string }[];
+      }[];
+    }[];
+  };
+  const [declaration] = modules[0]?.declarations ?? [];
+  const attributes = declaration?.attributes.map(({ name }) => name) ?? [];
+  // `lang` is of every element; `send-key` is read when a key is pressed.
+  expect(new Set([...attributes, "lang"])).toEqual(
+    new Set([...UponaiChatElement.observedAttributes, "send-key"]),
+  );
+  for (const { name } of declaration?.members ?? []) {
+    const isDeclared = ["token", "renderText"].includes(name);
+    expect(isDeclared || name in UponaiChatElement.prototype, name).toBe(true);
+  }
+});
+
+test("a project of `npm create vite` chats", { timeout: PATIENCE_MS }, async () => {
+  const template = ["--template", "react-ts", "--no-interactive"];
+  await run(folder, "npm", "create", "--yes", "vite@latest", "vite", "--", ...template);
+  const project = join(folder, "vite");
+  await npm(project, tarball);
+  await write(project, {
+    "src/App.tsx": documented("src/App.tsx"),
+    "vite.config.ts": documented("vite.config.ts"),
+    // Types of all entries, by the rules of Node as well.
+    "check/check.ts": `
+      import { type Chat, ChatError, createChat, createClient } from "uponai-bff-client";
+      import { UponaiChatElement } from "uponai-bff-client/element/class";
+      import "uponai-bff-client/element";
+      import { de } from "uponai-bff-client/labels/de";
+      import { useChat } from "uponai-bff-client/react";
+      const chat: Chat = createChat({ client: createClient() });
+      const element = document.createElement("uponai-chat");
+      element.chat = chat;
+      element.labels = { send: de.send };
+      export const all = [element instanceof UponaiChatElement, ChatError, useChat];
+      // @ts-expect-error -- a message has a text
+      void chat.sendMessage({});
+    `,
+    "check/tsconfig.json": JSON.stringify({
+      compilerOptions: {
+        module: "nodenext",
+        target: "es2023",
+        lib: ["es2023", "dom", "dom.iterable"],
+        types: [],
+        strict: true,
+        noEmit: true,
+        exactOptionalPropertyTypes: true,
+      },
+    }),
+  });
+  await run(project, "npm", "run", "build");
+  await run(project, "npx", "tsc", "--project", "check");
+  const port = await findFreePort();
+  const vite = spawn(
+    "node_modules/.bin/vite",
+    ["--port", String(port), "--strictPort", "--host", "127.0.0.1"],
+    { cwd: project, stdio: "ignore" },
+  );
+  const url = `http://127.0.0.1:${port}/`;
+  await untilReady(url);
+  expect(await chatAt(url, "input")).toEqual([[1, 1]]);
+  await stop(vite);
+});
+
+test(
+  "a project of Next.js renders the element on its server, and chats",
+  { timeout: PATIENCE_MS },
+  async () => {
+    const project = join(folder, "next");
+    await write(project, {
+      "package.json": JSON.stringify({ name: "next-project", private: true, type: "module" }),
+      "app/support.tsx": documented("app/support.tsx"),
+      "next.config.mjs": documented("next.config.mjs"),
+      "app/layout.tsx": `export default function Layout({ children }: { children: React.ReactNode }) {
+      return <html lang="en"><body>{children}</body></html>;
+    }`,
+      "app/page.tsx": `import { Support } from "./support";
+    export default function Page() { return <Support />; }`,
+    });
+    await npm(
+      project,
+      "next",
+      "react",
+      "react-dom",
+      "typescript@5",
+      "@types/react",
+      "@types/node",
+      tarball,
+    );
+    await run(project, "npx", "next", "build");
+    const port = await findFreePort();
+    const next = spawn("node_modules/.bin/next", ["start", "--port", String(port)], {
+      cwd: project,
+      stdio: "ignore",
+    });
+    const url = `http://127.0.0.1:${port}/`;
+    await untilReady(url);
+    expect(await (await fetch(url)).text()).toContain('<uponai-chat heading="Ask us">');
+    expect(await chatAt(url, "textarea")).toEqual([[1, 1]]);
+    await stop(next);
+  },
+);

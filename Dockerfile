@@ -4,6 +4,7 @@
 FROM node:24-trixie-slim AS build
 WORKDIR /build
 COPY package.json package-lock.json .npmrc ./
+COPY src/browser/package.json ./src/browser/
 # No package's own script runs: nothing here needs one, and this image has its Node.
 RUN npm ci --ignore-scripts --no-audit --no-fund
 COPY tsconfig.json ./
@@ -14,6 +15,7 @@ RUN npm run build && rm -rf dist/demo && find dist -name '*.map' -delete && mv d
 FROM node:24-trixie-slim AS dependencies
 WORKDIR /build
 COPY package.json package-lock.json .npmrc ./
+COPY src/browser/package.json ./src/browser/
 RUN npm ci --omit=dev --ignore-scripts --no-audit --no-fund
 
 # The stand-in for UponAI, for trying things out: `docker build --target emulator .`

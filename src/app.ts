@@ -21,6 +21,7 @@ import {
   handleRequest,
 } from "./request-context.ts";
 import { createGuards, type Guard } from "./guards.ts";
+import { createElementScript } from "./element-script.ts";
 import { createCommonHeaders } from "./http/common-headers.ts";
 import { createPreflightHeaders } from "./http/cross-site.ts";
 import { hasDotSegments } from "./http/request-head.ts";
@@ -124,10 +125,19 @@ export function createApp(config: Config, services: Services): App {
     },
   });
 
+  const script =
+    services.elementScript === undefined
+      ? undefined
+      : createElementScript(services.elementScript, services.hashing);
+
   const routes: readonly Route[] = [
     open("GET", "/healthz", (context) => answerJson(context, 200, '{"status":"ok"}')),
     open("GET", "/readyz", answerReadiness),
     open("GET", "/openapi.json", (context) => answerJson(context, 200, apiDescription)),
+
+    ...(script === undefined
+      ? []
+      : [script.path, script.hashedPath].map((path) => open("GET", path, script.answer))),
 
     cookies === undefined
       ? open("POST", "/session", refuseUnknown)

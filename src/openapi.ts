@@ -298,6 +298,32 @@ export function describeApi(
           },
         },
       },
+      "/chat/element.js": {
+        get: {
+          operationId: "getElementScript",
+          summary: "Returns the script that defines the chat element `<uponai-chat>`.",
+          description:
+            "Public. `/chat/element.{hash}.js` is the same script under a name that caches keep for ever; the hash is in the `ETag`.",
+          security: [],
+          responses: {
+            "200": {
+              description: "The script.",
+              headers: {
+                "X-Request-Id": REQUEST_ID,
+                ETag: {
+                  description: "Names this version of the script.",
+                  schema: { type: "string" },
+                },
+              },
+              content: { "text/javascript": { schema: { type: "string" } } },
+            },
+            "304": {
+              description: "The client has this version: `If-None-Match` names it.",
+              headers: { "X-Request-Id": REQUEST_ID },
+            },
+          },
+        },
+      },
       "/healthz": describeProbe("checkLiveness", "Tells whether the process is alive.", []),
       "/readyz": describeProbe(
         "checkReadiness",

@@ -47,4 +47,6 @@ export interface Services {
   /** Requests with a bounded wait, and the messages that they wait for. */
   readonly waits: Waits<MessageOutcome>;
   readonly source: RequestSource;
+  /** The script of the chat element. undefined: it is not built, and its paths do not exist. */
+  readonly elementScript?: string | undefined;
 }

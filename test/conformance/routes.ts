@@ -5,6 +5,14 @@ import { COMMON_HEADERS } from "../support/common-headers.ts";
 import { mintToken } from "../support/session-tokens.ts";
 import { ALLOWED_ORIGIN, type Fixture, readCode } from "./runtime.ts";
 
+/** The headers that say what the script is and who may keep it. */
+const scriptHeaders = (from: Response) => ({
+  type: from.headers.get("content-type"),
+  cache: from.headers.get("cache-control"),
+  origin: from.headers.get("access-control-allow-origin"),
+  policy: from.headers.get("cross-origin-resource-policy"),
+});
+
 export function describeRoutes(use: () => Fixture): void {
   describe("probes and the description", () => {
     test("answer", async () => {
@@ -14,6 +22,53 @@ export function describeRoutes(use: () => Fixture): void {
       const head = await use().ask("/healthz", { method: "HEAD" });
       expect(head.status).toBe(200);
       expect(await head.text()).toBe("");
+    });
+  });
+
+  describe("the script of the chat element", () => {
+    const PATH = "/chat/element.js";
+
+    test("is public, kept by its tag, and the same for ever at its hashed name", async () => {
+      const answer = await use().ask(PATH);
+      expect(answer.status).toBe(200);
+      const script = await answer.text();
+      expect(script).toContain('"uponai-chat"');
+      expect(scriptHeaders(answer)).toEqual({
+        type: "text/javascript; charset=utf-8",
+        cache: "no-cache",
+        origin: "*",
+        policy: "cross-origin",
+      });
+      const tag = answer.headers.get("etag") ?? "";
+      expect(tag).toMatch(/^"[\w-]{16}"$/);
+
+      const hashed = await use().ask(`/chat/element.${tag.slice(1, -1)}.js`);
+      expect(hashed.status).toBe(200);
+      expect(scriptHeaders(hashed).cache).toBe("public, max-age=31536000, immutable");
+      expect(await hashed.text()).toBe(script);
+    });
+
+    test("is not sent again to a client that has it", async () => {
+      const tag = (await use().ask(PATH)).headers.get("etag") ?? "";
+      for (const known of [tag, `W/${tag}`, `"other", ${tag}`]) {
+        const answer = await use().ask(PATH, { headers: { "If-None-Match": known } });
+        expect(answer.status).toBe(304);
+        expect(answer.headers.get("etag")).toBe(tag);
+        expect(await answer.text()).toBe("");
+      }
+      const other = await use().ask(PATH, { headers: { "If-None-Match": '"other"' } });
+      expect(other.status).toBe(200);
+      await other.text();
+    });
+
+    test("is only read, and no other name has a script", async () => {
+      const written = await use().ask(PATH, { method: "POST" });
+      expect(written.status).toBe(405);
+      expect(written.headers.get("allow")).toBe("GET, HEAD, OPTIONS");
+      for (const path of ["/chat/element.css", "/chat/element.0000000000000000.js"]) {
+        // As for any other malformed chat id: the session is asked for first.
+        expect((await use().ask(path)).status).toBe(401);
+      }
     });
   });
 

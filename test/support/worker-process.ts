@@ -1,7 +1,7 @@
 /** Starts the built Worker in workerd, Cloudflare's own runtime, without wrangler or miniflare. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { copyFile, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -31,10 +31,14 @@ export async function startWorker(
   authority?: string,
 ): Promise<RunningWorker> {
   const folder = await mkdtemp(join(tmpdir(), "uponai-bff-worker-"));
-  await copyFile(new URL("dist/worker/worker.js", root), join(folder, "worker.js"));
+  const built = new URL("dist/worker/", root);
+  // The script of the chat element is a text module of its own.
+  const texts = (await readdir(built)).filter((name) => name.endsWith(".txt"));
+  for (const name of ["worker.js", ...texts])
+    await copyFile(new URL(name, built), join(folder, name));
   const trust = authority === undefined ? "" : 'trustedCertificates = [embed "authority.pem"]';
   if (authority !== undefined) await copyFile(authority, join(folder, "authority.pem"));
-  const config = await describeWorker(Object.keys(environment), trust);
+  const config = await describeWorker(Object.keys(environment), trust, texts);
   await writeFile(join(folder, "config.capnp"), config);
   await mkdir(join(folder, "state"));
   const child = spawn(workerd, ["serve", "config.capnp", "--control-fd=3"], {
@@ -74,10 +78,15 @@ function readMessage(line: string): string {
 }
 
 /** Translates the runtime and state settings of wrangler.toml to a workerd configuration. */
-async function describeWorker(variables: readonly string[], trust: string): Promise<string> {
+async function describeWorker(
+  variables: readonly string[],
+  trust: string,
+  texts: readonly string[],
+): Promise<string> {
   const toml = await readFile(new URL("wrangler.toml", root), "utf8");
   const read = (name: string) => new RegExp(`^${name} = (.+)$`, "m").exec(toml)?.[1] ?? "";
   const bindings = variables.map((name) => `(name = "${name}", fromEnvironment = "${name}"),`);
+  const modules = texts.map((name) => `(name = "${name}", text = embed "${name}"),`);
   return `using Workerd = import "/workerd/workerd.capnp";
 const config :Workerd.Config = (
   services = [
@@ -89,7 +98,10 @@ const config :Workerd.Config = (
   structuredLogging = true,
 );
 const bff :Workerd.Worker = (
-  modules = [(name = "worker.js", esModule = embed "worker.js")],
+  modules = [
+    (name = "worker.js", esModule = embed "worker.js"),
+    ${modules.join("\n    ")}
+  ],
   compatibilityDate = ${read("compatibility_date")},
   compatibilityFlags = ${read("compatibility_flags")},
   bindings = [${bindings.join(" ")} (name = "STATE_OBJECT", durableObjectNamespace = ${read("class_name")})],

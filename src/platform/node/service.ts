@@ -19,6 +19,7 @@ import { createHashing, systemClock } from "../system.ts";
 import { createWaits } from "../../waits.ts";
 import { createConfiguredKeys } from "../configured-keys.ts";
 import { createAdminFetch } from "./admin.ts";
+import { readElementScript } from "./element-script.ts";
 import { createNodeFetch, type NodeFetch, type ProxySettings } from "./egress.ts";
 import type { NodeTracing } from "./opentelemetry.ts";
 import type { PrometheusMetrics } from "./prometheus.ts";
@@ -96,6 +97,7 @@ export async function createNodeService(
     // A message goes on by itself, and the gate counts it while the process drains.
     waits: createWaits({ clock: systemClock, gate, joins: true, keep: () => undefined }),
     source: nodeRequestSource,
+    elementScript: await readElementScript(),
   };
   const app = createApp(config, services);
   const adminFetch =

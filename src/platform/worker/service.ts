@@ -1,4 +1,5 @@
 /** Creates the application on Workers from the bindings, once per isolate. */
+import elementScript from "../../../dist/element.txt";
 import type { AdmissionState } from "../../admission/admission.ts";
 import { createRedisState } from "../../admission/redis-state.ts";
 import { compileStateSettings } from "../../admission/state-settings.ts";
@@ -81,6 +82,7 @@ export async function createWorkerService(bindings: WorkerBindings): Promise<App
       keep: (work) => currentScope().goOn(work),
     }),
     source: workerRequestSource,
+    elementScript,
   });
 }
 

@@ -1,0 +1,5 @@
+/** Text files, which the bundler puts into the Worker. */
+declare module "*.txt" {
+  const text: string;
+  export default text;
+}

@@ -4,10 +4,13 @@
  */
 import { randomBytes } from "node:crypto";
 import { readFile } from "node:fs/promises";
+import { setTimeout } from "node:timers/promises";
 
 import { SignJWT } from "jose";
+import { z } from "zod";
 
 import { type Config, parseConfig } from "../config/config.ts";
+import type { Fault } from "../emulator/faults.ts";
 import { startOnFreePort } from "../emulator/free-port.ts";
 import { startEmulator } from "../emulator/listen.ts";
 import { createNodeLog } from "../platform/node/log.ts";
@@ -49,7 +52,7 @@ function createConfig(upstreamUrl: string): Config {
 
 /** Signs a session token, as the login of a real site does for a user. */
 function mintSession(subject: string): Promise<string> {
-  return new SignJWT({ name: "Demo User" })
+  return new SignJWT({ name: subject })
     .setProtectedHeader({ alg: "HS256" })
     .setIssuer(ISSUER)
     .setAudience(AUDIENCE)
@@ -62,17 +65,67 @@ function mintSession(subject: string): Promise<string> {
 const PAGE_FILES: Readonly<Record<string, { readonly file: string; readonly type: string }>> = {
   "/": { file: "page.html", type: "text/html; charset=utf-8" },
   "/demo/page.css": { file: "page.css", type: "text/css; charset=utf-8" },
-  "/demo/message-client.js": {
-    file: "message-client.js",
-    type: "text/javascript; charset=utf-8",
-  },
   "/demo/page.js": { file: "page.js", type: "text/javascript; charset=utf-8" },
 };
 
+const USERS = ["alice", "bob"];
+const sessionSchema = z.object({ user: z.enum(USERS) });
+
+/** Faults that the emulator has for the next message, wherever it comes from. */
+const UPSTREAM_FAULTS: Readonly<Record<string, Fault>> = {
+  slow: { kind: "taken-then-delay", delayMs: 15_000 },
+  lost: { kind: "reset-after" },
+  busy: { kind: "status", status: 503, retryAfter: "3" },
+  ended: { kind: "status", status: 409 },
+};
+const faultSchema = z.object({
+  name: z.enum([...Object.keys(UPSTREAM_FAULTS), "cut", "limit", "restart"]),
+});
+
+/** How long the service is away, in milliseconds. */
+const RESTART_MS = 5_000;
+/** Requests that certainly spend the limit of a user. */
+const LIMIT_REQUESTS = 25;
+
+/** Faults between the browser and the service, as of a proxy in front. */
+const proxy = { cutsNext: false, awayUntilMs: 0 };
+
+/** Sets a fault for the next message. */
+async function setFault(name: string): Promise<void> {
+  const fault = UPSTREAM_FAULTS[name];
+  if (fault !== undefined) emulator.addFault(fault, { operation: "completion", times: 1 });
+  else if (name === "cut") proxy.cutsNext = true;
+  else if (name === "restart") proxy.awayUntilMs = Date.now() + RESTART_MS;
+  else {
+    const headers = { Authorization: `Bearer ${await mintSession("alice")}` };
+    const url = `http://${HOST}:${server.port}/chat/${CHAT}`;
+    // All at once: a limit that is spent slowly is free again by the end.
+    for (let count = 0; count < LIMIT_REQUESTS; count += 1) void fetch(url, { headers });
+  }
+}
+
+type Fetch = (request: Request, env?: object) => Response | Promise<Response>;
+
 /** Serves the page on the origin of the service, as a reverse proxy does in production. */
-async function answerDemo(path: string, method: string): Promise<Response | undefined> {
-  if (path === "/demo/session" && method === "POST") {
-    return Response.json({ token: await mintSession("demo-user") });
+async function answerDemo(request: Request): Promise<Response | undefined> {
+  const { method } = request;
+  const path = new URL(request.url).pathname;
+  if (path === "/demo/seen") {
+    // The faults of the emulator can be asked for in a message, too; they are no messages.
+    return Response.json({ messages: emulator.messages() });
+  }
+  if (method === "POST" && (path === "/demo/session" || path === "/demo/fault")) {
+    const body: unknown = await request.json().catch(() => undefined);
+    const session = sessionSchema.safeParse(body);
+    const fault = faultSchema.safeParse(body);
+    if (path === "/demo/session" && session.success) {
+      return new Response(await mintSession(session.data.user));
+    }
+    if (path === "/demo/fault" && fault.success) {
+      await setFault(fault.data.name);
+      return Response.json({});
+    }
+    return Response.json({ error: "not known" }, { status: 400 });
   }
   const page = Object.hasOwn(PAGE_FILES, path) ? PAGE_FILES[path] : undefined;
   if (page === undefined) return undefined;
@@ -82,10 +135,35 @@ async function answerDemo(path: string, method: string): Promise<Response | unde
     headers: {
       "Content-Type": page.type,
       "Content-Security-Policy":
-        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'",
       "X-Content-Type-Options": "nosniff",
       "Cache-Control": "no-store",
     },
+  });
+}
+
+/** Asks the service through a proxy that has the chosen fault. */
+async function askThroughProxy(
+  request: Request,
+  env: object | undefined,
+  service: Fetch,
+): Promise<Response> {
+  const isMessage = request.url.endsWith("/send");
+  if (Date.now() < proxy.awayUntilMs && new URL(request.url).pathname.startsWith("/chat")) {
+    return answerPage(502);
+  }
+  if (!isMessage || !proxy.cutsNext) return service(request, env);
+  proxy.cutsNext = false;
+  // The service goes on after its client has left.
+  void Promise.resolve(service(request, env));
+  await setTimeout(1_000);
+  return answerPage(504);
+}
+
+function answerPage(status: number): Response {
+  return new Response(`<!doctype html><h1>${status}</h1>`, {
+    status,
+    headers: { "Content-Type": "text/html" },
   });
 }
 
@@ -108,8 +186,7 @@ const config = createConfig(emulator.url);
 const { app, gate, metrics } = await createService(config);
 const server = await startOnFreePort(SERVICE_PORT, (port) =>
   startNodeServer(
-    async (request, env) =>
-      (await answerDemo(new URL(request.url).pathname, request.method)) ?? app.fetch(request, env),
+    async (request, env) => (await answerDemo(request)) ?? askThroughProxy(request, env, app.fetch),
     gate,
     {
       host: HOST,

@@ -1,128 +1,103 @@
-// Script of the demo page: shows in plain JavaScript how a frontend uses uponai-bff.
-import { findPending, isSendKey, resumeMessage, sendMessage } from "./message-client.js";
+// The demo page: two users with a chat each, faults for the next message, and what UponAI saw.
 
-const messages = document.querySelector("#messages");
-const form = document.querySelector("#form");
-const content = document.querySelector("#content");
-const sendButton = document.querySelector("#send");
-const againButton = document.querySelector("#again");
-const status = document.querySelector("#status");
+const FAULTS = {
+  slow: ["Slow answer", "UponAI takes 15 seconds. Nothing is cut, and nothing is sent twice."],
+  lost: [
+    "Lost answer",
+    "UponAI takes the message, and its answer is lost. The service recovers it.",
+  ],
+  cut: ["Proxy cut", "A proxy answers with its HTML page while the message goes on."],
+  busy: ["Busy", "UponAI refuses for 3 seconds. The same message is sent again by itself."],
+  limit: ["Rate limit", "The limit of the user is spent. The message waits its turn."],
+  restart: ["Restart", "The service is away for 5 seconds, behind a proxy that answers 502."],
+  session: ["Session ends", "The session has expired. The message is kept until the next sign-in."],
+  ended: ["Chat ends", "The agent has ended the chat. The text returns to the input."],
+};
 
-const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+const chats = { alice: document.querySelector("#alice"), bob: document.querySelector("#bob") };
+const signedOut = new Set();
 
-/** Repeats a request that may be repeated, until the service itself answers it. */
-async function askService(path, init) {
-  for (let pauseMs = 500; ; pauseMs = Math.min(pauseMs * 2, 10_000)) {
-    const response = await fetch(path, init).catch(() => undefined);
-    // Anything but JSON is a page of a proxy.
-    const isJson = response?.headers.get("Content-Type")?.includes("json");
-    const body = isJson ? await response.json().catch(() => undefined) : undefined;
-    if (body !== undefined && response.status < 500) return { ok: response.ok, body };
-    status.textContent = "The service cannot be reached. Trying again …";
-    await wait(pauseMs);
-  }
-}
-
-// This replaces the login of a real site, whose backend signs the token.
-const { body: login } = await askService("/demo/session", { method: "POST" });
-
-// Exchanges the token for an HttpOnly cookie, which no script can read.
-await askService("/session", {
-  method: "POST",
-  headers: { Authorization: `Bearer ${login.token}` },
-});
-
-function show(role, text) {
-  const item = document.createElement("li");
-  item.className = role;
-  const speaker = document.createElement("strong");
-  speaker.textContent = role === "user" ? "You: " : "Agent: ";
-  item.append(speaker, text);
-  messages.append(item);
-  item.scrollIntoView({ block: "end" });
-}
-
-function showAll(transcript) {
-  messages.replaceChildren();
-  for (const message of transcript) show(message.role, message.content);
-}
-
-/** Opens the chat that this tab had before a reload, with its messages, or a new one. */
-async function openChat() {
-  const known = sessionStorage.getItem("chatId");
-  const chat = known === null ? undefined : await askService(`/chat/${known}`);
-  if (chat?.ok) {
-    showAll(chat.body.messages);
-    return known;
-  }
-  // A page may set only what the operator lists (CHAT_METADATA, CHAT_VARIABLES). The agent gets the
-  // user's name from the session (SESSION_VARIABLES), which no script can change.
-  const { body: started } = await askService("/chat", {
+function post(path, body) {
+  return fetch(path, {
     method: "POST",
     headers: { "Content-Type": "application/json" },
-    body: JSON.stringify({ metadata: { page: location.pathname } }),
+    body: JSON.stringify(body),
   });
-  sessionStorage.setItem("chatId", started.chatId);
-  showAll(started.messages);
-  return String(started.chatId);
 }
 
-/** Shows what comes of a message, and tells whether it was answered. `answering` is its promise. */
-async function follow(text, answering) {
-  sendButton.disabled = true;
-  againButton.hidden = true;
-  status.textContent = "The agent is writing …";
-  try {
-    const { messages: answer, recovered } = await answering;
-    for (const message of answer) show(message.role, message.content);
-    status.textContent = recovered ? "The answer was lost on the way and was recovered." : "";
-    return true;
-  } catch (error) {
-    // `detail` of a problem says what to do.
-    status.textContent = error.message;
-    if (error.isPending) againButton.hidden = false;
-    // Refused: the user can change the text and send it again.
-    else if (content.value === "") content.value = text;
-    return false;
-  } finally {
-    sendButton.disabled = false;
-    content.focus();
+for (const [user, chat] of Object.entries(chats)) {
+  // A real page gets the token from its login, or uses the session cookie and needs no token.
+  chat.token = async () => {
+    if (signedOut.has(user)) return undefined;
+    const response = await post("/demo/session", { user });
+    return response.text();
+  };
+  const signIn = document.querySelector(`.sign-in[data-user=${user}]`);
+  chat.addEventListener("uponai-session-required", () => {
+    signIn.hidden = false;
+  });
+  signIn.addEventListener("click", () => {
+    signedOut.delete(user);
+    signIn.hidden = true;
+    void chat.chat.retry();
+    chat.focus();
+  });
+}
+
+const explanation = document.querySelector("#explanation");
+const buttons = Object.entries(FAULTS).map(([name, [title, text]]) => {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.textContent = title;
+  button.setAttribute("aria-pressed", "false");
+  button.addEventListener("click", async () => {
+    if (name === "session") signedOut.add("alice");
+    else await post("/demo/fault", { name });
+    press(button, text);
+    chats.alice.focus();
+  });
+  return button;
+});
+document.querySelector("#faults").append(...buttons);
+
+function press(pressed, text) {
+  for (const button of buttons) button.setAttribute("aria-pressed", String(button === pressed));
+  explanation.textContent = text;
+}
+
+chats.alice.addEventListener("uponai-status", ({ detail }) => {
+  if (detail.status === "ready") press(undefined, "No fault is set.");
+});
+
+document.querySelector("#foreign").addEventListener("click", () => {
+  const { id } = chats.alice.chat;
+  if (id === undefined) {
+    chats.alice.focus();
+    explanation.textContent = "Send a message as Alice first.";
+    return;
   }
-}
-
-const chatId = await openChat();
-status.textContent = "";
-
-// A reload has interrupted a message: its key and text are still there. The transcript may have the
-// message already, and even its answer.
-async function goOn() {
-  const pending = findPending(chatId);
-  const { body: before } = await askService(`/chat/${chatId}`);
-  const said = before.messages ?? [];
-  const asked = said.findLastIndex((message) => message.role === "user");
-  const isThere = said[asked]?.content === pending.content;
-  showAll(isThere ? said.slice(0, asked) : said);
-  show("user", pending.content);
-  if (!(await follow(pending.content, resumeMessage(chatId)))) return;
-  const { body: after } = await askService(`/chat/${chatId}`);
-  if (after.messages !== undefined) showAll(after.messages);
-}
-
-againButton.addEventListener("click", goOn);
-
-form.addEventListener("submit", async (event) => {
-  event.preventDefault();
-  const text = content.value;
-  if (text.trim() === "" || sendButton.disabled) return;
-  content.value = "";
-  show("user", text);
-  await follow(text, sendMessage(chatId, text));
+  chats.bob.setAttribute("chat-id", id);
 });
 
-content.addEventListener("keydown", (event) => {
-  if (!isSendKey(event)) return;
-  event.preventDefault();
-  form.requestSubmit();
-});
-
-if (findPending(chatId) !== undefined) await goOn();
+const seen = document.querySelector("#seen");
+async function showSeen() {
+  try {
+    const { messages } = await (await fetch("/demo/seen")).json();
+    document.querySelector("#nothing").hidden = messages.length > 0;
+    seen.replaceChildren(
+      ...messages.toReversed().map(({ content, taken }) => {
+        const row = document.createElement("tr");
+        for (const text of [content, taken === 1 ? "once" : `${taken} times`]) {
+          const cell = document.createElement("td");
+          cell.textContent = text;
+          row.append(cell);
+        }
+        return row;
+      }),
+    );
+  } catch {
+    // The next look finds it.
+  }
+  setTimeout(showSeen, 1000);
+}
+void showSeen();

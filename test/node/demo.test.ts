@@ -37,10 +37,10 @@ test("the printed command is answered 201, the page is served, and a taken port 
   const { child, output } = await startDemo();
   try {
     expect(output()).toContain("Port 8787 is taken, trying 8788.");
-    const { url, token, body } = readCurl(output());
+    const { url, token: curlToken, body } = readCurl(output());
     const answer = await fetch(url, {
       method: "POST",
-      headers: { Authorization: `Bearer ${token}`, "Content-Type": "application/json" },
+      headers: { Authorization: `Bearer ${curlToken}`, "Content-Type": "application/json" },
       body,
     });
     expect(answer.status).toBe(201);
@@ -55,12 +55,14 @@ test("the printed command is answered 201, the page is served, and a taken port 
     for (const [, path] of html.matchAll(/(?:href|src)="(\/[^"]+)"/g)) {
       expect((await fetch(`${origin}${path ?? ""}`)).status).toBe(200);
     }
-    const session = (await (await fetch(`${origin}/demo/session`, { method: "POST" })).json()) as {
-      token: string;
-    };
+    const session = await fetch(`${origin}/demo/session`, {
+      method: "POST",
+      body: JSON.stringify({ user: "alice" }),
+    });
+    const token = await session.text();
     const started = await fetch(`${origin}/chat`, {
       method: "POST",
-      headers: { Authorization: `Bearer ${session.token}` },
+      headers: { Authorization: `Bearer ${token}` },
     });
     expect(started.status).toBe(201);
     // The demo adds only the files of the page. All other routes are those of the service.

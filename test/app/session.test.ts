@@ -525,7 +525,7 @@ describe("the check against cross-site requests", () => {
     let guardedRoutes = 0;
     for (const [path, item] of Object.entries(paths)) {
       for (const [method, { security }] of Object.entries(item)) {
-        if (method === "parameters" || security === undefined) continue;
+        if (method === "parameters" || security === undefined || security.length === 0) continue;
         const answer = await app.app.request(path.replace("{chatId}", "chat-1"), {
           method: method.toUpperCase(),
           headers: { ...cookie, "Sec-Fetch-Site": "cross-site", Origin: FOREIGN },

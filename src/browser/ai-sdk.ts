@@ -1,7 +1,7 @@
 /** Transport of the Vercel AI SDK: `useChat({ transport: new UponaiChatTransport() })`. */
 import type { ChatTransport, UIMessage, UIMessageChunk } from "ai";
 
-import { forgetRecord, readRecord, recordName, writeRecord } from "./chat-record.ts";
+import { forgetRecord, KEPT_MS, readRecord, recordName, writeRecord } from "./chat-record.ts";
 import { ChatError } from "./chat-error.ts";
 import { createClient } from "./client.ts";
 import type { Answer, Client, ClientOptions, ChatStorage } from "./types.ts";
@@ -64,11 +64,13 @@ export class UponaiChatTransport<
   >[0]): Promise<ReadableStream<UIMessageChunk> | null> {
     const place = this.#place(chatId);
     const record = readRecord(place);
-    if (record?.pending === undefined) return null;
+    const pending = record?.pending;
+    // The service has forgotten an older key: a repeat would be a new message.
+    if (!pending || Date.now() - pending.sinceMs > KEPT_MS) return null;
     const { subject } = await this.#client.getSession({ signal: abortSignal });
     if (record.subject === subject) {
       this.#chats.set(chatId, Promise.resolve(record.chatId));
-      return this.#send(chatId, record.pending, abortSignal, true);
+      return this.#send(chatId, pending, abortSignal, true);
     }
     forgetRecord(place);
     return null;

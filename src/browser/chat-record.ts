@@ -2,7 +2,7 @@
 import type { ChatOptions, ChatStorage } from "./types.ts";
 
 /** A pending message is forgotten after this time, in milliseconds, as its key is by the service. */
-const KEPT_MS = 86_400_000;
+export const KEPT_MS = 86_400_000;
 
 interface ChatRecord {
   readonly chatId: string;

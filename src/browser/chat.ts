@@ -1,6 +1,6 @@
 /** The store of one chat. */
 import type { ApiMessage } from "./api.ts";
-import { forgetRecord, readRecord, recordName, writeRecord } from "./chat-record.ts";
+import { forgetRecord, KEPT_MS, readRecord, recordName, writeRecord } from "./chat-record.ts";
 import { ChatError } from "./chat-error.ts";
 import { createClient, createKey } from "./client.ts";
 import { openChannel, withLock } from "./tabs.ts";
@@ -197,6 +197,10 @@ export function createChat(options: ChatOptions = {}): Chat {
     change();
     await guard(async (signal) => {
       try {
+        // The service has forgotten the key: a repeat would be a new message.
+        if (Date.now() - message.sinceMs > KEPT_MS) {
+          throw new ChatError("outcome_unknown", { status: 0, sent: "unknown" });
+        }
         const owner = await readSubject(signal);
         if (id === undefined) await start(signal);
         if (id === undefined) return;
@@ -262,6 +266,7 @@ export function createChat(options: ChatOptions = {}): Chat {
   function leave(): void {
     leaving.abort();
     leaving = new AbortController();
+    isLoading = false;
     opening = undefined;
     delivering = undefined;
   }
@@ -306,11 +311,14 @@ export function createChat(options: ChatOptions = {}): Chat {
 
     dismiss() {
       error = undefined;
-      if (pending !== undefined) {
+      if (pending === undefined) change();
+      else {
         leave();
         settle();
+        change();
+        // It may have been sent: the transcript tells.
+        void open();
       }
-      change();
     },
 
     reload,
@@ -330,7 +338,6 @@ export function createChat(options: ChatOptions = {}): Chat {
       pending = undefined;
       error = undefined;
       isEnded = false;
-      isLoading = false;
       forgetRecord(recordKey);
       change();
       if (options.start === "eager" && listeners.size > 0) void resume();

@@ -181,10 +181,9 @@ export function createClient(options: ClientOptions = {}): Client {
   };
 }
 
-/** Creates an idempotency key. `crypto.randomUUID` exists on https and localhost only. */
+/** Creates an idempotency key of 128 bits. `crypto.randomUUID` exists on https and localhost only. */
 export function createKey(): string {
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  return crypto.getRandomValues(new Uint32Array(4)).join("-");
 }
 
 function pathOf(chatId: string): string {

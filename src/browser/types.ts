@@ -63,7 +63,7 @@ export interface Client {
    * Sends a message at most once and returns its answer.
    *
    * @param message `key` is the `Idempotency-Key`, 1 to 255 visible ASCII characters; default: a new
-   *   UUID. The same key and text go on with the same message.
+   *   one. The same key and text go on with the same message.
    * @throws ChatError
    */
   sendMessage(

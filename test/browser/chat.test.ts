@@ -374,6 +374,44 @@ describe("with a scripted client", () => {
     });
   });
 
+  test("a message whose key the service has forgotten is not sent again, and can be discarded", async () => {
+    const storage = createStorage();
+    const sinceMs = Date.now() - 86_400_001;
+    const pending = { text: "old", key: "old", sinceMs, count: 0 };
+    const record = { chatId: "chat-1", subject: "alice", pending, atMs: Date.now() };
+    storage.setItem("uponai-chat::", JSON.stringify(record));
+    // Sending would fail the test: the script expects none.
+    const chat = createChat({ client: script({}), storage });
+    chat.subscribe(() => undefined);
+    await expect.poll(() => chat.error?.code).toBe("outcome_unknown");
+    await chat.retry();
+    expect(chat).toMatchObject({ status: "error", pending: { text: "old" } });
+    chat.dismiss();
+    await expect.poll(() => chat.status).toBe("ready");
+    expect(chat.pending).toBeUndefined();
+  });
+
+  test("a message that is discarded while the chat is loaded leaves a chat that goes on", async () => {
+    const storage = createStorage();
+    const pending = { text: "left", key: "key", sinceMs: Date.now(), count: 0 };
+    const record = { chatId: "chat-1", subject: "alice", pending, atMs: Date.now() };
+    storage.setItem("uponai-chat::", JSON.stringify(record));
+    let reads = 0;
+    const client = script({
+      getChat: () => {
+        reads += 1;
+        return reads === 1 ? new Promise(() => undefined) : Promise.resolve(transcript("one"));
+      },
+    });
+    const chat = createChat({ client, storage });
+    chat.subscribe(() => undefined);
+    await expect.poll(() => reads).toBe(1);
+    chat.dismiss();
+    await expect.poll(() => chat.status).toBe("ready");
+    expect(textsOf(chat)).toEqual(["assistant: one"]);
+    expect([...storage.stored.values()].join("")).not.toContain("left");
+  });
+
   test("an unknown outcome keeps the message, and retry repeats it with the same key", async () => {
     const sent: { key: string | undefined; isRepeat: boolean | undefined }[] = [];
     const client = script({

@@ -1,7 +1,14 @@
 /** Transport of the Vercel AI SDK: `useChat({ transport: new UponaiChatTransport() })`. */
 import type { ChatTransport, UIMessage, UIMessageChunk } from "ai";
 
-import { forgetRecord, KEPT_MS, readRecord, recordName, writeRecord } from "./chat-record.ts";
+import {
+  forgetRecord,
+  KEPT_MS,
+  nameOwner,
+  readRecord,
+  recordName,
+  writeRecord,
+} from "./chat-record.ts";
 import { ChatError } from "./chat-error.ts";
 import { createClient } from "./client.ts";
 import type { Answer, Client, ClientOptions, ChatStorage } from "./types.ts";
@@ -32,7 +39,7 @@ export class UponaiChatTransport<
 > implements ChatTransport<Message> {
   readonly #options: TransportOptions;
   readonly #client: Client;
-  /** Chats of UponAI by the SDK's ids, while they start and after. */
+  /** Chats of UponAI by the SDK's ids and the users, while they start and after. */
   readonly #chats = new Map<string, Promise<string>>();
 
   constructor(options: TransportOptions = {}) {
@@ -67,9 +74,8 @@ export class UponaiChatTransport<
     const pending = record?.pending;
     // The service has forgotten an older key: a repeat would be a new message.
     if (!pending || Date.now() - pending.sinceMs > KEPT_MS) return null;
-    const { subject } = await this.#client.getSession({ signal: abortSignal });
-    if (record.subject === subject) {
-      this.#chats.set(chatId, Promise.resolve(record.chatId));
+    const owner = nameOwner(await this.#client.getSession({ signal: abortSignal }));
+    if (record.owner === owner) {
       return this.#send(chatId, pending, abortSignal, true);
     }
     forgetRecord(place);
@@ -84,16 +90,20 @@ export class UponaiChatTransport<
   ): Promise<ReadableStream<UIMessageChunk>> {
     const { text, key } = pending;
     const place = this.#place(sdkId);
-    const { subject } = await this.#client.getSession({ signal });
-    const chatId = await this.#open(sdkId, subject);
-    writeRecord(place, { chatId, subject, pending });
+    const owner = nameOwner(await this.#client.getSession({ signal }));
+    const chatId = await this.#open(sdkId, owner);
+    writeRecord(place, { chatId, owner, pending });
     try {
       const answer = await this.#client.sendMessage(chatId, { text, key, signal, isRepeat });
-      writeRecord(place, { chatId, subject });
+      writeRecord(place, { chatId, owner });
       return toStream(answer);
     } catch (error) {
-      const isOpen = !(error instanceof ChatError) || error.sent === "unknown";
-      if (!isOpen) writeRecord(place, { chatId, subject });
+      const { code, sent } = error instanceof ChatError ? error : {};
+      if (code === "chat_ended" || code === "chat_not_found") {
+        // The next message starts a new chat.
+        this.#chats.delete(sdkId + owner);
+        forgetRecord(place);
+      } else if (sent === "no" || sent === "refused") writeRecord(place, { chatId, owner });
       throw error;
     }
   }
@@ -102,19 +112,20 @@ export class UponaiChatTransport<
     return recordName({ ...this.#options, chatId: `ai:${sdkId}` });
   }
 
-  #open(sdkId: string, subject: string): Promise<string> {
+  #open(sdkId: string, owner: string): Promise<string> {
     const { chatId } = this.#options;
     if (chatId !== undefined) return Promise.resolve(chatId);
-    let opening = this.#chats.get(sdkId);
+    const name = sdkId + owner;
+    let opening = this.#chats.get(name);
     if (opening === undefined) {
       const record = readRecord(this.#place(sdkId));
       opening =
-        record?.subject === subject
+        record?.owner === owner && record.chatId !== undefined
           ? Promise.resolve(record.chatId)
           : this.#client.startChat().then((chat) => chat.chatId);
       // A start that has failed is tried again.
-      opening.catch(() => this.#chats.delete(sdkId));
-      this.#chats.set(sdkId, opening);
+      opening.catch(() => this.#chats.delete(name));
+      this.#chats.set(name, opening);
     }
     return opening;
   }

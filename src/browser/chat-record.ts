@@ -1,13 +1,15 @@
 /** What a chat keeps over a reload of the page. */
+import type { Session } from "./api.ts";
 import type { ChatOptions, ChatStorage } from "./types.ts";
 
 /** A pending message is forgotten after this time, in milliseconds, as its key is by the service. */
 export const KEPT_MS = 86_400_000;
 
 interface ChatRecord {
-  readonly chatId: string;
-  /** The user who owns the record: another one must not see it. */
-  readonly subject: string;
+  /** Absent before the chat has started. */
+  readonly chatId?: string | undefined;
+  /** Who owns the record, see `nameOwner`: another user must not see it. */
+  readonly owner: string;
   readonly pending?: {
     readonly text: string;
     readonly key: string;
@@ -23,8 +25,21 @@ export interface RecordPlace {
 }
 
 /** Finds the place of a chat's record. */
-export function recordName({ baseUrl = "", chatId = "", storage }: ChatOptions): RecordPlace {
-  return { name: `uponai-chat:${baseUrl}:${chatId}`, storage: storage ?? findStorage(storage) };
+export function recordName({
+  baseUrl = "",
+  chatId = "",
+  storageKey = "",
+  storage,
+}: ChatOptions): RecordPlace {
+  return {
+    name: `uponai-chat:${baseUrl}:${chatId || storageKey}`,
+    storage: storage ?? findStorage(storage),
+  };
+}
+
+/** Names the owner of a record. One subject can have sessions of several workspaces. */
+export function nameOwner({ workspace, subject }: Session): string {
+  return JSON.stringify([workspace, subject]);
 }
 
 /** Reads the record; undefined if there is none, or one that is too old or not ours. */

@@ -1,6 +1,13 @@
 /** The store of one chat. */
 import type { ApiMessage } from "./api.ts";
-import { forgetRecord, KEPT_MS, readRecord, recordName, writeRecord } from "./chat-record.ts";
+import {
+  forgetRecord,
+  KEPT_MS,
+  nameOwner,
+  readRecord,
+  recordName,
+  writeRecord,
+} from "./chat-record.ts";
 import { ChatError } from "./chat-error.ts";
 import { createClient, createKey } from "./client.ts";
 import { openChannel, withLock } from "./tabs.ts";
@@ -34,7 +41,9 @@ export function createChat(options: ChatOptions = {}): Chat {
   let error: ChatError | undefined;
   let isEnded = false;
   let isLoading = false;
-  let subject: string | undefined;
+  /** The user of this chat; `isKnown` is false when the session may be another user's. */
+  let owner: string | undefined;
+  let isKnown = false;
 
   /** Set by the first subscriber or message; again after a failure. */
   let opening: Promise<void> | undefined;
@@ -93,14 +102,19 @@ export function createChat(options: ChatOptions = {}): Chat {
   }
 
   /** Runs a step of the current chat. What it throws becomes `error`, unless the chat was left. */
-  async function guard(step: (signal: AbortSignal) => Promise<void>): Promise<void> {
+  async function guard(
+    step: (signal: AbortSignal) => Promise<void>,
+    isDelivery = false,
+  ): Promise<void> {
     const { signal } = leaving;
     try {
       await step(signal);
     } catch (cause) {
       if (signal.aborted) return;
       if (!(cause instanceof ChatError)) throw cause;
-      error = cause;
+      if (cause.code === "session_required") isKnown = false;
+      // While a message is on its way, only its own errors are the chat's.
+      if (isDelivery || delivering === undefined) error = cause;
       isEnded ||= cause.code === "chat_ended";
     } finally {
       if (!signal.aborted) {
@@ -110,9 +124,17 @@ export function createChat(options: ChatOptions = {}): Chat {
     }
   }
 
-  async function readSubject(signal: AbortSignal): Promise<string> {
-    subject ??= (await client.getSession({ signal })).subject;
-    return subject;
+  /** Finds out whose session it is. If it is another user's now, the chat of the first is left. */
+  async function readOwner(signal: AbortSignal): Promise<string> {
+    if (owner !== undefined && isKnown) return owner;
+    const found = nameOwner(await client.getSession({ signal }));
+    signal.throwIfAborted();
+    const before = owner ?? found;
+    owner = found;
+    isKnown = true;
+    if (before !== found) newChat();
+    signal.throwIfAborted();
+    return found;
   }
 
   async function readTranscript(signal: AbortSignal): Promise<void> {
@@ -132,7 +154,7 @@ export function createChat(options: ChatOptions = {}): Chat {
     signal.throwIfAborted();
     id = chat.chatId;
     setTranscript(chat.messages);
-    writeRecord(recordKey, { chatId: id, subject: await readSubject(signal) });
+    writeRecord(recordKey, { chatId: id, owner: await readOwner(signal) });
   }
 
   /** Loads the chat of this tab, and finds its pending message. Once, until it fails. */
@@ -143,7 +165,7 @@ export function createChat(options: ChatOptions = {}): Chat {
         if (record === undefined && id === undefined && options.start !== "eager") return;
         isLoading = true;
         change();
-        if (record !== undefined && record.subject !== (await readSubject(signal))) {
+        if (record !== undefined && record.owner !== (await readOwner(signal))) {
           forgetRecord(recordKey);
           record = undefined;
         }
@@ -152,7 +174,7 @@ export function createChat(options: ChatOptions = {}): Chat {
         if (id !== undefined) await load(signal);
         else if (options.start === "eager") await start(signal);
       } catch (cause) {
-        opening = undefined;
+        if (!signal.aborted) opening = undefined;
         throw cause;
       }
     });
@@ -178,9 +200,9 @@ export function createChat(options: ChatOptions = {}): Chat {
   }
 
   /** Sends the pending message, or goes on with it. */
-  function deliver(): Promise<SendResult> {
+  function deliver(isNew = false): Promise<SendResult> {
     if (delivering === undefined) {
-      const attempting = attempt().finally(() => {
+      const attempting = attempt(isNew).finally(() => {
         // Another chat may have begun meanwhile.
         if (delivering === attempting) delivering = undefined;
       });
@@ -189,7 +211,7 @@ export function createChat(options: ChatOptions = {}): Chat {
     return delivering;
   }
 
-  async function attempt(): Promise<SendResult> {
+  async function attempt(isNew: boolean): Promise<SendResult> {
     const message = pending;
     if (message === undefined) return "refused";
     let result: SendResult = "pending";
@@ -201,13 +223,16 @@ export function createChat(options: ChatOptions = {}): Chat {
         if (Date.now() - message.sinceMs > KEPT_MS) {
           throw new ChatError("outcome_unknown", { status: 0, sent: "unknown" });
         }
-        const owner = await readSubject(signal);
-        if (id === undefined) await start(signal);
-        if (id === undefined) return;
-        const chatId = id;
+        await store(message, signal);
+        if (id === undefined) {
+          await start(signal);
+          message.count = transcript.length;
+        }
         if (!message.isRepeat) message.count = transcript.length;
-        const { text, key, sinceMs, count } = message;
-        writeRecord(recordKey, { chatId, subject: owner, pending: { text, key, sinceMs, count } });
+        await store(message, signal);
+        const chatId = id;
+        if (chatId === undefined) return;
+        const { text, key, count } = message;
         change();
         const answer = await withLock(chatId, () =>
           client.sendMessage(chatId, {
@@ -240,21 +265,28 @@ export function createChat(options: ChatOptions = {}): Chat {
         announce();
       } catch (cause) {
         message.retry = undefined;
-        if (result === "pending" && cause instanceof ChatError && isRefusal(cause)) {
+        // A text that no caller takes back stays, so that the user can.
+        if (isNew && result === "pending" && cause instanceof ChatError && isRefusal(cause)) {
           result = "refused";
           settle();
         } else message.isRepeat = message.isRepeat || isSent(cause);
         throw cause;
       }
-    });
+    }, true);
     return result;
   }
 
   /** The pending message needs no repeat. */
   function settle(): void {
     pending = undefined;
-    if (id === undefined || subject === undefined) forgetRecord(recordKey);
-    else writeRecord(recordKey, { chatId: id, subject });
+    if (id === undefined || owner === undefined) forgetRecord(recordKey);
+    else writeRecord(recordKey, { chatId: id, owner });
+  }
+
+  /** Stores the message before it is sent. */
+  async function store({ text, key, sinceMs, count }: Pending, signal: AbortSignal): Promise<void> {
+    const pending = { text, key, sinceMs, count };
+    writeRecord(recordKey, { chatId: id, owner: await readOwner(signal), pending });
   }
 
   /** Tells the other tabs that this chat has changed. */
@@ -279,10 +311,23 @@ export function createChat(options: ChatOptions = {}): Chat {
       await readTranscript(signal);
     });
 
+  function newChat(): void {
+    leave();
+    id = undefined;
+    transcript = [];
+    pending = undefined;
+    error = undefined;
+    isEnded = false;
+    forgetRecord(recordKey);
+    change();
+    if (options.start === "eager" && listeners.size > 0) void resume();
+  }
+
   return {
     async sendMessage({ text }) {
       if (text.trim() === "" || pending !== undefined) return "refused";
       error = undefined;
+      change();
       await open();
       const { pending: stored, error: failure } = snapshot;
       if (stored !== undefined) {
@@ -290,7 +335,9 @@ export function createChat(options: ChatOptions = {}): Chat {
         void resume();
         return "refused";
       }
-      if (isEnded || (failure !== undefined && isRefusal(failure))) return "refused";
+      // The stored message could not be looked at: it must not be replaced.
+      const isKept = failure !== undefined && readRecord(recordKey)?.pending !== undefined;
+      if (isEnded || isKept || (failure !== undefined && isRefusal(failure))) return "refused";
       pending = {
         text,
         key: createKey(),
@@ -299,7 +346,7 @@ export function createChat(options: ChatOptions = {}): Chat {
         isRepeat: false,
       };
       change();
-      return failure === undefined ? deliver() : "pending";
+      return failure === undefined ? deliver(true) : "pending";
     },
 
     async retry() {
@@ -331,17 +378,7 @@ export function createChat(options: ChatOptions = {}): Chat {
         announce();
       }),
 
-    newChat() {
-      leave();
-      id = undefined;
-      transcript = [];
-      pending = undefined;
-      error = undefined;
-      isEnded = false;
-      forgetRecord(recordKey);
-      change();
-      if (options.start === "eager" && listeners.size > 0) void resume();
-    },
+    newChat,
 
     subscribe(listener) {
       listeners.add(listener);

@@ -15,6 +15,8 @@ const PAUSE_MS_MIN = 200;
 /** A longer `Retry-After` is cut to this, in milliseconds: the reason may be gone before. */
 const RETRY_AFTER_MS_MAX = 60_000;
 const GIVE_UP_MS = 300_000;
+/** The service keeps a key for twice this time, in milliseconds. */
+const KEY_MS = 43_200_000;
 /** After so many unknown outcomes the user is asked: the service has searched for each. */
 const UNKNOWN_MAX = 5;
 
@@ -64,7 +66,8 @@ export function createClient(options: ClientOptions = {}): Client {
   ): Promise<{ response?: Response; result?: Result | undefined; failure?: Failure }> {
     const timeout = AbortSignal.timeout(REQUEST_MS);
     try {
-      const bearer = typeof token === "function" ? await token() : token;
+      const bearer =
+        typeof token === "function" ? await Promise.race([token(), end(timeout)]) : token;
       const response = await (options.fetch ?? fetch)(baseUrl + call.path, {
         method: call.method,
         headers: {
@@ -96,6 +99,9 @@ export function createClient(options: ClientOptions = {}): Client {
     let unknowns = 0;
     for (;;) {
       signal?.throwIfAborted();
+      // After a long sleep of the device, the service has forgotten the key.
+      if (Date.now() > giveUpAtMs + KEY_MS)
+        throw new ChatError("gave_up", { status: 0, sent: "unknown" });
       const { response, result, failure } = await ask(call, signal);
       if (result !== undefined) return result;
       const isFinal = failure !== undefined && !isRepeatable(failure);
@@ -181,6 +187,15 @@ export function createClient(options: ClientOptions = {}): Client {
   };
 }
 
+/** Rejects when the signal is aborted. */
+function end(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    const fail = () => reject(new Error("late"));
+    if (signal.aborted) fail();
+    signal.addEventListener("abort", fail);
+  });
+}
+
 /** Creates an idempotency key of 128 bits. `crypto.randomUUID` exists on https and localhost only. */
 export function createKey(): string {
   return crypto.getRandomValues(new Uint32Array(4)).join("-");
@@ -250,8 +265,9 @@ function readProblem(response: Response, body: Body): Failure {
   };
 }
 
-/** Whether the failure tells that this request sent nothing. A proxy's 4xx page does, too. */
+/** Whether the failure tells that this request sent nothing. Of a proxy's pages only 413 does. */
 function isCertain({ code, status }: Failure): boolean {
+  if (code === "not_a_problem") return status === 413;
   return (
     code !== "request_in_progress" &&
     (/^upstream_(un|auth)/.test(code) || status === 503 || (status >= 400 && status < 500))

@@ -77,6 +77,7 @@ export class UponaiChatElement extends Base {
         chatId: this.getAttribute("chat-id") ?? undefined,
         start: this.getAttribute("start") === "eager" ? "eager" : "lazy",
         token: () => (typeof this.token === "function" ? this.token() : this.token),
+        storageKey: this.id,
         ...(this.getAttribute("persist") === "off" && { storage: null }),
       });
     }
@@ -149,7 +150,9 @@ export class UponaiChatElement extends Base {
   newChat(): void {
     this.#nodes.clear();
     this.#announced = undefined;
+    const text = this.chat.pending?.text;
     this.chat.newChat();
+    if (text !== undefined) this.#giveBack(text);
     this.focus();
   }
 
@@ -385,7 +388,8 @@ export class UponaiChatElement extends Base {
     if (error !== undefined) {
       const isUnknown = pending !== undefined && error.sent === "unknown";
       const own = isUnknown && error.code !== "session_required" ? texts.unknown : undefined;
-      return { text: own ?? texts.errors[error.code] ?? texts.failed, seconds: "" };
+      const ended = error.code === "chat_ended" ? texts.ended : undefined;
+      return { text: own ?? ended ?? texts.errors[error.code] ?? texts.failed, seconds: "" };
     }
     if (pending === undefined) return { text: "", seconds: "" };
     const { retry, sinceMs } = pending;

@@ -161,9 +161,8 @@ function renderTable(parent: Node, lines: readonly string[], from: number): numb
   for (; (lines[at] ?? "").includes("|"); at += 1) {
     const row = add(body, "tr");
     const cells = splitCells(lines[at] ?? "");
-    for (let column = 0; column < header.length; column += 1) {
-      renderInline(add(row, "td"), cells[column] ?? "");
-    }
+    // No more cells than were written: a short row is cheap.
+    for (const cell of cells.slice(0, header.length)) renderInline(add(row, "td"), cell);
   }
   return at;
 }
@@ -200,6 +199,8 @@ const EMPHASIS = [["em"], ["strong"], ["strong", "em"]] as const;
 function renderInline(parent: Node, text: string, isLink = false): void {
   /** Open marks of emphasis, the innermost last. A mark without its end becomes text again. */
   const open: { readonly mark: string; readonly element: HTMLElement; readonly inner: Node }[] = [];
+  /** Numbers of backticks that are not closed in the rest of the text. */
+  const unclosed = new Set<number>();
   let target = parent;
   let last = 0;
   const addText = (value: string) => {
@@ -228,9 +229,12 @@ function renderInline(parent: Node, text: string, isLink = false): void {
     if (escaped !== undefined) addText(escaped);
     else if (lineBreak !== undefined) add(target, "br");
     else if (ticks !== undefined) {
-      const end = findTicks(text, last, ticks.length);
-      if (end === -1) addText(ticks);
-      else {
+      // What has no end here has none later: it is not looked for again.
+      const end = unclosed.has(ticks.length) ? -1 : findTicks(text, last, ticks.length);
+      if (end === -1) {
+        unclosed.add(ticks.length);
+        addText(ticks);
+      } else {
         add(target, "code").textContent = text.slice(last, end).replace(/^ (.+) $/, "$1");
         last = end + ticks.length;
       }

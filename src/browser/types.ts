@@ -139,6 +139,8 @@ export interface ChatOptions extends ClientOptions {
   readonly client?: Client | undefined;
   /** An existing chat. Default: the chat of this tab, or else a new one. */
   readonly chatId?: string | undefined;
+  /** Tells chats without `chatId` on one page apart in the storage. */
+  readonly storageKey?: string | undefined;
   /** When a new chat starts: with its first message (`lazy`) or with the first subscriber (`eager`). */
   readonly start?: "lazy" | "eager" | undefined;
   /** For a new chat: as the operator allows by `CHAT_METADATA` and `CHAT_VARIABLES`. */
@@ -160,7 +162,7 @@ export interface Chat extends ChatSnapshot {
   readonly sendMessage: (message: { readonly text: string }) => Promise<SendResult>;
   /** Goes on with the pending message, with the same key; or repeats what failed. */
   readonly retry: () => Promise<void>;
-  /** Forgets the error, and the pending message with it. */
+  /** Forgets the error, and the pending message with it: read `pending.text` before. */
   readonly dismiss: () => void;
   /** Reads the transcript again. */
   readonly reload: () => Promise<void>;

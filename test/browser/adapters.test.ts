@@ -125,6 +125,22 @@ describe("the AI SDK", () => {
     expect(after.texts()).toHaveLength(1);
   });
 
+  test("a chat that has ended is left, and the next message starts another", async () => {
+    const owner = createTestChat(emulator);
+    const transport = new UponaiChatTransport({
+      baseUrl: bff.url,
+      token: () => tokenOf(owner),
+      storage: null,
+    });
+    const chat = new SdkChat("ended", transport);
+    await chat.sendMessage({ text: "before the end" });
+    emulator.addFault({ kind: "status", status: 409 }, { operation: "completion", times: 1 });
+    await chat.sendMessage({ text: "at the end" });
+    expect(chat.error).toMatchObject({ code: "chat_ended" });
+    await chat.sendMessage({ text: "after the end" });
+    expect(chat.texts().at(-1)).toBe("assistant: You said: after the end");
+  });
+
   test("each chat of the SDK starts its own chat, once", async () => {
     const owner = createTestChat(emulator);
     const transport = new UponaiChatTransport({

@@ -74,6 +74,13 @@ const transcript = (...contents: readonly string[]): Transcript => ({
 });
 const unused = () => Promise.reject(new Error("not expected"));
 
+/** What a scripted client answers. */
+const refusal = (code: "message_rejected" | "chat_ended", status: number) =>
+  Promise.reject(new ChatError(code, { status, sent: "refused" }));
+const answered = () => Promise.resolve({ messages: [], isRecovered: false, isReplayed: true });
+const noSession = () =>
+  Promise.reject(new ChatError("session_required", { status: 401, sent: "no" }));
+
 /** A client without a service. */
 const script = (more: Partial<Client>): Client => ({
   startChat: unused,
@@ -91,6 +98,8 @@ function textsOf({ messages }: Pick<Chat, "messages">): readonly string[] {
   return messages.map(({ role, parts }) => `${role}: ${parts.map(({ text }) => text).join("")}`);
 }
 
+/** The owner of records of the scripted client. */
+const OWNER = JSON.stringify([undefined, "alice"]);
 /** What the emulator's chats begin with. */
 const GREETING = "assistant: Hello, how can I help?";
 const exchanged = (text: string) => [`user: ${text}`, `assistant: You said: ${text}`];
@@ -199,7 +208,7 @@ describe("a reload in mid-message", () => {
       `uponai-chat:${bff.url}:`,
       JSON.stringify({
         chatId: there.chatId,
-        subject: there.subject,
+        owner: JSON.stringify([undefined, there.subject]),
         pending: { text: "secret", key: "key", sinceMs: Date.now(), count: 0 },
         atMs: Date.now(),
       }),
@@ -222,7 +231,7 @@ describe("a reload in mid-message", () => {
       `uponai-chat:${bff.url}:${there.chatId}`,
       JSON.stringify({
         chatId: there.chatId,
-        subject: there.subject,
+        owner: JSON.stringify([undefined, there.subject]),
         pending: { text: "old", key: "old", sinceMs: 0, count: 0 },
         atMs: Date.now() - 86_400_001,
       }),
@@ -378,7 +387,7 @@ describe("with a scripted client", () => {
     const storage = createStorage();
     const sinceMs = Date.now() - 86_400_001;
     const pending = { text: "old", key: "old", sinceMs, count: 0 };
-    const record = { chatId: "chat-1", subject: "alice", pending, atMs: Date.now() };
+    const record = { chatId: "chat-1", owner: OWNER, pending, atMs: Date.now() };
     storage.setItem("uponai-chat::", JSON.stringify(record));
     // Sending would fail the test: the script expects none.
     const chat = createChat({ client: script({}), storage });
@@ -394,7 +403,7 @@ describe("with a scripted client", () => {
   test("a message that is discarded while the chat is loaded leaves a chat that goes on", async () => {
     const storage = createStorage();
     const pending = { text: "left", key: "key", sinceMs: Date.now(), count: 0 };
-    const record = { chatId: "chat-1", subject: "alice", pending, atMs: Date.now() };
+    const record = { chatId: "chat-1", owner: OWNER, pending, atMs: Date.now() };
     storage.setItem("uponai-chat::", JSON.stringify(record));
     let reads = 0;
     const client = script({
@@ -410,6 +419,111 @@ describe("with a scripted client", () => {
     await expect.poll(() => chat.status).toBe("ready");
     expect(textsOf(chat)).toEqual(["assistant: one"]);
     expect([...storage.stored.values()].join("")).not.toContain("left");
+  });
+
+  test("an error before does not stand in the way of the next message", async () => {
+    let count = 0;
+    const client = script({
+      sendMessage: () => ((count += 1) === 1 ? refusal("message_rejected", 422) : answered()),
+      endChat: noSession,
+    });
+    const chat = createChat({ client, chatId: "chat-1", storage: null });
+    expect(await chat.sendMessage({ text: "refused" })).toBe("refused");
+    expect(await chat.sendMessage({ text: "next" })).toBe("answered");
+    await chat.end();
+    expect(chat.error?.code).toBe("session_required");
+    expect(await chat.sendMessage({ text: "after an error of end" })).toBe("answered");
+    expect(chat.status).toBe("ready");
+  });
+
+  test("a text that is refused after a reload or a retry stays until it is taken back", async () => {
+    const storage = createStorage();
+    const pending = { text: "mine", key: "key", sinceMs: Date.now(), count: 0 };
+    const record = { chatId: "chat-1", owner: OWNER, pending, atMs: Date.now() };
+    storage.setItem("uponai-chat::", JSON.stringify(record));
+    const client = script({ sendMessage: () => refusal("chat_ended", 409) });
+    const chat = createChat({ client, storage });
+    chat.subscribe(() => undefined);
+    await expect.poll(() => chat.error?.code).toBe("chat_ended");
+    expect(chat.pending?.text).toBe("mine");
+    chat.dismiss();
+    expect(chat).toMatchObject({ status: "ended", pending: undefined });
+  });
+
+  test("a stored message that cannot be looked at is not replaced by the next one", async () => {
+    const storage = createStorage();
+    const pending = { text: "first", key: "first", sinceMs: Date.now(), count: 0 };
+    const record = { chatId: "chat-1", owner: OWNER, pending, atMs: Date.now() };
+    storage.setItem("uponai-chat::", JSON.stringify(record));
+    let isSignedIn = false;
+    const sent: string[] = [];
+    const client = script({
+      getSession: () => (isSignedIn ? script({}).getSession() : noSession()),
+      sendMessage: (_chatId, { text }) => {
+        sent.push(text);
+        return answered();
+      },
+    });
+    const chat = createChat({ client, storage });
+    chat.subscribe(() => undefined);
+    await expect.poll(() => chat.error?.code).toBe("session_required");
+    expect(await chat.sendMessage({ text: "second" })).toBe("refused");
+    isSignedIn = true;
+    await chat.retry();
+    expect(sent).toEqual(["first"]);
+  });
+
+  test.each([
+    ["another user", { subject: "bob" }],
+    ["the same subject of another workspace", { subject: "alice", workspace: "other" }],
+  ])(
+    "%s who signs in after a 401 gets nothing of the chat before, and sends nothing",
+    async (_name, next) => {
+      const storage = createStorage();
+      let session: { subject: string; workspace?: string } = { subject: "alice" };
+      const sent: string[] = [];
+      const client = script({
+        getSession: () => Promise.resolve({ ...session, expiresAt: "2030-01-01T00:00:00Z" }),
+        getChat: () => Promise.resolve(transcript("of Alice")),
+        sendMessage: (_chatId, { text }) => {
+          sent.push(text);
+          return sent.length === 2 ? noSession() : answered();
+        },
+      });
+      const chat = createChat({ client, chatId: "chat-1", storage });
+      expect(await chat.sendMessage({ text: "one" })).toBe("answered");
+      expect(await chat.sendMessage({ text: "two" })).toBe("pending");
+      session = next;
+      await chat.retry();
+      expect(chat).toMatchObject({ id: undefined, messages: [], pending: undefined });
+      expect(sent).toEqual(["one", "two"]);
+      expect([...storage.stored.values()].join("")).not.toContain("two");
+    },
+  );
+
+  test("a failed read while a message is on its way is no error of the message", async () => {
+    const answers: (() => void)[] = [];
+    const client = script({
+      endChat: noSession,
+      sendMessage: () =>
+        new Promise((resolve) =>
+          answers.push(() => resolve({ messages: [], isRecovered: false, isReplayed: false })),
+        ),
+    });
+    const chat = createChat({ client, chatId: "chat-1", storage: null });
+    const sending = chat.sendMessage({ text: "on its way" });
+    await expect.poll(() => answers.length).toBe(1);
+    await chat.end();
+    expect(chat).toMatchObject({ status: "submitted", error: undefined });
+    answers[0]?.();
+    expect(await sending).toBe("answered");
+  });
+
+  test("a first message is stored before its chat has started", async () => {
+    const storage = createStorage();
+    const client = script({ startChat: () => new Promise(() => undefined) });
+    void createChat({ client, storage }).sendMessage({ text: "first words" });
+    await expect.poll(() => [...storage.stored.values()].join("")).toContain("first words");
   });
 
   test("an unknown outcome keeps the message, and retry repeats it with the same key", async () => {

@@ -282,6 +282,17 @@ describe("a message is not repeated", () => {
     ).toMatchObject({ sent: "unknown" });
   });
 
+  test("and not taken for unsent, after a proxy's 503 or 403: it may come after the message", async () => {
+    for (const first of [() => answerPage(503), () => answerPage(403)]) {
+      const { client } = scriptClient((count) =>
+        count === 1 ? first() : answerProblem(429, "rate_limited", { "Retry-After": "3600" }),
+      );
+      expect(await run(client.sendMessage("chat-1", { text: "hi" }))).toMatchObject({
+        sent: "unknown",
+      });
+    }
+  });
+
   test("after a limit that lasts longer than the client waits", async () => {
     const { client, sent } = scriptClient(() =>
       answerProblem(429, "rate_limited", { "Retry-After": "3600" }),
@@ -350,6 +361,26 @@ describe("the session", () => {
       code: "session_required",
       sent: "unknown",
     });
+  });
+
+  test("whose token never comes is no answer, and is asked for again", async () => {
+    vi.useRealTimers();
+    vi.spyOn(AbortSignal, "timeout").mockImplementation(() => AbortSignal.abort(new Error("late")));
+    const aborter = new AbortController();
+    const reasons: Retry["reason"][] = [];
+    const { client } = scriptClient(() => answerMessages(), {
+      token: () => new Promise(() => undefined),
+    });
+    const sending = client.sendMessage("chat-1", {
+      text: "hi",
+      signal: aborter.signal,
+      onRetry: ({ reason }) => {
+        reasons.push(reason);
+        aborter.abort(new Error("seen"));
+      },
+    });
+    await expect(sending).rejects.toThrow("seen");
+    expect(reasons).toMatchObject([{ code: "unreachable" }]);
   });
 
   test("whose token cannot be had at the moment is asked for again", async () => {

@@ -169,16 +169,38 @@ test("the manifest of the element names what the class has", async () => {
   }
 });
 
-test("a project of `npm create vite` chats", { timeout: PATIENCE_MS }, async () => {
-  const template = ["--template", "react-ts", "--no-interactive"];
-  await run(folder, "npm", "create", "--yes", "vite@latest", "vite", "--", ...template);
-  const project = join(folder, "vite");
-  await npm(project, tarball);
-  await write(project, {
-    "src/App.tsx": documented("src/App.tsx"),
-    "vite.config.ts": documented("vite.config.ts"),
-    // Types of all entries, by the rules of Node as well.
-    "check/check.ts": `
+test(
+  "a project of `npm create vite` chats, also with assistant-ui and deep-chat",
+  { timeout: PATIENCE_MS },
+  async () => {
+    const template = ["--template", "react-ts", "--no-interactive"];
+    await run(folder, "npm", "create", "--yes", "vite@latest", "vite", "--", ...template);
+    const project = join(folder, "vite");
+    await npm(project, tarball, "@assistant-ui/react", "deep-chat");
+    await write(project, {
+      "src/chat-runtime.tsx": documented("src/chat-runtime.tsx"),
+      "src/deep-chat.ts": documented("src/deep-chat.ts"),
+      "src/assistant.tsx": `
+      import { ComposerPrimitive, MessagePrimitive, ThreadPrimitive } from "@assistant-ui/react";
+      import { createRoot } from "react-dom/client";
+      import { ChatRuntime } from "./chat-runtime";
+      const Message = () => <MessagePrimitive.Root><MessagePrimitive.Parts /></MessagePrimitive.Root>;
+      createRoot(document.body).render(
+        <ChatRuntime>
+          <ThreadPrimitive.Root>
+            <ThreadPrimitive.Messages components={{ Message }} />
+            <ComposerPrimitive.Root><ComposerPrimitive.Input /></ComposerPrimitive.Root>
+          </ThreadPrimitive.Root>
+        </ChatRuntime>,
+      );
+    `,
+      "assistant.html": '<!doctype html><script type="module" src="/src/assistant.tsx"></script>',
+      "deep-chat.html":
+        '<!doctype html><deep-chat></deep-chat><script type="module" src="/src/deep-chat.ts"></script>',
+      "src/App.tsx": documented("src/App.tsx"),
+      "vite.config.ts": documented("vite.config.ts"),
+      // Types of all entries, by the rules of Node as well.
+      "check/check.ts": `
       import { type Chat, ChatError, createChat, createClient } from "uponai-bff-client";
       import { UponaiChatElement } from "uponai-bff-client/element/class";
       import "uponai-bff-client/element";
@@ -192,31 +214,34 @@ test("a project of `npm create vite` chats", { timeout: PATIENCE_MS }, async () 
       // @ts-expect-error -- a message has a text
       void chat.sendMessage({});
     `,
-    "check/tsconfig.json": JSON.stringify({
-      compilerOptions: {
-        module: "nodenext",
-        target: "es2023",
-        lib: ["es2023", "dom", "dom.iterable"],
-        types: [],
-        strict: true,
-        noEmit: true,
-        exactOptionalPropertyTypes: true,
-      },
-    }),
-  });
-  await run(project, "npm", "run", "build");
-  await run(project, "npx", "tsc", "--project", "check");
-  const port = await findFreePort();
-  const vite = spawn(
-    "node_modules/.bin/vite",
-    ["--port", String(port), "--strictPort", "--host", "127.0.0.1"],
-    { cwd: project, stdio: "ignore" },
-  );
-  const url = `http://127.0.0.1:${port}/`;
-  await untilReady(url);
-  expect(await chatAt(url, "input")).toEqual([[1, 1]]);
-  await stop(vite);
-});
+      "check/tsconfig.json": JSON.stringify({
+        compilerOptions: {
+          module: "nodenext",
+          target: "es2023",
+          lib: ["es2023", "dom", "dom.iterable"],
+          types: [],
+          strict: true,
+          noEmit: true,
+          exactOptionalPropertyTypes: true,
+        },
+      }),
+    });
+    await run(project, "npm", "run", "build");
+    await run(project, "npx", "tsc", "--project", "check");
+    const port = await findFreePort();
+    const vite = spawn(
+      "node_modules/.bin/vite",
+      ["--port", String(port), "--strictPort", "--host", "127.0.0.1"],
+      { cwd: project, stdio: "ignore" },
+    );
+    const url = `http://127.0.0.1:${port}/`;
+    await untilReady(url);
+    expect(await chatAt(url, "input")).toEqual([[1, 1]]);
+    expect(await chatAt(`${url}assistant.html`, "textarea[name=input]")).toEqual([[1, 1]]);
+    expect(await chatAt(`${url}deep-chat.html`, "#text-input")).toEqual([[1, 1]]);
+    await stop(vite);
+  },
+);
 
 test(
   "a project of Next.js renders the element on its server, and chats",

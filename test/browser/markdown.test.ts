@@ -194,6 +194,16 @@ describe("whatever the text", () => {
     expect(await inspect(attacks)).toEqual([]);
   });
 
+  test("a wide table with short rows has no cells but those that were written", async () => {
+    const wide = `${"a|".repeat(2_000)}\n${"-|".repeat(2_000)}\n${"|\n".repeat(2_000)}`;
+    const cells = await page.evaluate(
+      (source) => render(source).querySelectorAll("td, th").length,
+      wide,
+    );
+    expect(cells).toBeGreaterThanOrEqual(2_000);
+    expect(cells).toBeLessThanOrEqual(4_000);
+  });
+
   test.each([
     "[",
     "![",
@@ -216,6 +226,7 @@ describe("whatever the text", () => {
     "a|b\n-|-\n",
     "#",
     "([x](y)",
+    "\\`` ",
   ])(
     "200 KB of %j are rendered",
     async (part) => {

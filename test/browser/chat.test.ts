@@ -421,6 +421,15 @@ describe("with a scripted client", () => {
     expect([...storage.stored.values()].join("")).not.toContain("left");
   });
 
+  test("a chat that is left while it is read is ready for the next one", async () => {
+    const client = script({ getChat: () => new Promise(() => undefined) });
+    const chat = createChat({ client, chatId: "chat-1", storage: null });
+    void chat.reload();
+    await expect.poll(() => chat.status).toBe("loading");
+    chat.newChat();
+    expect(chat.status).toBe("ready");
+  });
+
   test("an error before does not stand in the way of the next message", async () => {
     let count = 0;
     const client = script({

@@ -42,15 +42,22 @@ export class UponaiChatTransport<
   /** Chats of UponAI by the SDK's ids and the users, while they start and after. */
   readonly #chats = new Map<string, Promise<string>>();
 
+  /** When the message of a key was sent first, as in `Date.now()`. */
+  readonly #sent = new Map<string, number>();
+
   constructor(options: TransportOptions = {}) {
     this.#options = options;
     this.#client = options.client ?? createClient(options);
   }
 
-  /** Sends the last message of the user, or goes on with it. @throws ChatError */
+  /**
+   * Sends the last message of the user. `regenerate` goes on with it; UponAI cannot answer a message a
+   * second time, so one whose key the service has forgotten is refused. @throws ChatError
+   */
   async sendMessages({
     chatId,
     messages,
+    trigger,
     abortSignal,
   }: Parameters<ChatTransport<Message>["sendMessages"]>[0]): Promise<
     ReadableStream<UIMessageChunk>
@@ -58,8 +65,20 @@ export class UponaiChatTransport<
     const message = messages.findLast(({ role }) => role === "user");
     const text =
       message?.parts.map((part) => (part.type === "text" ? part.text : "")).join("") ?? "";
-    const key = `ai-${encodeURIComponent(message?.id ?? "")}`.slice(0, 255);
-    return this.#send(chatId, { text, key, sinceMs: Date.now(), count: 0 }, abortSignal);
+    const key = createKey(chatId, message?.id ?? "");
+    const pending = readRecord(this.#place(chatId))?.pending;
+    const known = pending?.key === key ? pending.sinceMs : this.#sent.get(key);
+    const isKept = known !== undefined && Date.now() - known <= KEPT_MS;
+    if (trigger === "regenerate-message" && !isKept) {
+      throw new ChatError("outcome_unknown", {
+        status: 0,
+        sent: "unknown",
+        title: "This message cannot be answered again",
+      });
+    }
+    const sinceMs = known ?? Date.now();
+    this.#sent.set(key, sinceMs);
+    return this.#send(chatId, { text, key, sinceMs, count: 0 }, abortSignal, known !== undefined);
   }
 
   /** Goes on with the message that had no answer before a reload; null if there is none. */
@@ -129,6 +148,13 @@ export class UponaiChatTransport<
     }
     return opening;
   }
+}
+
+/** Derives the idempotency key: visible ASCII, at most 255 characters. */
+function createKey(sdkId: string, messageId: string): string {
+  return `ai:${sdkId}:${messageId}`
+    .replaceAll(/[^!-~]/g, (char) => `%${char.charCodeAt(0).toString(16)}`)
+    .slice(-255);
 }
 
 function toStream({ messages }: Answer): ReadableStream<UIMessageChunk> {

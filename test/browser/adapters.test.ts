@@ -92,6 +92,37 @@ describe("the AI SDK", () => {
     expect(there.counts("again")).toEqual({ arrived: 1, taken: 1 });
   });
 
+  test("regenerate does not send a message whose key the service has forgotten", async () => {
+    const there = createTestChat(emulator);
+    const old: UIMessage = { id: "old", role: "user", parts: [{ type: "text", text: "old" }] };
+    const chat = new SdkChat("sdk", createTransport(there), [old]);
+    await chat.regenerate();
+    expect(chat.error).toMatchObject({ code: "outcome_unknown" });
+    expect(there.counts("old")).toEqual({ arrived: 0, taken: 0 });
+  });
+
+  test("chats with equal message ids, and ids of any characters, have keys of their own", async () => {
+    const there = createTestChat(emulator);
+    const transport = createTransport(there);
+    for (const [index, id] of ["one", "two", "\ud800 ü"].entries()) {
+      const chat = new SdkChat(id, transport);
+      await chat.sendMessage({ text: `text ${index}` });
+      expect(chat.error).toBeUndefined();
+    }
+    const ask = (chatId: string) =>
+      transport.sendMessages({
+        trigger: "submit-message",
+        chatId,
+        messageId: undefined,
+        messages: [{ id: "same", role: "user", parts: [{ type: "text", text: `of ${chatId}` }] }],
+        abortSignal: undefined,
+      });
+    await ask("one");
+    await ask("two");
+    expect(there.counts("of one")).toEqual({ arrived: 1, taken: 1 });
+    expect(there.counts("of two")).toEqual({ arrived: 1, taken: 1 });
+  });
+
   test("an error is a ChatError with its code", async () => {
     const there = createTestChat(emulator);
     there.addFault({ kind: "status", status: 422 });
@@ -222,5 +253,38 @@ describe("React", () => {
       { arrived: 1, taken: 1 },
     ]);
     expect(errors).toEqual([]);
+  });
+
+  test("useChat of the AI SDK sends once and shows the answer", async () => {
+    const owner = createTestChat(emulator);
+    owner.addFault({ kind: "reset-after" });
+    const token = await tokenOf(owner);
+    const app = await bundle(`
+      import { useChat } from "@ai-sdk/react";
+      import { StrictMode } from "react";
+      import { createRoot } from "react-dom/client";
+      import { UponaiChatTransport } from "./ai-sdk.ts";
+      const transport = new UponaiChatTransport(${JSON.stringify({ token, chatId: owner.chatId })});
+      function App() {
+        const { messages, sendMessage } = useChat({ id: "support", transport, resume: true });
+        return (
+          <main>
+            {messages.map(({ id, parts }) => <p key={id}>{parts.map((part) => part.text)}</p>)}
+            <button onClick={() => void sendMessage({ text: "by the SDK" })}>Send</button>
+          </main>
+        );
+      }
+      createRoot(document.body).render(<StrictMode><App /></StrictMode>);
+    `);
+    await page.route(`${bff.url}/page`, (route) =>
+      route.fulfill({ contentType: "text/html", body: "<!doctype html><title>AI SDK</title>" }),
+    );
+    await page.goto(`${bff.url}/page`);
+    await page.evaluate(`{${app}}`);
+    await page.getByRole("button", { name: "Send" }).click();
+    await expect
+      .poll(() => page.locator("p").allTextContents(), { timeout: 20_000 })
+      .toEqual(["by the SDK", "You said: by the SDK"]);
+    expect(owner.counts("by the SDK")).toEqual({ arrived: 1, taken: 1 });
   });
 });

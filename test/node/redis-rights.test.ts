@@ -12,6 +12,7 @@ import { probeScript, redisScripts } from "../../src/admission/lua/scripts.ts";
 import { redisUrl } from "../../src/config/redis-url.ts";
 import type { RunningEmulator } from "../../src/emulator/listen.ts";
 import { createNodeRedis } from "../../src/platform/node/redis.ts";
+import { watchRedis } from "../../src/platform/node/watch-redis.ts";
 import {
   ask,
   bffEnvironment,
@@ -303,6 +304,30 @@ describe("a Redis that closes idle connections", () => {
       expect(stateLines(bff)).toEqual([]);
     } finally {
       proxy.close();
+    }
+  });
+
+  test("is noticed before a command could be refused: at the end that Redis sends", async () => {
+    const server = await startOther([]);
+    const order: string[] = [];
+    const { promise: usable, resolve: up } = Promise.withResolvers<void>();
+    const note = (name: string) => () => void order.push(name);
+    const client = watchRedis(
+      new Redis(server.url, { enableReadyCheck: false, retryStrategy: () => null }),
+      { database: 0, mayBeReplica: false },
+      { up, down: note("down"), hint: note("hint"), failed: note("failed") },
+    );
+    await usable;
+    client.stream.once("end", note("end"));
+    const { promise: closed, resolve } = Promise.withResolvers<void>();
+    client.on("close", note("close")).on("close", resolve);
+    const watcher = new Redis(server.url);
+    try {
+      await watcher.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes");
+      await closed;
+      expect(order).toEqual(["down", "end", "close"]);
+    } finally {
+      watcher.disconnect();
     }
   });
 

@@ -123,10 +123,22 @@ export function watchRedis(
     }
   };
 
-  redis.on("error", fail);
-  redis.on("close", () => {
+  /** Whether the loss of this connection is reported. */
+  let isReported = false;
+  const lose = () => {
+    if (isReported) return;
+    isReported = true;
     connection += 1;
     events.down("closed");
+  };
+
+  redis.on("error", fail);
+  // From the end of the stream on, ioredis refuses commands. Its own `close` comes later.
+  redis.on("connect", () => void redis.stream.once("end", lose));
+  redis.on("close", () => {
+    lose();
+    // An attempt that fails without a connection is a loss of its own.
+    isReported = false;
   });
   redis.on("ready", () => void becomeUsable());
   return redis;

@@ -1,5 +1,6 @@
 /** The store of one chat. */
 import type { ApiMessage } from "./api.ts";
+import { mergeMessages, toApi, toMessage } from "./chat-messages.ts";
 import {
   forgetRecord,
   KEPT_MS,
@@ -10,7 +11,7 @@ import {
 } from "./chat-record.ts";
 import { ChatError } from "./chat-error.ts";
 import { createClient, createKey } from "./client.ts";
-import { openChannel, withLock } from "./tabs.ts";
+import { inTurn, onWake, openChannel, withLock } from "./tabs.ts";
 import type { Chat, ChatMessage, ChatOptions, ChatSnapshot, Retry, SendResult } from "./types.ts";
 
 interface Pending {
@@ -56,6 +57,7 @@ export function createChat(options: ChatOptions = {}): Chat {
   let applied = 0;
   /** Open while there are subscribers. */
   let channel: BroadcastChannel | undefined;
+  let stopWaking: (() => void) | undefined;
   let snapshot = createSnapshot();
 
   function createSnapshot(): ChatSnapshot {
@@ -91,19 +93,12 @@ export function createChat(options: ChatOptions = {}): Chat {
   }
 
   function setTranscript(messages: readonly ApiMessage[]): void {
-    transcript = messages
-      .filter(({ role }) => role === "user" || role === "assistant")
-      .map((message, index) => {
-        const before = transcript[index];
-        const after = toMessage(index, message);
-        // The same object for the same message, so that a view renders it once.
-        return before && JSON.stringify(before) === JSON.stringify(after) ? before : after;
-      });
+    transcript = mergeMessages(transcript, messages);
   }
 
   /** Runs a step of the current chat. What it throws becomes `error`, unless the chat was left. */
   async function guard(
-    step: (signal: AbortSignal) => Promise<void>,
+    step: (signal: AbortSignal) => Promise<unknown>,
     isDelivery = false,
   ): Promise<void> {
     const { signal } = leaving;
@@ -112,7 +107,8 @@ export function createChat(options: ChatOptions = {}): Chat {
     } catch (cause) {
       if (signal.aborted) return;
       if (!(cause instanceof ChatError)) throw cause;
-      if (cause.code === "session_required") isKnown = false;
+      // Both can mean that another user has signed in.
+      if (cause.status === 401 || cause.code === "chat_not_found") isKnown = false;
       // While a message is on its way, only its own errors are the chat's.
       if (isDelivery || delivering === undefined) error = cause;
       isEnded ||= cause.code === "chat_ended";
@@ -131,8 +127,8 @@ export function createChat(options: ChatOptions = {}): Chat {
     signal.throwIfAborted();
     const before = owner ?? found;
     owner = found;
-    isKnown = true;
     if (before !== found) newChat();
+    isKnown = true;
     signal.throwIfAborted();
     return found;
   }
@@ -148,14 +144,30 @@ export function createChat(options: ChatOptions = {}): Chat {
     setTranscript(chat.messages);
   }
 
-  async function start(signal: AbortSignal): Promise<void> {
-    const { metadata, variables } = options;
-    const chat = await client.startChat({ metadata, variables, signal });
-    signal.throwIfAborted();
-    id = chat.chatId;
-    setTranscript(chat.messages);
-    writeRecord(recordKey, { chatId: id, owner: await readOwner(signal) });
-  }
+  /**
+   * Starts a chat, or joins the one that another store of this page has started for the same record:
+   * a component that is mounted anew must not send the message to a second chat.
+   */
+  const start = (signal: AbortSignal) =>
+    inTurn(recordKey.name, async () => {
+      signal.throwIfAborted();
+      const user = await readOwner(signal);
+      const record = readRecord(recordKey);
+      if (record?.chatId !== undefined && record.owner === user) {
+        id = record.chatId;
+        return readTranscript(signal);
+      }
+      const { metadata, variables } = options;
+      const chat = await client.startChat({ metadata, variables, signal });
+      signal.throwIfAborted();
+      id = chat.chatId;
+      setTranscript(chat.messages);
+      if (pending === undefined) writeRecord(recordKey, { chatId: id, owner: user });
+      else if (isStored(pending)) await store(pending, signal);
+    });
+
+  /** Whether the record is that of this message. Another store may have begun another one in it. */
+  const isStored = ({ key }: Pending) => readRecord(recordKey)?.pending?.key === key;
 
   /** Loads the chat of this tab, and finds its pending message. Once, until it fails. */
   function open(): Promise<void> {
@@ -165,7 +177,9 @@ export function createChat(options: ChatOptions = {}): Chat {
         if (record === undefined && id === undefined && options.start !== "eager") return;
         isLoading = true;
         change();
-        if (record !== undefined && record.owner !== (await readOwner(signal))) {
+        if (record === undefined && id === undefined) return await start(signal);
+        const user = await readOwner(signal);
+        if (record !== undefined && record.owner !== user) {
           forgetRecord(recordKey);
           record = undefined;
         }
@@ -229,7 +243,7 @@ export function createChat(options: ChatOptions = {}): Chat {
           message.count = transcript.length;
         }
         if (!message.isRepeat) message.count = transcript.length;
-        await store(message, signal);
+        if (isStored(message)) await store(message, signal);
         const chatId = id;
         if (chatId === undefined) return;
         const { text, key, count } = message;
@@ -278,15 +292,20 @@ export function createChat(options: ChatOptions = {}): Chat {
 
   /** The pending message needs no repeat. */
   function settle(): void {
+    const isOurs = pending !== undefined && isStored(pending);
     pending = undefined;
+    if (!isOurs) return;
     if (id === undefined || owner === undefined) forgetRecord(recordKey);
     else writeRecord(recordKey, { chatId: id, owner });
   }
 
   /** Stores the message before it is sent. */
   async function store({ text, key, sinceMs, count }: Pending, signal: AbortSignal): Promise<void> {
-    const pending = { text, key, sinceMs, count };
-    writeRecord(recordKey, { chatId: id, owner: await readOwner(signal), pending });
+    const user = await readOwner(signal);
+    const record = readRecord(recordKey);
+    // Another store may have started the chat of this message meanwhile.
+    if (record?.pending?.key === key && record.owner === user) id ??= record.chatId;
+    writeRecord(recordKey, { chatId: id, owner: user, pending: { text, key, sinceMs, count } });
   }
 
   /** Tells the other tabs that this chat has changed. */
@@ -318,6 +337,7 @@ export function createChat(options: ChatOptions = {}): Chat {
     pending = undefined;
     error = undefined;
     isEnded = false;
+    isKnown = false;
     forgetRecord(recordKey);
     change();
     if (options.start === "eager" && listeners.size > 0) void resume();
@@ -329,6 +349,9 @@ export function createChat(options: ChatOptions = {}): Chat {
       error = undefined;
       change();
       await open();
+      // The text is of the user who is signed in now: it must not go to the chat of another.
+      const mayDiffer = owner !== undefined && !isKnown && snapshot.pending === undefined;
+      if (mayDiffer) await guard(readOwner);
       const { pending: stored, error: failure } = snapshot;
       if (stored !== undefined) {
         // The message before the reload, or a faster call, comes first.
@@ -388,10 +411,18 @@ export function createChat(options: ChatOptions = {}): Chat {
           void readTranscript(leaving.signal).then(change, ignore);
         }
       });
+      stopWaking ??= onWake(() => {
+        isKnown = false;
+        // If the session cannot be read now, the next message reads it.
+        if (owner !== undefined && delivering === undefined)
+          readOwner(leaving.signal).catch(ignore);
+      });
       void resume();
       return () => {
         listeners.delete(listener);
         if (listeners.size > 0) return;
+        stopWaking?.();
+        stopWaking = undefined;
         channel?.close();
         channel = undefined;
       };
@@ -414,30 +445,6 @@ export function createChat(options: ChatOptions = {}): Chat {
     get pending() {
       return snapshot.pending;
     },
-  };
-}
-
-function toMessage(index: number, message: ApiMessage, isPending = false): ChatMessage {
-  const { role, content, name, tool_calls: toolCalls } = message;
-  const metadata = {
-    ...(name !== undefined && { name }),
-    ...(toolCalls !== undefined && { toolCalls }),
-    ...(isPending && { isPending: true as const }),
-  };
-  return {
-    id: `${index}`,
-    role: role === "user" ? "user" : "assistant",
-    parts: content === "" ? [] : [{ type: "text", text: content }],
-    ...(Object.keys(metadata).length > 0 && { metadata }),
-  };
-}
-
-function toApi({ role, parts, metadata }: ChatMessage): ApiMessage {
-  return {
-    role,
-    content: parts[0]?.text ?? "",
-    name: metadata?.name,
-    tool_calls: metadata?.toolCalls,
   };
 }
 

@@ -1,4 +1,4 @@
-/** Agreement between the tabs of one browser. Without these interfaces the service decides alone. */
+/** Agreement between the tabs and the stores of one browser. Without it the service decides alone. */
 
 /** A tab that is frozen can hold its lock for long. After this time, in ms, it is not waited for. */
 const LOCK_MS = 30_000;
@@ -34,4 +34,28 @@ export function openChannel(onChange: (chatId: unknown) => void): BroadcastChann
   } catch {
     return undefined;
   }
+}
+
+const turns = new Map<string, Promise<unknown>>();
+
+/** Runs the tasks of one name on this page one after the other. */
+export function inTurn<Result>(name: string, task: () => Promise<Result>): Promise<Result> {
+  const run = () => task();
+  const running = (turns.get(name) ?? Promise.resolve()).then(run, run);
+  turns.set(name, running);
+  return running;
+}
+
+/**
+ * Calls `onShown` each time the page is shown again, also from the browser's history. Returns the
+ * function that ends it. Does nothing outside of pages.
+ */
+export function onWake(onShown: () => void): () => void {
+  const listening = new AbortController();
+  if (typeof document !== "undefined") {
+    const options = { signal: listening.signal };
+    addEventListener("pageshow", ({ persisted }) => persisted && onShown(), options);
+    document.addEventListener("visibilitychange", () => document.hidden || onShown(), options);
+  }
+  return () => listening.abort();
 }

@@ -244,6 +244,129 @@ describe("a reload in mid-message", () => {
   });
 });
 
+/** A chat of one user, the tab's storage, and the function that signs in the other user. */
+async function exchange() {
+  const [first, second] = [createTestChat(emulator), createTestChat(emulator)];
+  let user = first;
+  const storage = createStorage();
+  const chat = openChat(first, {
+    storage,
+    chatId: undefined,
+    token: async () => (await user.credentials()).Authorization.slice("Bearer ".length),
+  });
+  chat.subscribe(() => undefined);
+  expect(await chat.sendMessage({ text: "of the first" })).toBe("answered");
+  return { chat, first, second, storage, signIn: () => (user = second) };
+}
+
+describe("when another user signs in in this tab", () => {
+  afterEach(() => {
+    vi.unstubAllGlobals();
+  });
+
+  test("the page shows nothing of the first chat as soon as it is shown again", async () => {
+    const page = new EventTarget();
+    vi.stubGlobal("document", page);
+    vi.stubGlobal("addEventListener", page.addEventListener.bind(page));
+    for (const event of ["visibilitychange", "pageshow"]) {
+      const { chat, storage, signIn } = await exchange();
+      const shown = () => page.dispatchEvent(Object.assign(new Event(event), { persisted: true }));
+      shown();
+      expect(await chat.sendMessage({ text: "still the first" })).toBe("answered");
+      expect(chat.messages).toHaveLength(5);
+      signIn();
+      shown();
+      await expect.poll(() => chat.messages).toEqual([]);
+      expect(chat).toMatchObject({ id: undefined, status: "ready" });
+      expect(storage.stored.size).toBe(0);
+    }
+  });
+
+  test("the next message goes to a chat of the second user, and is stored as theirs", async () => {
+    const { chat, first, second, storage, signIn } = await exchange();
+    const { id } = chat;
+    signIn();
+    // The service knows the chat, but not as this user's.
+    expect(await chat.sendMessage({ text: "of nobody" })).toBe("refused");
+    expect(chat.error?.code).toBe("chat_not_found");
+    expect(await chat.sendMessage({ text: "of the second" })).toBe("answered");
+    expect(chat.id).not.toBe(id);
+    expect(textsOf(chat)).toEqual([GREETING, ...exchanged("of the second")]);
+    const stored = [...storage.stored.values()].join("");
+    expect(stored).toContain(second.subject);
+    expect(stored).not.toContain(first.subject);
+  });
+
+  test("a new chat is stored as the second user's", async () => {
+    const { chat, first, second, storage, signIn } = await exchange();
+    signIn();
+    chat.newChat();
+    expect(await chat.sendMessage({ text: "new" })).toBe("answered");
+    expect(textsOf(chat)).toEqual([GREETING, ...exchanged("new")]);
+    const stored = [...storage.stored.values()].join("");
+    expect(stored).toContain(second.subject);
+    expect(stored).not.toContain(first.subject);
+  });
+});
+
+describe("a chat that is mounted anew in mid-message", () => {
+  test("joins the chat that is being started, and the message is sent once", async () => {
+    const user = createTestChat(emulator);
+    const storage = createStorage();
+    const starts: string[] = [];
+    const release = Promise.withResolvers<void>();
+    const slowly: typeof fetch = async (address, init) => {
+      const response = await fetch(address, init);
+      if (address !== `${bff.url}/chat`) return response;
+      starts.push(address);
+      await release.promise;
+      return response;
+    };
+    const mount = () => openChat(user, { storage, chatId: undefined, fetch: slowly });
+    const before = mount();
+    const unmount = before.subscribe(() => undefined);
+    const sending = before.sendMessage({ text: "mounted" });
+    await expect.poll(() => starts.length).toBe(1);
+    unmount();
+    const after = mount();
+    after.subscribe(() => undefined);
+    await expect.poll(() => after.pending?.text).toBe("mounted");
+    release.resolve();
+    expect(await sending).toBe("answered");
+    await expect.poll(() => after.status).toBe("ready");
+    expect(after.id).toBe(before.id);
+    expect(textsOf(after)).toEqual([GREETING, ...exchanged("mounted")]);
+    expect(starts).toHaveLength(1);
+    expect(emulator.messages().filter(({ content }) => content === "mounted")).toMatchObject([
+      { arrived: 1, taken: 1 },
+    ]);
+    expect([...storage.stored.values()].join("")).not.toContain("mounted");
+  });
+
+  test("and has begun a new chat, keeps what it stores when the old answer comes", async () => {
+    const storage = createStorage();
+    const answers: (() => void)[] = [];
+    const client = script({
+      startChat: () => Promise.resolve({ ...transcript(), chatId: `chat-${answers.length + 1}` }),
+      sendMessage: () =>
+        new Promise((resolve) =>
+          answers.push(() => resolve({ messages: [], isRecovered: false, isReplayed: false })),
+        ),
+    });
+    const before = createChat({ client, storage });
+    const old = before.sendMessage({ text: "old" });
+    await expect.poll(() => answers.length).toBe(1);
+    const after = createChat({ client, storage });
+    after.newChat();
+    void after.sendMessage({ text: "new" });
+    await expect.poll(() => answers.length).toBe(2);
+    answers[0]?.();
+    expect(await old).toBe("answered");
+    const [record = ""] = storage.stored.values();
+    expect(JSON.parse(record)).toMatchObject({ chatId: "chat-2", pending: { text: "new" } });
+  });
+});
+
 test("two subscribers and two sends at once start one chat and send one message", async () => {
   const owner = createTestChat(emulator);
   const chat = openChat(owner, { chatId: undefined, start: "eager" });

@@ -26,6 +26,22 @@ const Base =
       (class {} as typeof HTMLElement)
     : HTMLElement;
 
+/** Events of the element, with their details. All bubble, also out of shadow roots. */
+export interface UponaiChatEventMap {
+  /** The element is shown, also again after it was moved. */
+  "uponai-ready": CustomEvent<object>;
+  /** Before a message is sent; `preventDefault()` stops it. */
+  "uponai-send": CustomEvent<{ readonly text: string }>;
+  /** A message of the agent that came while the element was shown. */
+  "uponai-message": CustomEvent<{ readonly message: ChatMessage }>;
+  "uponai-status": CustomEvent<{ readonly status: ChatStatus }>;
+  "uponai-error": CustomEvent<{ readonly error: ChatError }>;
+  /** The user must sign in; then call `chat.retry()`. */
+  "uponai-session-required": CustomEvent<{ readonly error: ChatError }>;
+  /** The chat is ended, or an ended one is shown. */
+  "uponai-end": CustomEvent<object>;
+}
+
 /** Attributes that name the chat: a change of one opens another chat. */
 const CHAT_ATTRIBUTES = ["base-url", "chat-id", "start", "persist"];
 
@@ -50,14 +66,11 @@ export class UponaiChatElement extends Base {
     "lang",
   ];
 
-  /** Renders the text of messages; default: Markdown for the agent's, plain text for the user's. */
-  declare renderText: RenderText | undefined;
-  /** The session token, as for `createClient`. Set it before the first message. */
-  declare token: ChatOptions["token"];
-
   #chat: Chat | undefined;
   #isOwnChat = false;
+  #token: ChatOptions["token"];
   #labels: Partial<Labels> = {};
+  #renderText: RenderText | undefined;
   #unsubscribe: (() => void) | undefined;
   #timer: ReturnType<typeof setInterval> | undefined;
   #view: View | undefined;
@@ -76,7 +89,7 @@ export class UponaiChatElement extends Base {
         baseUrl: this.getAttribute("base-url") ?? "",
         chatId: this.getAttribute("chat-id") ?? undefined,
         start: this.getAttribute("start") === "eager" ? "eager" : "lazy",
-        token: () => (typeof this.token === "function" ? this.token() : this.token),
+        token: () => (typeof this.#token === "function" ? this.#token() : this.#token),
         storageKey: this.id,
         ...(this.getAttribute("persist") === "off" && { storage: null }),
       });
@@ -91,6 +104,15 @@ export class UponaiChatElement extends Base {
     this.#join();
   }
 
+  /** The session token, as for `createClient`. */
+  get token(): ChatOptions["token"] {
+    return this.#token;
+  }
+
+  set token(token: ChatOptions["token"]) {
+    this.#token = token;
+  }
+
   /** Texts that replace those of the page's language. */
   get labels(): Partial<Labels> {
     return this.#labels;
@@ -101,9 +123,29 @@ export class UponaiChatElement extends Base {
     this.#render();
   }
 
+  /** Renders the text of messages; default: Markdown for the agent's, plain text for the user's. */
+  get renderText(): RenderText | undefined {
+    return this.#renderText;
+  }
+
+  set renderText(renderText: RenderText | undefined) {
+    this.#renderText = renderText;
+    this.#nodes.clear();
+    this.#render();
+  }
+
+  /** Whether the user can send; the attribute of the same name. */
+  get disabled(): boolean {
+    return this.hasAttribute("disabled");
+  }
+
+  set disabled(disabled: boolean) {
+    this.toggleAttribute("disabled", disabled);
+  }
+
   connectedCallback(): void {
     // A page can set them before the element is defined. They then hide the accessors of the class.
-    for (const name of ["labels", "chat"]) {
+    for (const name of ["token", "labels", "renderText", "disabled", "chat"]) {
       const early = Object.getOwnPropertyDescriptor(this, name);
       if (early === undefined) continue;
       Reflect.deleteProperty(this, name);
@@ -229,7 +271,7 @@ export class UponaiChatElement extends Base {
 
   #canSend(): boolean {
     const { status, pending } = this.chat;
-    return !this.hasAttribute("disabled") && pending === undefined && status !== "ended";
+    return !this.disabled && pending === undefined && status !== "ended";
   }
 
   #giveBack(text: string): void {
@@ -239,7 +281,7 @@ export class UponaiChatElement extends Base {
     this.#renderStatus();
   }
 
-  #emit(name: string, detail: object = {}, cancelable = false): boolean {
+  #emit(name: keyof UponaiChatEventMap, detail: object = {}, cancelable = false): boolean {
     const options = { detail, cancelable, bubbles: true, composed: true };
     return this.dispatchEvent(new CustomEvent(name, options));
   }
@@ -282,7 +324,7 @@ export class UponaiChatElement extends Base {
     view.log.setAttribute("aria-label", texts.conversation);
     view.input.setAttribute("aria-label", texts.input);
     view.input.placeholder = this.getAttribute("placeholder") ?? texts.placeholder;
-    view.input.disabled = this.hasAttribute("disabled");
+    view.input.disabled = this.disabled;
     view.send.setAttribute("aria-label", texts.send);
     view.emptyText.textContent = texts.empty;
     view.earlier.textContent = texts.earlier;
@@ -352,7 +394,7 @@ export class UponaiChatElement extends Base {
     const bubble = create("div", { class: "bubble", part: `bubble ${role}-bubble` });
     for (const { text } of parts) {
       const isMarkdown = !isUser && this.getAttribute("markdown") !== "off";
-      const render = this.renderText ?? (isMarkdown ? renderMarkdown : createText);
+      const render = this.#renderText ?? (isMarkdown ? renderMarkdown : createText);
       bubble.append(render(text, message));
       bubble.dir = "auto";
     }

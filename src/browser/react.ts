@@ -2,7 +2,7 @@
 import { type DetailedHTMLProps, type HTMLAttributes, useState, useSyncExternalStore } from "react";
 
 import { createChat } from "./chat.ts";
-import type { UponaiChatElement } from "./element-class.ts";
+import type { UponaiChatElement, UponaiChatEventMap } from "./element-class.ts";
 import type { Chat, ChatOptions, ChatSnapshot } from "./types.ts";
 
 /** What `useChat` returns. */
@@ -24,19 +24,26 @@ export function useChat(options: ChatOptions & { readonly chat?: Chat } = {}): U
   return { ...snapshot, sendMessage, retry, dismiss, reload, end, newChat };
 }
 
-type ElementProps = DetailedHTMLProps<HTMLAttributes<UponaiChatElement>, UponaiChatElement> & {
-  readonly "base-url"?: string;
-  readonly "chat-id"?: string;
-  readonly start?: "lazy" | "eager";
-  readonly heading?: string;
-  readonly placeholder?: string;
-  readonly "bot-name"?: string;
-  readonly markdown?: "on" | "off";
-  readonly "send-key"?: "enter" | "mod-enter";
-  readonly disabled?: boolean;
-  readonly persist?: "on" | "off";
-  readonly token?: ChatOptions["token"];
+/** React 19 listens to `uponai-send` by `onuponai-send`, and sets properties. */
+type ElementEvents = {
+  readonly [Name in keyof UponaiChatEventMap as `on${Name}`]?: (
+    event: UponaiChatEventMap[Name],
+  ) => void;
 };
+
+type ElementProps = DetailedHTMLProps<HTMLAttributes<UponaiChatElement>, UponaiChatElement> &
+  ElementEvents &
+  Partial<Pick<UponaiChatElement, "chat" | "token" | "labels" | "renderText" | "disabled">> & {
+    readonly "base-url"?: string;
+    readonly "chat-id"?: string;
+    readonly start?: "lazy" | "eager";
+    readonly heading?: string;
+    readonly placeholder?: string;
+    readonly "bot-name"?: string;
+    readonly markdown?: "on" | "off";
+    readonly "send-key"?: "enter" | "mod-enter";
+    readonly persist?: "on" | "off";
+  };
 
 declare module "react" {
   // oxlint-disable-next-line typescript/no-namespace -- React's types of elements are a namespace

@@ -1,7 +1,7 @@
 /** The adapters for React and the AI SDK, with the real packages. */
 import { AbstractChat, type ChatState, type ChatStatus, type UIMessage } from "ai";
 import type { Browser, Page } from "playwright-core";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 
 import { UponaiChatTransport } from "../../src/browser/ai-sdk.ts";
 import { ChatError } from "../../src/browser/index.ts";
@@ -211,35 +211,46 @@ const APP = (chat: string) => `
   createRoot(document.body).render(<StrictMode><App /></StrictMode>);
 `;
 
+/** Number of chats that were started at UponAI. */
+const started = () =>
+  emulator.requests().filter(({ method, path }) => method === "POST" && path === "/api/chats")
+    .length;
+
 describe("React", () => {
   let browser: Browser;
   let page: Page;
 
   beforeAll(async () => {
     browser = await startBrowser();
+  });
+  beforeEach(async () => {
     page = await browser.newPage();
   });
+  afterEach(() => page.close());
   afterAll(() => browser.close());
 
-  test("a chat in StrictMode starts once and sends once, and a server renders it", async () => {
-    const owner = createTestChat(emulator);
+  /** Runs the code on an empty page; returns the list of what it writes to the console as errors. */
+  async function openPage(code: string): Promise<readonly string[]> {
     const errors: string[] = [];
     page.on("console", (message) => {
       if (message.type() === "error" || message.type() === "warning") errors.push(message.text());
     });
-    const started = () =>
-      emulator.requests().filter(({ method, path }) => method === "POST" && path === "/api/chats")
-        .length;
-    const before = started();
     // The page and the service have one origin, as behind a reverse proxy.
-    const app = await bundle(
-      APP(`{ start: "eager", token: ${JSON.stringify(await tokenOf(owner))} }`),
-    );
     await page.route(`${bff.url}/page`, (route) =>
       route.fulfill({ contentType: "text/html", body: "<!doctype html><title>React</title>" }),
     );
     await page.goto(`${bff.url}/page`);
-    await page.evaluate(`{${app}}`);
+    await page.evaluate(`{${code}}`);
+    return errors;
+  }
+
+  test("a chat in StrictMode starts once and sends once, and a server renders it", async () => {
+    const owner = createTestChat(emulator);
+    const before = started();
+    const app = await bundle(
+      APP(`{ start: "eager", token: ${JSON.stringify(await tokenOf(owner))} }`),
+    );
+    const errors = await openPage(app);
     await expect
       .poll(() => page.locator("li").allTextContents())
       .toEqual(["Hello, how can I help?"]);
@@ -252,6 +263,89 @@ describe("React", () => {
     expect(emulator.messages().filter(({ content }) => content === "from React")).toMatchObject([
       { arrived: 1, taken: 1 },
     ]);
+    expect(errors).toEqual([]);
+  });
+
+  test("a component that is mounted anew in mid-message goes on, and the message is sent once", async () => {
+    const owner = createTestChat(emulator);
+    const token = await tokenOf(owner);
+    const app = await bundle(`
+      import { StrictMode, useState } from "react";
+      import { createRoot } from "react-dom/client";
+      import { useChat } from "./react.ts";
+      function Chat() {
+        const { messages, sendMessage } = useChat({ token: ${JSON.stringify(token)} });
+        return (
+          <main>
+            {messages.map(({ id, parts }) => <p key={id}>{parts.map(({ text }) => text)}</p>)}
+            <button onClick={() => void sendMessage({ text: "mounted in React" })}>Send</button>
+          </main>
+        );
+      }
+      function App() {
+        const [key, setKey] = useState(0);
+        return <><Chat key={key} /><button onClick={() => setKey(1)}>Mount anew</button></>;
+      }
+      createRoot(document.body).render(<StrictMode><App /></StrictMode>);
+    `);
+    await openPage(app);
+    const before = started();
+    const { promise: release, resolve } = Promise.withResolvers<void>();
+    await page.route(`${bff.url}/chat`, async (route) => {
+      const response = await route.fetch();
+      await release;
+      await route.fulfill({ response });
+    });
+    await page.getByRole("button", { name: "Send" }).click();
+    await expect.poll(() => started()).toBe(before + 1);
+    await page.getByRole("button", { name: "Mount anew" }).click();
+    await page.getByText("mounted in React", { exact: true }).waitFor();
+    resolve();
+    await expect
+      .poll(() => page.locator("p").allTextContents())
+      .toEqual(["Hello, how can I help?", "mounted in React", "You said: mounted in React"]);
+    expect(started()).toBe(before + 1);
+    expect(
+      emulator.messages().filter(({ content }) => content === "mounted in React"),
+    ).toMatchObject([{ arrived: 1, taken: 1 }]);
+  });
+
+  // React sets neither properties nor events on an element that a server has rendered; a ref does.
+  test.each([
+    [
+      "by properties",
+      "createRoot(document.body).render(<App />);",
+      "token={token} onuponai-message={hear}",
+    ],
+    [
+      "by a ref, also where a server has rendered it",
+      "document.body.innerHTML = renderToString(<App />); hydrateRoot(document.body, <App />);",
+      `ref={(element) => {
+        if (element === null) return;
+        element.token = token;
+        element.addEventListener("uponai-message", hear);
+      }}`,
+    ],
+  ])("the element in JSX takes its token and is heard %s", async (_, render, attribute) => {
+    const owner = createTestChat(emulator);
+    const app = await bundle(`
+      import { createRoot, hydrateRoot } from "react-dom/client";
+      import { renderToString } from "react-dom/server";
+      import { UponaiChatElement } from "./element.ts";
+      globalThis.defined = UponaiChatElement;
+      globalThis.heard = [];
+      const token = async () => ${JSON.stringify(await tokenOf(owner))};
+      const hear = ({ detail }) => heard.push(detail.message.parts[0].text);
+      const App = () => <uponai-chat heading="Ask us" ${attribute} />;
+      ${render}
+    `);
+    const errors = await openPage(app);
+    const input = page.getByRole("textbox");
+    await input.fill("from JSX");
+    await input.press("Enter");
+    await page.getByText("You said: from JSX", { exact: true }).waitFor();
+    expect(await page.locator("uponai-chat").getAttribute("heading")).toBe("Ask us");
+    expect(await page.evaluate("heard")).toContain("You said: from JSX");
     expect(errors).toEqual([]);
   });
 
@@ -276,11 +370,7 @@ describe("React", () => {
       }
       createRoot(document.body).render(<StrictMode><App /></StrictMode>);
     `);
-    await page.route(`${bff.url}/page`, (route) =>
-      route.fulfill({ contentType: "text/html", body: "<!doctype html><title>AI SDK</title>" }),
-    );
-    await page.goto(`${bff.url}/page`);
-    await page.evaluate(`{${app}}`);
+    await openPage(app);
     await page.getByRole("button", { name: "Send" }).click();
     await expect
       .poll(() => page.locator("p").allTextContents(), { timeout: 20_000 })

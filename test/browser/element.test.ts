@@ -504,25 +504,39 @@ test("slots and renderText replace what is shown, and user text is never Markdow
   await page.evaluate(() => {
     const element = document.querySelector("uponai-chat");
     if (element !== null) element.renderText = (text) => new Text(`own ${text}`);
-    element?.setAttribute("markdown", "off");
   });
   expect(await page.locator(".assistant .bubble").first().textContent()).toBe("own **bold**");
 });
 
 test("properties that were set before the element was defined count", async () => {
   await open("");
-  const shown = await page.evaluate(async () => {
+  const [before, after] = await page.evaluate(async () => {
     const element = document.createElement("uponai-chat");
-    // As on an element that is defined later.
-    Object.defineProperty(element, "labels", {
-      value: { empty: "early" },
-      configurable: true,
-      writable: true,
-    });
+    const early: Partial<UponaiChatElement> = {
+      labels: { you: "early" },
+      disabled: true,
+      token: "early",
+      renderText: (text) => new Text(`early ${text}`),
+      chat: scripted,
+    };
+    for (const [name, value] of Object.entries(early)) {
+      // As on an element that is defined later.
+      Object.defineProperty(element, name, { value, configurable: true, writable: true });
+    }
+    script.say("one", "two");
     document.body.append(element);
-    return element.shadowRoot?.querySelector(".empty")?.textContent;
+    const read = () => {
+      const own = Object.keys(early).filter((name) => Object.hasOwn(element, name));
+      const field = element.shadowRoot?.querySelector("textarea");
+      const texts = [...(element.shadowRoot?.querySelectorAll(".message.user > *") ?? [])];
+      return [own, element.token, field?.disabled, texts.map((node) => node.textContent)];
+    };
+    const first = read();
+    element.disabled = false;
+    return [first, read()];
   });
-  expect(shown).toBe("early");
+  expect(before).toEqual([[], "early", true, ["early", "early two"]]);
+  expect(after).toEqual([[], "early", false, ["early", "early two"]]);
 });
 
 test("an element that is opened asks, stores and sets nothing before the user sends", async () => {

@@ -33,7 +33,9 @@ export function createElementScript(source: string, hashing: Hashing): ElementSc
       };
       // RFC 9110 section 13.1.2; a proxy that compresses makes the tag weak.
       const known = request.headers.get("if-none-match");
-      const isKnown = known?.split(",").some((entry) => entry.trim().replace("W/", "") === tag);
+      const isKnown = known
+        ?.split(",")
+        .some((entry) => ["*", tag, `W/${tag}`].includes(entry.trim()));
       if (isKnown === true) return answer(context, 304, null, headers);
       return answer(context, 200, source, {
         ...headers,

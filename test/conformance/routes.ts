@@ -48,17 +48,30 @@ export function describeRoutes(use: () => Fixture): void {
       expect(await hashed.text()).toBe(script);
     });
 
+    test("is asked for by HEAD, with any query, and by a page of any site", async () => {
+      const head = await use().ask(PATH, { method: "HEAD" });
+      expect(head.status).toBe(200);
+      expect(await head.text()).toBe("");
+      const headers = { Origin: "https://elsewhere.example", "Sec-Fetch-Site": "cross-site" };
+      const foreign = await use().ask(`${PATH}?v=1`, { headers });
+      expect(foreign.status).toBe(200);
+      expect(scriptHeaders(foreign).origin).toBe("*");
+      expect(await foreign.text()).toContain('"uponai-chat"');
+    });
+
     test("is not sent again to a client that has it", async () => {
       const tag = (await use().ask(PATH)).headers.get("etag") ?? "";
-      for (const known of [tag, `W/${tag}`, `"other", ${tag}`]) {
+      for (const known of [tag, `W/${tag}`, `"other", ${tag}`, "*"]) {
         const answer = await use().ask(PATH, { headers: { "If-None-Match": known } });
         expect(answer.status).toBe(304);
         expect(answer.headers.get("etag")).toBe(tag);
         expect(await answer.text()).toBe("");
       }
-      const other = await use().ask(PATH, { headers: { "If-None-Match": '"other"' } });
-      expect(other.status).toBe(200);
-      await other.text();
+      for (const known of ['"other"', "", ",", "W/", `${tag}x`, '"'.repeat(4_000)]) {
+        const other = await use().ask(PATH, { headers: { "If-None-Match": known } });
+        expect(other.status).toBe(200);
+        await other.text();
+      }
     });
 
     test("is only read, and no other name has a script", async () => {

@@ -27,6 +27,11 @@ afterAll(async () => {
 const tokenOf = async (chat: TestChat) =>
   (await chat.credentials()).Authorization.slice("Bearer ".length);
 
+/** Number of chats that were started at UponAI. */
+const started = () =>
+  emulator.requests().filter(({ method, path }) => method === "POST" && path === "/api/chats")
+    .length;
+
 /** A chat of the AI SDK, as its framework packages build one. */
 class SdkChat extends AbstractChat<UIMessage> {
   constructor(id: string, transport: UponaiChatTransport, messages: UIMessage[] = []) {
@@ -172,6 +177,32 @@ describe("the AI SDK", () => {
     expect(chat.texts().at(-1)).toBe("assistant: You said: after the end");
   });
 
+  test("another user of the page gets a chat of their own", async () => {
+    const first = createTestChat(emulator);
+    let user = first;
+    const storage = new Map<string, string>();
+    const transport = new UponaiChatTransport({
+      baseUrl: bff.url,
+      token: () => tokenOf(user),
+      storage: {
+        getItem: (name) => storage.get(name) ?? null,
+        setItem: (name, value) => void storage.set(name, value),
+        removeItem: (name) => void storage.delete(name),
+      },
+    });
+    const before = started();
+    await new SdkChat("shared", transport).sendMessage({ text: "of the first" });
+    const [record = ""] = storage.values();
+    user = createTestChat(emulator);
+    const chat = new SdkChat("shared", transport);
+    await chat.sendMessage({ text: "of the second" });
+    expect(chat.texts().at(-1)).toBe("assistant: You said: of the second");
+    expect(started()).toBe(before + 2);
+    const [after = ""] = storage.values();
+    expect(JSON.parse(after)).toMatchObject({ owner: expect.stringContaining(user.subject) });
+    expect(after).not.toContain((JSON.parse(record) as { chatId: string }).chatId);
+  });
+
   test("each chat of the SDK starts its own chat, once", async () => {
     const owner = createTestChat(emulator);
     const transport = new UponaiChatTransport({
@@ -179,9 +210,6 @@ describe("the AI SDK", () => {
       token: () => tokenOf(owner),
       storage: null,
     });
-    const started = () =>
-      emulator.requests().filter(({ method, path }) => method === "POST" && path === "/api/chats")
-        .length;
     const before = started();
     const one = new SdkChat("one", transport);
     await one.sendMessage({ text: "first" });
@@ -210,11 +238,6 @@ const APP = (chat: string) => `
   globalThis.html = renderToString(<App />);
   createRoot(document.body).render(<StrictMode><App /></StrictMode>);
 `;
-
-/** Number of chats that were started at UponAI. */
-const started = () =>
-  emulator.requests().filter(({ method, path }) => method === "POST" && path === "/api/chats")
-    .length;
 
 describe("React", () => {
   let browser: Browser;

@@ -553,6 +553,28 @@ describe("with a scripted client", () => {
     expect(chat.status).toBe("ready");
   });
 
+  test("a chat that is left while it starts does not start the next one twice", async () => {
+    const starts: ((chat: Transcript) => void)[] = [];
+    const client = script({
+      startChat: ({ signal } = {}) =>
+        new Promise((resolve, reject) => {
+          starts.push(resolve);
+          signal?.addEventListener("abort", () => reject(new Error("left")));
+        }),
+    });
+    const chat = createChat({ client, start: "eager", storage: null });
+    chat.subscribe(() => undefined);
+    await expect.poll(() => starts.length).toBe(1);
+    chat.newChat();
+    await expect.poll(() => starts.length).toBe(2);
+    // What becomes of the first start changes nothing for the second.
+    chat.subscribe(() => undefined);
+    starts[1]?.(transcript("hello"));
+    await expect.poll(() => chat.status).toBe("ready");
+    expect(starts).toHaveLength(2);
+    expect(textsOf(chat)).toEqual(["assistant: hello"]);
+  });
+
   test("an error before does not stand in the way of the next message", async () => {
     let count = 0;
     const client = script({

@@ -314,6 +314,17 @@ describe("a message is not repeated", () => {
     expect(sent).toHaveLength(5);
   });
 
+  test("after a sleep of the device that is longer than the service keeps the key", async () => {
+    const { client, sent } = scriptClient(() => undefined);
+    const sending = client.sendMessage("chat-1", { text: "hi" });
+    await vi.advanceTimersByTimeAsync(1);
+    const before = sent.length;
+    // The clock goes on while the device sleeps; its timers do not.
+    vi.setSystemTime(Date.now() + 13 * 3_600_000);
+    expect(await run(sending)).toMatchObject({ code: "gave_up", sent: "unknown" });
+    expect(sent).toHaveLength(before);
+  });
+
   test("after an abort, which does not say that it was cancelled", async () => {
     const { client, sent } = scriptClient(() => undefined);
     const aborter = new AbortController();

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 
-import type { Browser } from "playwright-core";
+import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
 import { UponaiChatElement } from "../../src/browser/element-class.ts";
@@ -83,19 +83,16 @@ async function write(project: string, files: Readonly<Record<string, string>>): 
 }
 
 /**
- * Opens a page of a project with the cookie of a session, and sends a message by its own input.
- * Returns how often the message arrived at UponAI and was taken, once its answer is shown.
+ * Opens a page of a project, and sends a message by its own input. Returns how often the message
+ * arrived at UponAI and was taken, once its answer is shown.
+ *
+ * @param prepare called on the page before; by default it opens a session with a cookie
  */
-async function chatAt(url: string, selector: string): Promise<unknown> {
+async function chatAt(url: string, selector: string, prepare = openSession): Promise<unknown> {
   const text = `at ${url}`;
   const page = await browser.newPage();
   await page.goto(url);
-  const token = await mintToken({ sub: `user of ${url}` });
-  await page.evaluate(async (bearer) => {
-    const headers = { Authorization: `Bearer ${bearer}` };
-    const { status } = await fetch("/session", { method: "POST", headers });
-    if (status !== 201) throw new Error(`no cookie: ${status}`);
-  }, token);
+  await prepare(page);
   await page.locator(selector).fill(text);
   await page.locator(selector).press("Enter");
   await page.getByText(`You said: ${text}`, { exact: true }).waitFor();
@@ -104,6 +101,30 @@ async function chatAt(url: string, selector: string): Promise<unknown> {
     .messages()
     .filter(({ content }) => content === text)
     .map(({ arrived, taken }) => [arrived, taken]);
+}
+
+async function openSession(page: Page): Promise<void> {
+  const token = await mintToken({ sub: `user of ${page.url()}` });
+  await page.evaluate(async (bearer) => {
+    const headers = { Authorization: `Bearer ${bearer}` };
+    const { status } = await fetch("/session", { method: "POST", headers });
+    if (status !== 201) throw new Error(`no cookie: ${status}`);
+  }, token);
+}
+
+const openNothing = () => Promise.resolve();
+
+/** Starts the development server of Vite in a project. */
+async function startVite(project: string): Promise<{ url: string; child: ChildProcess }> {
+  const port = await findFreePort();
+  const child = spawn(
+    "node_modules/.bin/vite",
+    ["--port", String(port), "--strictPort", "--host", "127.0.0.1"],
+    { cwd: project, stdio: "ignore" },
+  );
+  const url = `http://127.0.0.1:${port}/`;
+  await untilReady(url);
+  return { url, child };
 }
 
 async function untilReady(url: string): Promise<void> {
@@ -168,6 +189,21 @@ test("the manifest of the element names what the class has", async () => {
   }
 });
 
+/** Settings of TypeScript for a folder without a bundler. */
+function tsconfig(more: object): string {
+  return JSON.stringify({
+    compilerOptions: {
+      module: "nodenext",
+      target: "es2023",
+      lib: ["es2023", "dom", "dom.iterable"],
+      types: [],
+      strict: true,
+      noEmit: true,
+      ...more,
+    },
+  });
+}
+
 test(
   "a project of `npm create vite` chats, also with assistant-ui and deep-chat",
   { timeout: PATIENCE_MS },
@@ -175,7 +211,7 @@ test(
     const template = ["--template", "react-ts", "--no-interactive"];
     await run(folder, "npm", "create", "--yes", "vite@latest", "vite", "--", ...template);
     const project = join(folder, "vite");
-    await npm(project, tarball, "@assistant-ui/react", "deep-chat");
+    await npm(project, tarball, "@assistant-ui/react", "deep-chat", "ai");
     await write(project, {
       "src/chat-runtime.tsx": documented("src/chat-runtime.tsx"),
       "src/deep-chat.ts": documented("src/deep-chat.ts"),
@@ -197,6 +233,7 @@ test(
       "deep-chat.html":
         '<!doctype html><deep-chat></deep-chat><script type="module" src="/src/deep-chat.ts"></script>',
       "src/App.tsx": documented("src/App.tsx"),
+      "src/support.tsx": documented("src/support.tsx"),
       "vite.config.ts": documented("vite.config.ts"),
       // Types of all entries, by the rules of Node as well.
       "check/check.ts": `
@@ -209,36 +246,84 @@ test(
       const element = document.createElement("uponai-chat");
       element.chat = chat;
       element.labels = { send: de.send };
+      element.addEventListener("uponai-message", ({ detail }) => detail.message.parts);
       export const all = [element instanceof UponaiChatElement, ChatError, useChat];
       // @ts-expect-error -- a message has a text
       void chat.sendMessage({});
     `,
-      "check/tsconfig.json": JSON.stringify({
-        compilerOptions: {
-          module: "nodenext",
-          target: "es2023",
-          lib: ["es2023", "dom", "dom.iterable"],
-          types: [],
-          strict: true,
-          noEmit: true,
-          exactOptionalPropertyTypes: true,
-        },
-      }),
+      "check/tsconfig.json": tsconfig({ exactOptionalPropertyTypes: true }),
+      // The types of `ai` itself do not bear the strictest rules.
+      "check-ai/check.ts": `
+      import type { ChatTransport, UIMessage } from "ai";
+      import { UponaiChatTransport } from "uponai-bff-client/ai-sdk";
+      export const transport: ChatTransport<UIMessage> = new UponaiChatTransport({ chatId: "chat" });
+    `,
+      "check-ai/tsconfig.json": tsconfig({ skipLibCheck: true }),
     });
     await run(project, "npm", "run", "build");
     await run(project, "npx", "tsc", "--project", "check");
-    const port = await findFreePort();
-    const vite = spawn(
-      "node_modules/.bin/vite",
-      ["--port", String(port), "--strictPort", "--host", "127.0.0.1"],
-      { cwd: project, stdio: "ignore" },
-    );
-    const url = `http://127.0.0.1:${port}/`;
-    await untilReady(url);
+    await run(project, "npx", "tsc", "--project", "check-ai");
+    const { url, child } = await startVite(project);
     expect(await chatAt(url, "input")).toEqual([[1, 1]]);
     expect(await chatAt(`${url}assistant.html`, "textarea[name=input]")).toEqual([[1, 1]]);
     expect(await chatAt(`${url}deep-chat.html`, "#text-input")).toEqual([[1, 1]]);
-    await stop(vite);
+    await stop(child);
+  },
+);
+
+const pageOf = (framework: string) =>
+  `<!doctype html><main></main><script type="module" src="/src/${framework}.ts"></script>`;
+
+test(
+  "components of Vue and Svelte hand the token to the element, and chat",
+  { timeout: PATIENCE_MS },
+  async () => {
+    const project = join(folder, "components");
+    const token = await mintToken({ sub: "user of components" });
+    await write(project, {
+      "package.json": JSON.stringify({ name: "components", private: true, type: "module" }),
+      "src/Support.vue": documented("src/Support.vue"),
+      "src/Support.svelte": documented("src/Support.svelte"),
+      "src/token.ts": `export const getToken = async () => ${JSON.stringify(token)};`,
+      "src/vue.ts": `
+      import { createApp } from "vue";
+      import Support from "./Support.vue";
+      createApp(Support).mount("main");
+    `,
+      "src/svelte.ts": `
+      import { mount } from "svelte";
+      import Support from "./Support.svelte";
+      mount(Support, { target: document.querySelector("main") });
+    `,
+      "index.html": "<!doctype html><title>Components</title>",
+      "vue.html": pageOf("vue"),
+      "svelte.html": pageOf("svelte"),
+      "vite.config.js": `
+      import { svelte } from "@sveltejs/vite-plugin-svelte";
+      import vue from "@vitejs/plugin-vue";
+      export default {
+        plugins: [
+          svelte(),
+          vue({ template: { compilerOptions: { isCustomElement: (tag) => tag === "uponai-chat" } } }),
+        ],
+        server: { proxy: { "/chat": "${bff.url}", "/session": "${bff.url}" } },
+      };
+    `,
+    });
+    await npm(
+      project,
+      "vite",
+      "svelte",
+      "@sveltejs/vite-plugin-svelte",
+      "vue",
+      "@vitejs/plugin-vue",
+      tarball,
+    );
+    const { url, child } = await startVite(project);
+    for (const framework of ["vue", "svelte"]) {
+      expect(await chatAt(`${url}${framework}.html`, "textarea", openNothing)).toEqual([[1, 1]]);
+    }
+    await stop(child);
   },
 );
 

@@ -301,6 +301,15 @@ describe("sending", () => {
     await page.getByRole("button", { name: "Start a new chat" }).click();
     expect(await calls()).toEqual(["retry", "dismiss", "newChat"]);
   });
+
+  test("a chat that is left gives back the text that was on its way", async () => {
+    await open();
+    await input().fill("typed meanwhile");
+    await set({ status: "submitted", pending: { text: "on its way", sinceMs: Date.now() } });
+    await page.evaluate(() => document.querySelector("uponai-chat")?.newChat());
+    expect(await calls()).toEqual(["newChat"]);
+    expect(await input().inputValue()).toBe("on its way\ntyped meanwhile");
+  });
 });
 
 test("events tell the page what happens, and history is no news", async () => {

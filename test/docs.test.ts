@@ -15,6 +15,7 @@ const root = new URL("../", import.meta.url);
 const pages = [
   "README.md",
   "docs/sending.md",
+  "docs/frontend.md",
   "docs/behind-a-proxy.md",
   "docs/security.md",
   "docs/request-flow.md",

@@ -42,6 +42,10 @@ export interface UponaiChatEventMap {
   "uponai-end": CustomEvent<object>;
 }
 
+/** Set in the script that the service serves: the path before its routes. */
+declare const DEFAULT_BASE_URL: string | undefined;
+const SERVED_BELOW = typeof DEFAULT_BASE_URL === "string" ? DEFAULT_BASE_URL : "";
+
 /** Attributes that name the chat: a change of one opens another chat. */
 const CHAT_ATTRIBUTES = ["base-url", "chat-id", "start", "persist"];
 
@@ -86,7 +90,7 @@ export class UponaiChatElement extends Base {
     if (this.#chat === undefined) {
       this.#isOwnChat = true;
       this.#chat = createChat({
-        baseUrl: this.getAttribute("base-url") ?? "",
+        baseUrl: this.getAttribute("base-url") ?? SERVED_BELOW,
         chatId: this.getAttribute("chat-id") ?? undefined,
         start: this.getAttribute("start") === "eager" ? "eager" : "lazy",
         token: () => (typeof this.#token === "function" ? this.#token() : this.#token),

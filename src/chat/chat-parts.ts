@@ -33,6 +33,8 @@ export interface ChatParts {
   /** Longest search for a lost answer, in milliseconds. */
   readonly recoveryWindowMs: number;
   readonly exposeToolCalls: boolean;
+  /** Path before all routes as browsers see it; empty: none. */
+  readonly basePath: string;
 }
 
 /** The client of a request, after its guard has verified the session and resolved the workspace. */

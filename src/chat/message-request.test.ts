@@ -66,6 +66,14 @@ describe("the raw segment of a URL", () => {
   });
 });
 
+test("the raw segment below a prefix is that after the prefix, and none if the prefix is encoded", () => {
+  for (const rest of ["", "/send", "?x=/y", "#/y"]) {
+    expect(readRawChatId(`https://bff.example/api/x/chat/abc${rest}`, "/api/x")).toBe("abc");
+  }
+  expect(readRawChatId("https://bff.example/%61pi/x/chat/abc", "/api/x")).toBe("");
+  expect(readRawChatId("https://bff.example/chat/abc", "/api/x")).toBe("");
+});
+
 /** The contract's rule, letter by letter. */
 function isChatId(text: string): boolean {
   const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-";

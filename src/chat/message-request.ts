@@ -22,10 +22,16 @@ export function parseChatId(rawSegment: string): ChatId | undefined {
   return CHAT_ID.test(rawSegment) ? (rawSegment as ChatId) : undefined; // oxlint-disable-line typescript/no-unsafe-type-assertion
 }
 
-/** Returns the second segment of a URL's raw path: `abc` of `https://host/chat/abc/send?x`. */
-export function readRawChatId(url: string): string {
+/**
+ * Returns the second segment of a URL's raw path: `abc` of `https://host/chat/abc/send?x`.
+ *
+ * @param prefix path before all routes; empty: none
+ * @returns an empty string if the raw path does not begin with the prefix, as when it is encoded
+ */
+export function readRawChatId(url: string, prefix = ""): string {
   const pathStart = url.indexOf("/", url.indexOf("//") + 2);
-  const idStart = url.indexOf("/", pathStart + 1) + 1;
+  if (!url.startsWith(prefix, pathStart)) return "";
+  const idStart = url.indexOf("/", pathStart + prefix.length + 1) + 1;
   let idEnd = idStart;
   while (idEnd < url.length && !"/?#".includes(url.charAt(idEnd))) idEnd += 1;
   return url.slice(idStart, idEnd);

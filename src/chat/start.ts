@@ -58,7 +58,7 @@ export async function startChat(
     throw new Problem(owned === "unavailable" ? "state_unavailable" : "upstream_malformed");
   }
   const json = JSON.stringify(presentStartedChat(chat, exposeToolCalls));
-  return answerJson(context, 201, json, { Location: `/chat/${chatId}` });
+  return answerJson(context, 201, json, { Location: `${parts.basePath}/chat/${chatId}` });
 }
 
 const SESSION_TOO_LARGE =

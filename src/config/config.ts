@@ -48,6 +48,10 @@ export type SessionKeyConfig =
 
 export interface Config {
   readonly listen: { readonly host: string; readonly port: number };
+  /** Path before all routes as browsers see it; empty: none. */
+  readonly basePath: string;
+  /** Path before all routes as the service gets it: none if a proxy removes it. */
+  readonly routePrefix: string;
   /** The listener for operators. Undefined: no such listener and no metrics. */
   readonly admin: { readonly host: string; readonly port: number } | undefined;
   /** Limits per listener. */
@@ -227,6 +231,8 @@ function createConfig(
   }
   return Object.freeze<Config>({
     listen: { host: values.HOST, port: values.PORT },
+    basePath: values.BASE_PATH ?? "",
+    routePrefix: values.BASE_PATH_STRIPPED ? "" : (values.BASE_PATH ?? ""),
     admin:
       values.ADMIN_PORT === undefined
         ? undefined
@@ -457,6 +463,11 @@ function listWarnings(
   if (config.insecure) {
     warnings.push(
       "COOKIE_INSECURE is on: browsers send session cookies over plain http. Use it on localhost only.",
+    );
+  }
+  if (config.basePath === "" && "BASE_PATH_STRIPPED" in environment) {
+    warnings.push(
+      "BASE_PATH_STRIPPED has no effect without BASE_PATH: set the path that is removed.",
     );
   }
   for (const name of config.chats.variables) {

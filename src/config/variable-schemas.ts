@@ -322,6 +322,14 @@ export const redisAddress = expecting(
   },
 );
 
+/** A path without a slash at its end. Its segments need no encoding, and none is `.` or `..`. */
+export const basePath = parsed(
+  (text) =>
+    /^(?:\/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+$/.test(text) && text.length <= 128 ? text : undefined,
+  "a path such as /api/chat: it begins with a slash, does not end with one, and has up to 128 letters, digits and -._~",
+  { accepted: ["/a", `/${"x".repeat(127)}`], refused: ["/", "/a/", `/${"x".repeat(128)}`] },
+);
+
 /** The prefix of Redis keys. */
 export const redisPrefix = parsed(
   // A brace would change the hash tag of the keys, so that one admission's keys get different slots.

@@ -263,6 +263,37 @@ const cases: Record<VariableName, VariableCase> = {
       "http://www.example.com",
     ],
   },
+  BASE_PATH: {
+    read: (config) => config.routePrefix,
+    standard: "",
+    right: [
+      ["/api/chat-bff", "/api/chat-bff"],
+      ["/v1.2/~chat", "/v1.2/~chat"],
+    ],
+    wrong: [
+      "/",
+      "api",
+      "/api/",
+      "//api",
+      "/../api",
+      "/a/.",
+      "/%61",
+      "/a b",
+      "/:id",
+      "/*",
+      "/a?b",
+      "/ä",
+    ],
+  },
+  BASE_PATH_STRIPPED: {
+    read: (config) => [config.basePath, config.routePrefix],
+    beside: { BASE_PATH: "/api" },
+    right: [
+      ["true", ["/api", ""]],
+      ["false", ["/api", "/api"]],
+    ],
+    wrong: WRONG_FLAGS,
+  },
   PORT: {
     read: (config) => config.listen.port,
     standard: 8_787,

@@ -7,6 +7,7 @@ import type { z } from "zod";
 import {
   agentId,
   apiTokens,
+  basePath,
   byteSize,
   collectorUrl,
   cookieKeys,
@@ -75,6 +76,20 @@ export const variables = {
     about: "Address of the public listener.",
     example: "0.0.0.0",
     defaultText: "0.0.0.0",
+  },
+  BASE_PATH: {
+    schema: basePath,
+    about:
+      "Path below which browsers see the service. All its routes are below it, on the public listener.",
+    example: "/api/chat",
+    whenUnset: "none: the routes are at the root",
+  },
+  BASE_PATH_STRIPPED: {
+    schema: flag,
+    about:
+      "The proxy removes `BASE_PATH` before it passes a request on, so that the service gets its routes at the root.",
+    example: "true",
+    defaultText: "false",
   },
   ADMIN_PORT: {
     schema: integer(0, 65_535),

@@ -36,9 +36,10 @@ function create(
   keys: readonly Uint8Array[],
   insecure = false,
   maxAgeMs = 8 * HOUR_MS,
+  basePath = "",
 ): SessionCookies {
   const clock = { epochMs: () => nowMs, monotonicMs: () => nowMs };
-  return createSessionCookies({ keys, maxAgeMs, insecure, clock, log: { log } });
+  return createSessionCookies({ keys, maxAgeMs, insecure, basePath, clock, log: { log } });
 }
 
 async function seal(cookies: SessionCookies, of: SessionClaims = claims): Promise<string> {
@@ -93,6 +94,18 @@ describe("the cookie", () => {
     expect(setCookie.replace(valueOf(setCookie), "JWE")).toBe(
       "uponai_session=JWE; Max-Age=28800; Path=/; HttpOnly; SameSite=Strict",
     );
+  });
+
+  test("below a path is for that path only, and so without __Host-", async () => {
+    const cookies = create([NEW_KEY], false, 8 * HOUR_MS, "/api/chat");
+    const setCookie = await seal(cookies);
+    expect(setCookie.replace(valueOf(setCookie), "JWE")).toBe(
+      "__Secure-uponai_session=JWE; Max-Age=28800; Path=/api/chat; HttpOnly; Secure; SameSite=Strict",
+    );
+    expect(cookies.parse(`__Secure-uponai_session=${valueOf(setCookie)}`)).toMatchObject({
+      kind: "value",
+    });
+    expect(cookies.cleared).toContain("Path=/api/chat;");
   });
 
   test("reveals nothing without a key", async () => {

@@ -42,16 +42,22 @@ export interface SessionCookies {
   readonly cleared: string;
 }
 
+/** What the name of the cookie depends on. */
+export interface CookieScope {
+  /**
+   * True for plain-http development on localhost: no `Secure`, and therefore no prefix of the name.
+   */
+  readonly insecure: boolean;
+  /** Path below which browsers see the service; empty: the whole host. */
+  readonly basePath: string;
+}
+
 /** Keys, life and mode of session cookies. */
-export interface SessionCookieOptions {
+export interface SessionCookieOptions extends CookieScope {
   /** Keys of 32 bytes. The first one seals, all of them open (rotation). */
   readonly keys: readonly Uint8Array[];
   /** Longest life of a cookie, in milliseconds. */
   readonly maxAgeMs: number;
-  /**
-   * True for plain-http development on localhost: no `Secure`, and therefore no `__Host-` prefix.
-   */
-  readonly insecure: boolean;
   readonly clock: Clock;
   readonly log: Logger;
 }
@@ -81,6 +87,12 @@ const sealedClaims = z.strictObject({
   claims: z.array(z.tuple([z.string(), z.union([z.string(), z.number(), z.boolean()])])).optional(),
 });
 
+/** Names the session cookie. `__Host-` demands the path `/` (RFC 6265bis section 4.1.3). */
+export function nameCookie({ insecure, basePath }: CookieScope): string {
+  if (insecure) return "uponai_session";
+  return basePath === "" ? "__Host-uponai_session" : "__Secure-uponai_session";
+}
+
 /** Creates the session cookies of one process. @throws Error from `seal` if `keys` is empty */
 export function createSessionCookies(options: SessionCookieOptions): SessionCookies {
   const { keys, clock, log } = options;
@@ -93,8 +105,9 @@ export function createSessionCookies(options: SessionCookieOptions): SessionCook
     hasWarned = true;
     log.log("warn", LARGE_COOKIE, { bytes, safeBytes: PROXY_SAFE_COOKIE_BYTES });
   };
-  const name = options.insecure ? "uponai_session" : "__Host-uponai_session";
-  const attributes = `Path=/; HttpOnly;${options.insecure ? "" : " Secure;"} SameSite=Strict`;
+  const name = nameCookie(options);
+  const secure = options.insecure ? "" : " Secure;";
+  const attributes = `Path=${options.basePath || "/"}; HttpOnly;${secure} SameSite=Strict`;
   const [sealingKey] = keys;
 
   return {

@@ -181,3 +181,37 @@ test("a form on the same site sends the cookie, and the cross-site check refuses
   expect(await submitted.json()).toMatchObject({ code: "cross_site_request" });
   expect(emulator.requests()).toEqual([]);
 });
+
+test("below a path the cookie is for that path, and the element that is loaded there chats", async () => {
+  const below = await startTestBff(emulator.url, {
+    COOKIE_KEYS: Buffer.from(crypto.getRandomValues(new Uint8Array(32))).toString("base64url"),
+    UPONAI_AGENT_ID: "agent",
+    BASE_PATH: "/api/chat-bff",
+  });
+  try {
+    const site = below.url.replace("127.0.0.1", "localhost");
+    const page = await context.newPage();
+    await page.route(`${site}/page`, (route) =>
+      route.fulfill({
+        contentType: "text/html",
+        body: '<script type="module" src="/api/chat-bff/chat/element.js"></script><uponai-chat></uponai-chat>',
+      }),
+    );
+    await page.goto(`${site}/page`);
+    const headers = { Authorization: `Bearer ${await mintToken({ sub: "below" })}` };
+    const login = await fetchFrom(page, "/api/chat-bff/session", { method: "POST", headers });
+    expect(login.status).toBe(201);
+    expect(await context.cookies(`${site}/api/chat-bff/session`)).toMatchObject([
+      { name: "__Secure-uponai_session", path: "/api/chat-bff", httpOnly: true, secure: true },
+    ]);
+    expect(await context.cookies(`${site}/chat`)).toEqual([]);
+    await page.getByRole("textbox").fill("from below");
+    await page.getByRole("textbox").press("Enter");
+    await page.getByText("You said: from below", { exact: true }).waitFor();
+    const logout = await fetchFrom(page, "/api/chat-bff/session", { method: "DELETE" });
+    expect(logout.status).toBe(204);
+    expect(await context.cookies(`${site}/api/chat-bff/session`)).toEqual([]);
+  } finally {
+    await below.stop();
+  }
+});

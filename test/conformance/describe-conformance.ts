@@ -1,8 +1,9 @@
 /** The contract over HTTP: one suite for all runtimes and all kinds of state. */
 import { afterAll, beforeAll } from "vitest";
 
-import { describeChats } from "./chats.ts";
 import { describeAtMostOnce } from "./at-most-once.ts";
+import { describeBasePath } from "./base-path.ts";
+import { describeChats } from "./chats.ts";
 import { describeLimits } from "./limits.ts";
 import { describeLongAnswers } from "./long-answers.ts";
 import { describeRoutes } from "./routes.ts";
@@ -41,6 +42,7 @@ export function describeConformance(
   describeLongAnswers(use);
   describeLimits(use);
   describeUpstream(use, runtime);
+  describeBasePath(runtime, () => preparation?.environment ?? {});
 }
 
 export interface Preparation {

@@ -59,6 +59,16 @@ async function check(given: Record<string, string>): Promise<number | null> {
 }
 
 describe("the health check", () => {
+  test("asks below the base path, but not where a proxy removes it", async () => {
+    const own = { ...bffEnvironment("http://127.0.0.1:9"), BASE_PATH: "/api/chat" };
+    for (const BASE_PATH_STRIPPED of ["false", "true"]) {
+      const given = { ...own, PORT: String(await findFreePort()), BASE_PATH_STRIPPED };
+      const service = await startBff(given);
+      expect(await check(given)).toBe(0);
+      await service.stop();
+    }
+  });
+
   let port: number;
   let environment: Record<string, string>;
   let bff: BffProcess | undefined;

@@ -71,7 +71,11 @@ export interface ElementPages {
 /** Starts a server of pages with the built element. */
 export async function startElementPages(browser: Browser): Promise<ElementPages> {
   const files: Readonly<Record<string, string>> = {
-    "/element.js": readFileSync(new URL("../../dist/element.txt", import.meta.url), "utf8"),
+    // As the service does with it.
+    "/element.js": readFileSync(new URL("../../dist/element.txt", import.meta.url), "utf8").replace(
+      "/__BASE_PATH__",
+      "",
+    ),
     "/script.js": SCRIPT,
   };
   let html = "";

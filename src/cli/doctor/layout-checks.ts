@@ -43,8 +43,8 @@ const HOUR_MS = 3_600_000;
 export async function checkCookieSize(config: Config): Promise<readonly Finding[]> {
   if (config.cookies === undefined) return [];
   const cookies = createSessionCookies({
+    ...config,
     ...config.cookies,
-    insecure: config.insecure,
     clock: systemClock,
     log: { log: () => undefined },
   });

@@ -21,11 +21,12 @@ function isHealthy(): Promise<boolean> {
   const { config } = readConfig();
   if (config === undefined) return Promise.resolve(false);
   const { host, port } = config.listen;
+  const path = `${config.routePrefix}/healthz`;
   const signal = AbortSignal.timeout(TIMEOUT_MS);
   // Not `fetch`, because a URL cannot hold the zone of an IPv6 address. The request has its own
   // agent, because the global one uses the proxy of the environment where NODE_USE_ENV_PROXY is
   // set, and a proxy cannot reach the loopback address of this container.
-  const target = { host: LOOPBACK.get(host) ?? host, port, path: "/healthz", agent: new Agent() };
+  const target = { host: LOOPBACK.get(host) ?? host, port, path, agent: new Agent() };
   return new Promise((resolve) => {
     const request = get({ ...target, signal }, (response) => {
       response.resume();

@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 
+import { createConfig, lintFromString } from "@redocly/openapi-core";
 import { describe, expect, test } from "vitest";
 import { z } from "zod";
 
@@ -89,6 +90,44 @@ describe("the description", () => {
     expect(new Set(ids).size).toBe(ids.length);
   });
 
+  test("passes the rules that Redocly recommends", async () => {
+    const config = await createConfig({ extends: ["recommended"] });
+    const findings = await lintFromString({ source: text, config });
+    expect(findings.map(({ ruleId, message }) => `${ruleId}: ${message}`)).toEqual([]);
+  });
+
+  test("has a schema with a name for what clients handle", () => {
+    const { schemas } = z
+      .looseObject({ schemas: z.record(z.string(), z.unknown()) })
+      .parse(lookUp("/components"));
+    expect(Object.keys(schemas)).toEqual([
+      "Message",
+      "Answer",
+      "StartedChat",
+      "Chat",
+      "Session",
+      "OwnSession",
+      "Problem",
+    ]);
+  });
+
+  test("says which routes need no session", () => {
+    const open = operations.filter(({ security }) => Array.isArray(security) && !security.length);
+    expect(open.map(({ operationId }) => operationId).toSorted()).toEqual([
+      "checkLiveness",
+      "checkReadiness",
+      "describeApi",
+      "getElementScript",
+    ]);
+  });
+
+  test("names every code somewhere, but for a method that no path has", () => {
+    const absent = problemCodes.filter(
+      (code) => !text.includes(`"\`${code}\``) && !text.includes(`, \`${code}\``),
+    );
+    expect(absent).toEqual(["method_not_allowed"]);
+  });
+
   test("has no dangling references", () => {
     const references = [...text.matchAll(/"\$ref":"#([^"]+)"/g)].map(([, pointer]) => pointer);
     expect(references.length).toBeGreaterThan(0);
@@ -119,20 +158,19 @@ describe("sending a message", () => {
   });
 
   test("answers messages of four members at most", () => {
-    const schema = z
+    expect(send?.responses["201"]?.content?.["application/json"]?.schema).toEqual({
+      $ref: "#/components/schemas/Answer",
+    });
+    expect(lookUp("/components/schemas/Answer/properties/messages/items")).toEqual({
+      $ref: "#/components/schemas/Message",
+    });
+    const { properties, required } = z
       .looseObject({
-        properties: z.looseObject({
-          messages: z.looseObject({
-            items: z.looseObject({
-              properties: z.record(z.string(), z.unknown()),
-              required: z.array(z.string()),
-              additionalProperties: z.literal(false),
-            }),
-          }),
-        }),
+        properties: z.record(z.string(), z.unknown()),
+        required: z.array(z.string()),
+        additionalProperties: z.literal(false),
       })
-      .parse(send?.responses["201"]?.content?.["application/json"]?.schema);
-    const { properties, required } = schema.properties.messages.items;
+      .parse(lookUp("/components/schemas/Message"));
     expect(Object.keys(properties)).toEqual(["role", "content", "name", "tool_calls"]);
     expect(required).toEqual(["role", "content"]);
   });

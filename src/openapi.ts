@@ -5,7 +5,7 @@
 import { z } from "zod";
 
 import { chatSchema, startedChatSchema } from "./chat/present-chat.ts";
-import { messagesSchema } from "./chat/present-messages.ts";
+import { messageSchema, messagesSchema } from "./chat/present-messages.ts";
 import { type ProblemCode, problemCodes, problemStatus } from "./problem.ts";
 import { type CookieScope, nameCookie } from "./session/session-cookie.ts";
 import { VERSION } from "./version.ts";
@@ -48,29 +48,81 @@ const problemSchema = z.strictObject({
   "violated-policies": z.array(z.string()).optional(),
 });
 
-/** All problems that `POST /chat/:chatId/send` can answer with. */
-const SEND_PROBLEMS: readonly ProblemCode[] = problemCodes.filter(
-  (code) => code !== "not_found" && code !== "method_not_allowed",
-);
+// Which problems a route can answer is listed by hand: a new code appears nowhere by itself.
 
-function without(...left: readonly ProblemCode[]): readonly ProblemCode[] {
-  return SEND_PROBLEMS.filter((code) => !left.includes(code));
-}
+/** Problems that every route with a session can answer with before its handler runs. */
+const SESSION_PROBLEMS: readonly ProblemCode[] = [
+  "session_missing",
+  "session_invalid",
+  "session_expired",
+  "rate_limited",
+  "internal_error",
+  "overloaded",
+  "state_unavailable",
+  "auth_unavailable",
+  "shutting_down",
+];
 
-/** Problems of `POST /chat/:chatId/send` that no other route can answer with. */
-const MESSAGE_ONLY = [
+/** Problems of the routes that need a session which may act in a workspace. */
+const CALLER_PROBLEMS: readonly ProblemCode[] = [
+  ...SESSION_PROBLEMS,
+  "session_revoked",
+  "cross_site_request",
+  "workspace_unmapped",
+];
+
+const BODY_PROBLEMS: readonly ProblemCode[] = [
+  "request_timeout",
+  "content_too_large",
+  "unsupported_media_type",
+];
+
+/** Problems of the routes that ask UponAI. */
+const UPSTREAM_PROBLEMS: readonly ProblemCode[] = [
+  "invalid_request",
+  "upstream_error",
+  "upstream_unreachable",
+  "upstream_malformed",
+  "upstream_auth_failed",
+  "upstream_busy",
+  "upstream_unavailable",
+  "upstream_timeout",
+];
+
+const START_PROBLEMS: readonly ProblemCode[] = [
+  ...CALLER_PROBLEMS,
+  ...BODY_PROBLEMS,
+  ...UPSTREAM_PROBLEMS,
+  "not_found",
+  "outcome_unknown",
+];
+const READ_PROBLEMS: readonly ProblemCode[] = [
+  ...CALLER_PROBLEMS,
+  ...UPSTREAM_PROBLEMS,
+  "chat_not_found",
+  "chat_ended",
+];
+const SEND_PROBLEMS: readonly ProblemCode[] = [
+  ...CALLER_PROBLEMS,
+  ...BODY_PROBLEMS,
+  ...UPSTREAM_PROBLEMS,
+  "chat_not_found",
+  "chat_ended",
   "chat_busy",
   "request_in_progress",
   "idempotency_key_reused",
   "message_rejected",
-] as const;
-
-const START_PROBLEMS: readonly ProblemCode[] = [
-  ...without(...MESSAGE_ONLY, "chat_not_found", "chat_ended"),
-  "not_found",
+  "outcome_unknown",
 ];
-const READ_PROBLEMS = without(...MESSAGE_ONLY, "unsupported_media_type", "outcome_unknown");
-const END_PROBLEMS = without(...MESSAGE_ONLY, "chat_ended");
+const END_PROBLEMS: readonly ProblemCode[] = [
+  ...CALLER_PROBLEMS,
+  ...BODY_PROBLEMS,
+  ...UPSTREAM_PROBLEMS,
+  "chat_not_found",
+  "outcome_unknown",
+];
+/** What a request without a session can be refused for, on every route: its head is malformed. */
+const OPEN_PROBLEMS: readonly ProblemCode[] = ["invalid_request"];
 
 const CHAT_ID_PARAMETER = {
   name: "chatId",
@@ -139,19 +191,6 @@ const STARTED_HEADERS = {
 
 const EITHER_SESSION = [{ session: [] }, { cookie: [] }];
 
-/** Problems that every route with a session can answer with before its handler runs. */
-const SESSION_PROBLEMS: readonly ProblemCode[] = [
-  "session_missing",
-  "session_invalid",
-  "session_expired",
-  "rate_limited",
-  "internal_error",
-  "overloaded",
-  "state_unavailable",
-  "auth_unavailable",
-  "shutting_down",
-];
-
 const SET_COOKIE = { "Set-Cookie": { schema: { type: "string" } } };
 
 const sessionSchema = z.strictObject({
@@ -163,6 +202,29 @@ const sessionSchema = z.strictObject({
 });
 
 const ownSessionSchema = sessionSchema.extend({ via: z.enum(["bearer", "cookie"]) });
+
+/** The schemas that clients know by a name. */
+const registry = z
+  .registry<{ id: string }>()
+  .add(messageSchema, { id: "Message" })
+  .add(messagesSchema, { id: "Answer" })
+  .add(startedChatSchema, { id: "StartedChat" })
+  .add(chatSchema, { id: "Chat" })
+  .add(sessionSchema, { id: "Session" })
+  .add(ownSessionSchema, { id: "OwnSession" })
+  .add(problemSchema, { id: "Problem" });
+
+const referTo = (id: string) => `#/components/schemas/${id}`;
+
+function describeNamedSchemas(): Record<string, unknown> {
+  const { schemas } = z.toJSONSchema(registry, { io: "input", uri: referTo });
+  return Object.fromEntries(
+    Object.entries(schemas).map(([name, { $schema: _dialect, $id: _id, ...schema }]) => [
+      name,
+      schema,
+    ]),
+  );
+}
 
 /**
  * Builds the OpenAPI 3.1 document of all routes.
@@ -184,6 +246,7 @@ export function describeApi(
       version: VERSION,
       description:
         "Backend of a web frontend: sends the messages of a signed-in user to UponAI chat agents.",
+      license: { name: "MIT", identifier: "MIT" },
     },
     servers: [{ url: scope.basePath || "/" }],
     paths: {
@@ -280,12 +343,7 @@ export function describeApi(
           security: EITHER_SESSION,
           responses: {
             "200": describeJson("The session of this request.", ownSessionSchema),
-            ...describeProblems([
-              ...SESSION_PROBLEMS,
-              "session_revoked",
-              "cross_site_request",
-              "workspace_unmapped",
-            ]),
+            ...describeProblems(CALLER_PROBLEMS),
           },
         },
         delete: {
@@ -325,6 +383,7 @@ export function describeApi(
               description: "The client has this version: `If-None-Match` names it.",
               headers: { "X-Request-Id": REQUEST_ID },
             },
+            ...describeProblems(OPEN_PROBLEMS),
           },
         },
       },
@@ -338,11 +397,13 @@ export function describeApi(
         get: {
           operationId: "describeApi",
           summary: "Returns this description.",
+          security: [],
           responses: {
             "200": {
               description: "The OpenAPI 3.1 document.",
               content: { "application/json": {} },
             },
+            ...describeProblems(OPEN_PROBLEMS),
           },
         },
       },
@@ -352,7 +413,7 @@ export function describeApi(
         session: { type: "http", scheme: "bearer", bearerFormat: "JWT" },
         cookie: { type: "apiKey", in: "cookie", name: nameCookie(scope) },
       },
-      schemas: { Problem: toJsonSchema(problemSchema) },
+      schemas: describeNamedSchemas(),
     },
   };
 }
@@ -361,8 +422,14 @@ function describeJson(description: string, schema: z.ZodType, headers: object = 
   return {
     description,
     headers: { "X-Request-Id": REQUEST_ID, ...headers },
-    content: { "application/json": { schema: toJsonSchema(schema) } },
+    content: { "application/json": { schema: refer(schema) } },
   };
+}
+
+/** Describes a schema by its name if it has one. */
+function refer(schema: z.ZodType): Record<string, unknown> {
+  const id = registry.get(schema)?.id;
+  return id === undefined ? toJsonSchema(schema) : { $ref: referTo(id) };
 }
 
 function describeProbe(operationId: string, summary: string, problems: readonly ProblemCode[]) {
@@ -371,12 +438,13 @@ function describeProbe(operationId: string, summary: string, problems: readonly 
     get: {
       operationId,
       summary,
+      security: [],
       responses: {
         "200": {
           description: "Yes: the check passed.",
           content: { "application/json": { schema } },
         },
-        ...describeProblems(problems),
+        ...describeProblems([...OPEN_PROBLEMS, ...problems]),
       },
     },
   };
@@ -399,7 +467,14 @@ function describeProblems(codes: readonly ProblemCode[]): Record<string, unknown
           ...(ADMITTED_STATUSES.has(status) ? RATE_LIMIT_HEADERS : {}),
         },
         content: {
-          "application/problem+json": { schema: { $ref: "#/components/schemas/Problem" } },
+          "application/problem+json": {
+            schema: {
+              allOf: [
+                { $ref: "#/components/schemas/Problem" },
+                { type: "object", properties: { code: { type: "string", enum: sharing } } },
+              ],
+            },
+          },
         },
       },
     ]),

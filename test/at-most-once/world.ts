@@ -311,7 +311,8 @@ export class World {
   /** Runs a message that goes on after the answer to its request. */
   async runApart<Value>(attempt: Attempt, work: () => Promise<Value>): Promise<Value> {
     this.#activity.busy += 1;
-    attempt.running = true;
+    // On an instance that has crashed meanwhile it never ends.
+    attempt.running = attempt.instance.health !== "dead";
     const value = await work();
     attempt.running = false;
     this.#activity.busy -= 1;
@@ -579,7 +580,10 @@ export class World {
       instance.draining = false;
       if (instance.health === "stalled") await this.resume(instance.slot);
     }
-    while (this.active().length > 0) await this.advance(5_000, true);
+    for (let turns = 0; this.active().length > 0; turns += 1) {
+      if (turns > 1_000) throw new Error("a request never ends");
+      await this.advance(5_000, true);
+    }
   }
 
   resume(slot: number): Promise<void> {

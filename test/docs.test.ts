@@ -16,6 +16,7 @@ const pages = [
   "README.md",
   "docs/sending.md",
   "docs/frontend.md",
+  "docs/mount.md",
   "docs/behind-a-proxy.md",
   "docs/security.md",
   "docs/request-flow.md",

@@ -11,7 +11,7 @@ export interface RedisCredentials {
   readonly password?: string;
 }
 
-interface Shared {
+export interface Shared {
   /** Whether connections to all servers use TLS: named, discovered and Sentinels. */
   readonly tls: boolean;
   /** User and password of the servers that store the data, not of the Sentinels. */

@@ -1,10 +1,8 @@
 /** Web projects that install the packed package and follow docs/frontend.md word for word. */
-import { type ChildProcess, execFile, spawn } from "node:child_process";
-import { once } from "node:events";
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { type ChildProcess, spawn } from "node:child_process";
+import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
-import { promisify } from "node:util";
+import { join } from "node:path";
 
 import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -15,6 +13,7 @@ import { startTestBff, startTestEmulator } from "../support/bff-fixture.ts";
 import type { BffProcess } from "../support/bff-process.ts";
 import { startBrowser } from "../support/browser.ts";
 import { findFreePort } from "../support/ports.ts";
+import { npm, run, stop, untilReady, write } from "../support/projects.ts";
 import { mintToken } from "../support/session-tokens.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
@@ -49,37 +48,11 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-/** Runs a program to its end; its output is in the error if it fails. */
-async function run(cwd: string, program: string, ...args: readonly string[]): Promise<string> {
-  const env = { ...process.env, NEXT_TELEMETRY_DISABLED: "1", CI: "1" };
-  // A project of its own: settings of the npm that runs these tests do not count there.
-  for (const name of Object.keys(env)) {
-    if (name.startsWith("npm_config_") || name === "NODE_ENV") Reflect.deleteProperty(env, name);
-  }
-  try {
-    const { stdout } = await promisify(execFile)(program, args, { cwd, env });
-    return stdout;
-  } catch (cause) {
-    const { stdout = "", stderr = "" } = cause as { stdout?: string; stderr?: string };
-    throw new Error(`${program} ${args.join(" ")}:\n${stdout}\n${stderr}`, { cause });
-  }
-}
-
-const npm = (cwd: string, ...args: readonly string[]) =>
-  run(cwd, "npm", "install", "--no-audit", "--no-fund", ...args);
-
 /** The code of the documentation for one file of a project. */
 function documented(path: string): string {
   const code = docs.split(`<!-- test: ${path} -->`)[1]?.split("```")[1];
   if (code === undefined) throw new Error(`the documentation has no ${path}`);
   return code.slice(code.indexOf("\n") + 1).replaceAll("http://127.0.0.1:8787", bff.url);
-}
-
-async function write(project: string, files: Readonly<Record<string, string>>): Promise<void> {
-  for (const [path, text] of Object.entries(files)) {
-    await mkdir(dirname(join(project, path)), { recursive: true });
-    await writeFile(join(project, path), text);
-  }
 }
 
 /**
@@ -125,25 +98,6 @@ async function startVite(project: string): Promise<{ url: string; child: ChildPr
   const url = `http://127.0.0.1:${port}/`;
   await untilReady(url);
   return { url, child };
-}
-
-async function untilReady(url: string): Promise<void> {
-  await expect
-    .poll(
-      () =>
-        fetch(url).then(
-          ({ ok }) => ok,
-          () => false,
-        ),
-      { timeout: 60_000 },
-    )
-    .toBe(true);
-}
-
-async function stop(child: ChildProcess): Promise<void> {
-  const exited = once(child, "exit");
-  child.kill("SIGTERM");
-  await exited;
 }
 
 test(

@@ -1,5 +1,10 @@
 /** Reads the configuration from the environment of the process, secrets in files included. */
-import { type Config, type ConfigProblem, parseConfig } from "../../config/config.ts";
+import {
+  type Config,
+  type ConfigProblem,
+  type Environment,
+  parseConfig,
+} from "../../config/config.ts";
 import { type ProxySettings, readProxies } from "./egress.ts";
 import { resolveSecretFiles } from "./environment.ts";
 
@@ -12,9 +17,13 @@ export interface ConfigReading {
   readonly proxies: ProxySettings;
 }
 
-/** Reads and checks the whole configuration. All problems are reported together. */
-export function readConfig(): ConfigReading {
-  const { environment, problems: fileProblems } = resolveSecretFiles(process.env);
+/**
+ * Reads and checks the whole configuration. All problems are reported together.
+ *
+ * @param given variables by name; default: those of the process
+ */
+export function readConfig(given: Environment = process.env): ConfigReading {
+  const { environment, problems: fileProblems } = resolveSecretFiles(given);
   const result = parseConfig(environment);
   const { proxies, problems: proxyProblems } = readProxies(environment);
   const earlier = [...fileProblems, ...proxyProblems];

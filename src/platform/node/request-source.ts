@@ -27,6 +27,8 @@ const GONE = ["error", "close", "aborted"] as const;
 
 /** Reads Node's stream directly: its web stream wrapper costs more than the whole read. */
 function readIncoming(incoming: IncomingMessage, limits: BodyLimits): Promise<BodyRead> {
+  if (incoming.readableEnded)
+    throw new Error("the body was read before: mount before body parsers");
   // The client may have left while its session was verified.
   if (incoming.destroyed || incoming.aborted) return Promise.resolve({ kind: "aborted" });
   return new Promise((resolve) => {

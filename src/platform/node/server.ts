@@ -43,15 +43,19 @@ const CHECK_MS = 5_000;
 /** Route in the log and the metrics for what could not be parsed as a request. */
 const UNPARSED = "unparsed";
 
-export interface ListenOptions {
+/** What an answer needs that does not come from the application. */
+export interface RefusalOptions {
+  /** Headers of every answer, for refusals that do not reach the application. */
+  readonly commonHeaders: Readonly<Record<string, string>>;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+}
+
+export interface ListenOptions extends RefusalOptions {
   readonly host: string;
   /** 0 to 65535; 0 takes any free port. */
   readonly port: number;
-  /** Headers of every answer, for refusals that do not reach the application. */
-  readonly commonHeaders: Readonly<Record<string, string>>;
   readonly connections: ListenLimits;
-  readonly log: Logger;
-  readonly metrics: Metrics;
 }
 
 export interface ListenLimits extends ConnectionLimits {
@@ -76,29 +80,7 @@ export async function startNodeServer(
   const limits = options.connections;
   const report = createCutReport(options);
   const connections = createConnections(limits, report);
-  const handle = getRequestListener((request, env) => fetch(request, env), {
-    // For HTTP/1.0 clients without a Host header. Nothing depends on the name.
-    hostname: "localhost",
-    // Called where the target is not a valid URL: the request cannot reach the application.
-    errorHandler: () => {
-      const { status, headers, body } = refuse("invalid_request", options);
-      return new Response(body, { status, headers });
-    },
-  });
-  const answer = async (incoming: IncomingMessage, outgoing: ServerResponse) => {
-    // While draining, clients must open a new connection, which leads to another instance.
-    if (gate.draining) outgoing.shouldKeepAlive = false;
-    // Node's parser drops what follows such a request in the same piece of data. On a connection that
-    // goes on, the rest of a later request would then be read as a request of its own.
-    if (incoming.headers.upgrade !== undefined) outgoing.shouldKeepAlive = false;
-    if (isWellFramed(incoming) && !hasDotSegments(incoming.url ?? "")) {
-      await handle(incoming, outgoing);
-      return;
-    }
-    const { status, headers, body } = refuse("invalid_request", options);
-    outgoing.shouldKeepAlive = false;
-    outgoing.writeHead(status, headers).end(body);
-  };
+  const answer = createNodeHandler(fetch, gate, options, true);
   const listener = (incoming: IncomingMessage, outgoing: ServerResponse) => {
     connections.serve(incoming, outgoing, () => answer(incoming, outgoing));
   };
@@ -155,6 +137,44 @@ export async function startNodeServer(
   };
 }
 
+/**
+ * Creates the function that answers requests of Node's own type by `fetch`. It resolves when the
+ * answer is written.
+ *
+ * @param ownsProcess whether `Request` and `Response` of the process may be replaced by faster ones
+ */
+export function createNodeHandler(
+  fetch: App["fetch"],
+  gate: LoadGate,
+  options: RefusalOptions,
+  ownsProcess: boolean,
+): (incoming: IncomingMessage, outgoing: ServerResponse) => Promise<void> {
+  const handle = getRequestListener((request, env) => fetch(request, env), {
+    overrideGlobalObjects: ownsProcess,
+    // For HTTP/1.0 clients without a Host header. Nothing depends on the name.
+    hostname: "localhost",
+    // Called where the target is not a valid URL: the request cannot reach the application.
+    errorHandler: () => {
+      const { status, headers, body } = refuse("invalid_request", options);
+      return new Response(body, { status, headers });
+    },
+  });
+  return async (incoming, outgoing) => {
+    // While draining, clients must open a new connection, which leads to another instance.
+    if (gate.draining) outgoing.shouldKeepAlive = false;
+    // Node's parser drops what follows such a request in the same piece of data. On a connection that
+    // goes on, the rest of a later request would then be read as a request of its own.
+    if (incoming.headers.upgrade !== undefined) outgoing.shouldKeepAlive = false;
+    if (isWellFramed(incoming) && !hasDotSegments(incoming.url ?? "")) {
+      await handle(incoming, outgoing);
+      return;
+    }
+    const { status, headers, body } = refuse("invalid_request", options);
+    outgoing.shouldKeepAlive = false;
+    outgoing.writeHead(status, headers).end(body);
+  };
+}
+
 /** Narrows the socket of an event, which Node types as `Duplex`. */
 function requireSocket(stream: Duplex): Socket {
   if (stream instanceof Socket) return stream;
@@ -195,7 +215,7 @@ function isWellFramed({ rawHeaders, headers, httpVersion }: IncomingMessage): bo
 }
 
 /** Creates a refusal that does not reach the application, logs the request and counts it. */
-function refuse(code: ProblemCode, { commonHeaders, log, metrics }: ListenOptions) {
+function refuse(code: ProblemCode, { commonHeaders, log, metrics }: RefusalOptions) {
   const problem = new Problem(code);
   const reqId = randomUUID();
   const { status } = problem;

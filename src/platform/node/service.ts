@@ -12,7 +12,7 @@ import { createCommonHeaders } from "../../http/common-headers.ts";
 import { createLoadGate, type LoadGate } from "../../load-gate.ts";
 import type { Logger } from "../../logger.ts";
 import { type Metrics, noMetrics } from "../../metrics.ts";
-import type { Services } from "../../services.ts";
+import type { RequestSource, Services } from "../../services.ts";
 import { traceTransport } from "../../tracing.ts";
 import { createCircuits } from "../../upstream/circuits.ts";
 import { createHashing, systemClock } from "../system.ts";
@@ -50,12 +50,14 @@ const STATE_WAIT_MS = 1_000;
 /**
  * Creates the service, which does not listen yet.
  *
+ * @param source reads the parts of a request that depend on where it comes from
  * @returns a problem where the session key or the packages for tracing cannot be used
  */
 export async function createNodeService(
   config: Config,
   log: Logger,
   proxies: ProxySettings,
+  source: RequestSource = nodeRequestSource,
 ): Promise<NodeServiceResult> {
   const egress = { connectTimeoutMs: config.upstream.connectTimeoutMs, proxies };
   let keyFetch: NodeFetch | undefined;
@@ -96,7 +98,7 @@ export async function createNodeService(
     gate,
     // A message goes on by itself, and the gate counts it while the process drains.
     waits: createWaits({ clock: systemClock, gate, joins: true, keep: () => undefined }),
-    source: nodeRequestSource,
+    source,
     elementScript: await readElementScript(),
   };
   const app = createApp(config, services);

@@ -5,6 +5,7 @@
  */
 import { catchStopSignals } from "../platform/node/stop-signals.ts";
 import { doctorCommand } from "./doctor/doctor-command.ts";
+import { initCommand } from "./init-command.ts";
 import { keysCommand } from "./keys-command.ts";
 import { revokeCommand } from "./revoke-command.ts";
 import { tokenCommand } from "./token-command.ts";
@@ -12,7 +13,8 @@ import { type Command, CommandError, type CommandResult, UsageError } from "./co
 
 const startCommand: Command = {
   summary: "runs the service",
-  help: `uponai-bff start: runs the service. Environment variables are its only configuration.
+  help: `uponai-bff start: runs the service. Its configuration is environment variables, and those of .env in
+the current folder.
 
 Usage: uponai-bff start
 
@@ -29,7 +31,23 @@ all requests were answered, 78 the configuration is wrong (one line per problem)
   },
 };
 
+const emulatorCommand: Command = {
+  summary: "runs a stand-in for UponAI on loopback",
+  help: `uponai-bff emulator: runs a stand-in for UponAI on loopback, for development without an account.
+
+Usage: uponai-bff emulator [--port 8790]
+`,
+  run: async () => {
+    // It reads the command line itself, without the name of this command.
+    process.argv.splice(2, 1);
+    await import("../emulator/main.ts");
+    return undefined;
+  },
+};
+
 const commands: Readonly<Record<string, Command>> = {
+  init: initCommand,
+  emulator: emulatorCommand,
   start: startCommand,
   doctor: doctorCommand,
   token: tokenCommand,
@@ -56,7 +74,18 @@ async function run([name = "--help", ...args]: readonly string[]): ReturnType<Co
   const command = Object.hasOwn(commands, name) ? commands[name] : undefined;
   if (command === undefined) throw new UsageError(`there is no command "${name}"`);
   if (args.some((argument) => HELP_FLAGS.has(argument))) return command.help.trimEnd();
+  loadFile();
   return command.run(args);
+}
+
+/** Reads `.env` of the current folder if there is one. Variables of the environment come first. */
+function loadFile(): void {
+  try {
+    process.loadEnvFile();
+  } catch (error) {
+    const code = error instanceof Error && "code" in error ? String(error.code) : "unknown";
+    if (code !== "ENOENT") throw new CommandError(`.env cannot be read: ${code}`);
+  }
 }
 
 function print({ text, exitCode }: CommandResult): void {

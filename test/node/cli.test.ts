@@ -1,13 +1,22 @@
 /** The command `uponai-bff` as a process: its output on each stream and its exit codes. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 
 import { base64url, decodeJwt, decodeProtectedHeader, importJWK, jwtVerify } from "jose";
 import { afterAll, describe, expect, test } from "vitest";
 
+import { startEmulator } from "../../src/emulator/listen.ts";
 import { CLI, runCli as run } from "../support/cli.ts";
 import { sessionEnvironment, sessionSecret } from "../support/session-tokens.ts";
 
@@ -19,11 +28,11 @@ describe("help", () => {
     const { code, stdout, stderr } = await run(args);
     expect(code).toBe(0);
     expect(stderr).toBe("");
-    for (const command of ["start", "doctor", "token", "keys", "revoke"])
+    for (const command of ["init", "emulator", "start", "doctor", "token", "keys", "revoke"])
       expect(stdout).toContain(`  ${command} `);
   });
 
-  test.each(["start", "doctor", "token", "keys", "revoke"])(
+  test.each(["init", "emulator", "start", "doctor", "token", "keys", "revoke"])(
     "%s has its own, and does nothing else",
     async (command) => {
       const { code, stdout } = await run([command, "--help"]);
@@ -54,6 +63,65 @@ describe("help", () => {
     expect(stderr).toContain(message);
     expect(stderr).not.toContain("    at ");
   });
+});
+
+describe("init", () => {
+  const home = mkdtempSync(path.join(tmpdir(), "uponai-bff-init-"));
+  const file = path.join(home, ".env");
+  afterAll(() => rmSync(home, { recursive: true, force: true }));
+
+  test("writes a file for its owner only, with keys of its own, and never overwrites one", async () => {
+    expect((await run(["init", "now"], {}, home)).code).toBe(2);
+    const { code, stdout } = await run(["init"], {}, home);
+    expect(code).toBe(0);
+    expect(stdout).toContain("doctor");
+    const text = readFileSync(file, "utf8");
+    const secret = /^SESSION_SECRET=(.+)$/m.exec(text)?.[1] ?? "";
+    expect(secret).toHaveLength(64);
+    expect(stdout).not.toContain(secret);
+    expect(statSync(file).mode & 0o777).toBe(0o600);
+    const again = await run(["init"], {}, home);
+    expect(again).toMatchObject({ code: 1, stdout: "" });
+    expect(again.stderr).toContain("exists already");
+    expect(readFileSync(file, "utf8")).toBe(text);
+  });
+
+  test("makes settings that the other commands read, after those of the environment", async () => {
+    const emulator = await startEmulator({
+      tokens: { "demo-token": [42] },
+      agents: { 42: ["demo-agent"] },
+    });
+    try {
+      const environment = { UPONAI_BASE_URL: emulator.url };
+      const doctor = await run(["doctor"], environment, home);
+      expect([doctor.code, doctor.stderr]).toEqual([0, ""]);
+      const token = await run(["token", "--sub", "me"], {}, home);
+      expect(decodeJwt(token.stdout.trim())).toMatchObject({ sub: "me", aud: "uponai-bff" });
+      const other = await run(["token", "--sub", "me"], { SESSION_AUDIENCE: "other" }, home);
+      expect(decodeJwt(other.stdout.trim())).toMatchObject({ aud: "other" });
+    } finally {
+      await emulator.close();
+    }
+  });
+
+  test("a file that cannot be read stops a command with one line", async () => {
+    const blocked = path.join(home, "blocked");
+    mkdirSync(path.join(blocked, ".env"), { recursive: true });
+    const { code, stdout, stderr } = await run(["keys", "cookie"], {}, blocked);
+    expect([code, stdout]).toEqual([1, ""]);
+    expect(stderr).toMatch(/^uponai-bff: \.env cannot be read: \w+\n$/);
+  });
+});
+
+test("emulator runs the stand-in for UponAI until it is ended", async () => {
+  const child = spawn(process.execPath, [CLI, "emulator", "--port", "0"], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  const [text] = (await once(child.stdout.setEncoding("utf8"), "data")) as [string];
+  const url = /UponAI emulator: (\S+)/.exec(text)?.[1] ?? "";
+  expect(await (await fetch(`${url}/emulator/messages`)).json()).toEqual({ messages: [] });
+  child.kill("SIGINT");
+  await once(child, "exit");
 });
 
 describe("token", () => {

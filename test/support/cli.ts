@@ -14,9 +14,11 @@ export interface CliResult {
 export async function runCli(
   args: readonly string[],
   environment: Record<string, string> = {},
+  cwd?: string,
 ): Promise<CliResult> {
   const child = spawn(process.execPath, [CLI, ...args], {
     env: { PATH: process.env["PATH"], ...environment },
+    cwd,
     stdio: ["ignore", "pipe", "pipe"],
   });
   let stdout = "";

@@ -231,6 +231,16 @@ describe("the second listener", () => {
     expect(emulator.messages()).toEqual([]);
   });
 
+  test("keeps the probes at its root where the public routes are below a path", async () => {
+    const bff = await startForTest({ BASE_PATH: "/api/chat" });
+    for (const probe of ["/healthz", "/readyz"]) {
+      expect((await fetch(bff.adminUrl + probe)).status).toBe(200);
+      expect((await fetch(`${bff.adminUrl}/api/chat${probe}`)).status).toBe(404);
+      expect((await fetch(`${bff.url}/api/chat${probe}`)).status).toBe(200);
+    }
+    expect((await fetch(`${bff.adminUrl}/healthz`, { method: "HEAD" })).status).toBe(200);
+  });
+
   test("is read, not written", async () => {
     for (const path of ["/metrics", "/healthz", "/readyz"]) {
       const response = await fetch(bff.adminUrl + path, { method: "POST" });

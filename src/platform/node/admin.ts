@@ -14,6 +14,8 @@ import { Problem } from "../../problem.ts";
 export interface AdminParts extends RequestContextParts {
   /** The public application, which answers the probes. */
   readonly app: App;
+  /** Path before the routes of `app`. On this listener the probes are at the root. */
+  readonly routePrefix: string;
   /** Renders the metrics as text of type `contentType`. */
   readonly render: () => Promise<string>;
   readonly contentType: string;
@@ -25,9 +27,13 @@ const READING: ReadonlySet<string> = new Set(["GET", "HEAD"]);
 /** Creates the request handler of the second listener. Other paths get 404, other methods 405. */
 export function createAdminFetch(parts: AdminParts): App["fetch"] {
   return (request, env) => {
-    const { pathname } = new URL(request.url);
+    const url = new URL(request.url);
+    const { pathname } = url;
     const known = pathname === "/metrics" || PROBES.has(pathname);
-    if (PROBES.has(pathname) && READING.has(request.method)) return parts.app.fetch(request, env);
+    if (PROBES.has(pathname) && READING.has(request.method)) {
+      url.pathname = parts.routePrefix + pathname;
+      return parts.app.fetch(new Request(url, request), env);
+    }
     const route = pathname === "/metrics" ? pathname : "unmatched";
     return handleRequest(
       parts,

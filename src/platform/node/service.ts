@@ -107,6 +107,7 @@ export async function createNodeService(
     createAdminFetch({
       ...services,
       app,
+      routePrefix: config.routePrefix,
       commonHeaders: createCommonHeaders(config.insecure),
       allowedOrigins: new Set(),
       render: () => prometheus.render(),

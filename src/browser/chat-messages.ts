@@ -1,4 +1,4 @@
-/** The messages of a chat, from the service's shape to that of the AI SDK and back. */
+/** The messages of a chat, from the service's shape to that of the AI SDK. */
 import type { ApiMessage } from "./api.ts";
 import type { ChatMessage } from "./types.ts";
 
@@ -10,13 +10,11 @@ export function mergeMessages(
   before: readonly ChatMessage[],
   messages: readonly ApiMessage[],
 ): readonly ChatMessage[] {
-  return messages
-    .filter(({ role }) => role === "user" || role === "assistant")
-    .map((message, index) => {
-      const old = before[index];
-      const now = toMessage(index, message);
-      return old && JSON.stringify(old) === JSON.stringify(now) ? old : now;
-    });
+  return messages.map((message, index) => {
+    const old = before[index];
+    const now = toMessage(index, message);
+    return old && JSON.stringify(old) === JSON.stringify(now) ? old : now;
+  });
 }
 
 /** Creates the message with this place in the transcript. */
@@ -32,15 +30,5 @@ export function toMessage(index: number, message: ApiMessage, isPending = false)
     role: role === "user" ? "user" : "assistant",
     parts: content === "" ? [] : [{ type: "text", text: content }],
     ...(Object.keys(metadata).length > 0 && { metadata }),
-  };
-}
-
-/** The reverse of `toMessage`. */
-export function toApi({ role, parts, metadata }: ChatMessage): ApiMessage {
-  return {
-    role,
-    content: parts[0]?.text ?? "",
-    name: metadata?.name,
-    tool_calls: metadata?.toolCalls,
   };
 }

@@ -1,6 +1,6 @@
 /** The store of one chat. */
 import type { ApiMessage } from "./api.ts";
-import { mergeMessages, toApi, toMessage } from "./chat-messages.ts";
+import { mergeMessages, toMessage } from "./chat-messages.ts";
 import {
   forgetRecord,
   KEPT_MS,
@@ -37,6 +37,8 @@ export function createChat(options: ChatOptions = {}): Chat {
   const listeners = new Set<() => void>();
 
   let id = options.chatId;
+  /** The shown messages, as the service gave them and as views read them. */
+  let given: readonly ApiMessage[] = [];
   let transcript: readonly ChatMessage[] = [];
   let pending: Pending | undefined;
   let error: ChatError | undefined;
@@ -58,6 +60,8 @@ export function createChat(options: ChatOptions = {}): Chat {
   /** Open while there are subscribers. */
   let channel: BroadcastChannel | undefined;
   let stopWaking: (() => void) | undefined;
+  /** Whether the owner is being read because the page was shown. */
+  let isChecking = false;
   let snapshot = createSnapshot();
 
   function createSnapshot(): ChatSnapshot {
@@ -93,7 +97,8 @@ export function createChat(options: ChatOptions = {}): Chat {
   }
 
   function setTranscript(messages: readonly ApiMessage[]): void {
-    transcript = mergeMessages(transcript, messages);
+    given = messages.filter(({ role }) => role === "user" || role === "assistant");
+    transcript = mergeMessages(transcript, given);
   }
 
   /** Runs a step of the current chat. What it throws becomes `error`, unless the chat was left. */
@@ -149,22 +154,24 @@ export function createChat(options: ChatOptions = {}): Chat {
    * a component that is mounted anew must not send the message to a second chat.
    */
   const start = (signal: AbortSignal) =>
-    inTurn(recordKey.name, async () => {
-      signal.throwIfAborted();
-      const user = await readOwner(signal);
-      const record = readRecord(recordKey);
-      if (record?.chatId !== undefined && record.owner === user) {
-        id = record.chatId;
-        return readTranscript(signal);
-      }
-      const { metadata, variables } = options;
-      const chat = await client.startChat({ metadata, variables, signal });
-      signal.throwIfAborted();
-      id = chat.chatId;
-      setTranscript(chat.messages);
-      if (pending === undefined) writeRecord(recordKey, { chatId: id, owner: user });
-      else if (isStored(pending)) await store(pending, signal);
-    });
+    recordKey.storage ? inTurn(recordKey.name, () => startNow(signal)) : startNow(signal);
+
+  async function startNow(signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted();
+    const user = await readOwner(signal);
+    const record = readRecord(recordKey);
+    if (record?.chatId !== undefined && record.owner === user) {
+      id = record.chatId;
+      return readTranscript(signal);
+    }
+    const { metadata, variables } = options;
+    const chat = await client.startChat({ metadata, variables, signal });
+    signal.throwIfAborted();
+    id = chat.chatId;
+    setTranscript(chat.messages);
+    if (pending === undefined) writeRecord(recordKey, { chatId: id, owner: user });
+    else if (isStored(pending)) await store(pending, signal);
+  }
 
   /** Whether the record is that of this message. Another store may have begun another one in it. */
   const isStored = ({ key }: Pending) => readRecord(recordKey)?.pending?.key === key;
@@ -265,11 +272,7 @@ export function createChat(options: ChatOptions = {}): Chat {
         settle();
         const isAppended = !message.isRepeat && !answer.isRecovered && !answer.isReplayed;
         if (isAppended && transcript.length === count) {
-          setTranscript([
-            ...transcript.map(toApi),
-            { role: "user", content: text },
-            ...answer.messages,
-          ]);
+          setTranscript([...given, { role: "user", content: text }, ...answer.messages]);
           // A read that began before this answer is older than it.
           applied = ++reads;
         } else {
@@ -333,7 +336,7 @@ export function createChat(options: ChatOptions = {}): Chat {
   function newChat(): void {
     leave();
     id = undefined;
-    transcript = [];
+    setTranscript([]);
     pending = undefined;
     error = undefined;
     isEnded = false;
@@ -413,9 +416,12 @@ export function createChat(options: ChatOptions = {}): Chat {
       });
       stopWaking ??= onWake(() => {
         isKnown = false;
+        if (owner === undefined || delivering !== undefined || isChecking) return;
+        isChecking = true;
         // If the session cannot be read now, the next message reads it.
-        if (owner !== undefined && delivering === undefined)
-          readOwner(leaving.signal).catch(ignore);
+        void readOwner(leaving.signal)
+          .catch(ignore)
+          .finally(() => (isChecking = false));
       });
       void resume();
       return () => {

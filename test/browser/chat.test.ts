@@ -10,6 +10,7 @@ import {
   type ChatOptions,
   type Client,
   createChat,
+  type Session,
   type Transcript,
 } from "../../src/browser/index.ts";
 import type { Fault } from "../../src/emulator/faults.ts";
@@ -74,6 +75,8 @@ const transcript = (...contents: readonly string[]): Transcript => ({
 });
 const unused = () => Promise.reject(new Error("not expected"));
 
+const session = (subject: string): Session => ({ subject, expiresAt: "2030-01-01T00:00:00Z" });
+
 /** What a scripted client answers. */
 const refusal = (code: "message_rejected" | "chat_ended", status: number) =>
   Promise.reject(new ChatError(code, { status, sent: "refused" }));
@@ -87,7 +90,7 @@ const script = (more: Partial<Client>): Client => ({
   sendMessage: unused,
   getChat: () => Promise.resolve(transcript()),
   endChat: unused,
-  getSession: () => Promise.resolve({ subject: "alice", expiresAt: "2030-01-01T00:00:00Z" }),
+  getSession: () => Promise.resolve(session("alice")),
   createSession: unused,
   deleteSession: unused,
   ...more,
@@ -280,6 +283,34 @@ describe("when another user signs in in this tab", () => {
       expect(chat).toMatchObject({ id: undefined, status: "ready" });
       expect(storage.stored.size).toBe(0);
     }
+  });
+
+  test("the owner is read once at a time, however often the page is shown", async () => {
+    const page = new EventTarget();
+    vi.stubGlobal("document", page);
+    vi.stubGlobal("addEventListener", page.addEventListener.bind(page));
+    const asked: ((session: Session) => void)[] = [];
+    const client = script({
+      getChat: () => Promise.resolve(transcript("hello")),
+      getSession: () => new Promise((resolve) => asked.push(resolve)),
+    });
+    const chat = createChat({ client, chatId: "chat-1", storage: null });
+    chat.subscribe(() => undefined);
+    asked[0]?.(session("alice"));
+    await expect.poll(() => chat.status).toBe("ready");
+    for (let shown = 0; shown < 3; shown += 1) page.dispatchEvent(new Event("visibilitychange"));
+    expect(asked).toHaveLength(2);
+    asked[1]?.(session("alice"));
+    // The next time it is read again.
+    await expect
+      .poll(() => {
+        page.dispatchEvent(new Event("visibilitychange"));
+        return asked.length;
+      })
+      .toBe(3);
+    expect(textsOf(chat)).toEqual(["assistant: hello"]);
+    asked[2]?.(session("bob"));
+    await expect.poll(() => chat.messages).toEqual([]);
   });
 
   test("the next message goes to a chat of the second user, and is stored as theirs", async () => {
@@ -551,6 +582,17 @@ describe("with a scripted client", () => {
     await expect.poll(() => chat.status).toBe("loading");
     chat.newChat();
     expect(chat.status).toBe("ready");
+  });
+
+  test("chats that store nothing do not wait for one another", async () => {
+    const stuck = script({ startChat: () => new Promise(() => undefined) });
+    void createChat({ client: stuck, storage: null }).sendMessage({ text: "stuck" });
+    const client = script({
+      startChat: () => Promise.resolve(transcript()),
+      sendMessage: () => Promise.resolve({ messages: [], isRecovered: false, isReplayed: false }),
+    });
+    const chat = createChat({ client, storage: null });
+    expect(await chat.sendMessage({ text: "other" })).toBe("answered");
   });
 
   test("a chat that is left while it starts does not start the next one twice", async () => {

@@ -55,7 +55,13 @@ export function createApp(config: Config, services: Services): App {
   const { clock, gate, state } = services;
   const app: App = new Hono();
   const cookies =
-    config.cookies && createSessionCookies({ ...config, ...services, ...config.cookies });
+    config.cookies &&
+    createSessionCookies({
+      ...services,
+      ...config.cookies,
+      insecure: config.insecure,
+      basePath: config.basePath,
+    });
   const authenticator = createAuthenticator({ ...config.session, ...services, cookies });
   const guards = createGuards(config, services, authenticator);
   const messageSchema = createMessageSchema(config.contentCharsMax);

@@ -8,6 +8,7 @@ import { type Bff, createBff, SettingsError } from "../../src/index.ts";
 import { bffEnvironment, readCode } from "../support/bff-fixture.ts";
 import { mintToken } from "../support/session-tokens.ts";
 
+const SITE = "https://www.example.com";
 const LOOPBACK = { peerAddress: "127.0.0.1" };
 const { Request: OwnRequest, Response: OwnResponse } = globalThis;
 
@@ -68,7 +69,7 @@ describe("fetch", () => {
   test("answers below the base path only", async () => {
     const bff = await create();
     const ask = async (path: string) =>
-      (await bff.fetch(new Request(`https://www.example.com${path}`), LOOPBACK)).status;
+      (await bff.fetch(new Request(`${SITE}${path}`), LOOPBACK)).status;
     expect(await ask("/api/chat/healthz")).toBe(200);
     expect(await ask("/healthz")).toBe(404);
   });
@@ -77,7 +78,7 @@ describe("fetch", () => {
     const bff = await create({ LIMIT_AUTH_FAILURES: "1/1h" });
     const guess = async (peerAddress: string) => {
       const headers = { Authorization: "Bearer a.b.c" };
-      const request = new Request("https://www.example.com/api/chat/session", { headers });
+      const request = new Request(`${SITE}/api/chat/session`, { headers });
       return (await bff.fetch(request, { peerAddress })).status;
     };
     expect(await guess("192.0.2.1")).toBe(401);
@@ -87,15 +88,32 @@ describe("fetch", () => {
       await expect(guess(none)).rejects.toThrow("TRUST_PROXY");
     }
     const behind = await create({ TRUST_PROXY: "1" });
-    const request = new Request("https://www.example.com/api/chat/healthz");
+    const request = new Request(`${SITE}/api/chat/healthz`);
     expect((await behind.fetch(request, { peerAddress: "" })).status).toBe(200);
+  });
+
+  test("says so in the log where the body was read before", async () => {
+    const bff = await create();
+    const request = new Request(`${SITE}/api/chat/chat/a/send`, await message());
+    await request.text();
+    expect(await readCode(await bff.fetch(request, LOOPBACK))).toBe("internal_error");
+    expect(lines.join("\n")).toMatch(/readBody/);
+  });
+
+  test("ends a body that never comes", async () => {
+    const bff = await create();
+    const { headers, method } = await message();
+    const body = new ReadableStream({ pull: () => new Promise(() => undefined) });
+    const init = { method, headers, body, duplex: "half" as const };
+    const answer = await bff.fetch(new Request(`${SITE}/api/chat/chat/a/send`, init), LOOPBACK);
+    expect(await readCode(answer)).toBe("request_timeout");
   });
 
   test("bounds the body", async () => {
     const bff = await create();
     const { headers, method } = await message();
     const body = JSON.stringify({ content: "x".repeat(100_000) });
-    const request = new Request("https://www.example.com/api/chat/chat/a/send", {
+    const request = new Request(`${SITE}/api/chat/chat/a/send`, {
       method,
       headers,
       body,
@@ -147,6 +165,6 @@ test("after close, requests are refused", async () => {
   const bff = await create();
   await bff.close();
   const headers = { Authorization: `Bearer ${await mintToken({})}` };
-  const request = new Request("https://www.example.com/api/chat/session", { headers });
+  const request = new Request(`${SITE}/api/chat/session`, { headers });
   expect(await readCode(await bff.fetch(request, LOOPBACK))).toBe("shutting_down");
 });

@@ -43,8 +43,9 @@ const HOUR_MS = 3_600_000;
 export async function checkCookieSize(config: Config): Promise<readonly Finding[]> {
   if (config.cookies === undefined) return [];
   const cookies = createSessionCookies({
-    ...config,
     ...config.cookies,
+    insecure: config.insecure,
+    basePath: config.basePath,
     clock: systemClock,
     log: { log: () => undefined },
   });

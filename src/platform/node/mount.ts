@@ -77,10 +77,11 @@ export class SettingsError extends Error {
 
 /** Reads requests of both kinds. */
 const anySource: RequestSource = {
-  readBody: (request, env, limits) =>
-    isConnection(env)
-      ? readStream(request.body, limits)
-      : nodeRequestSource.readBody(request, env, limits),
+  readBody(request, env, limits) {
+    if (!isConnection(env)) return nodeRequestSource.readBody(request, env, limits);
+    if (request.bodyUsed) throw new Error("the body was read before");
+    return readStream(request.body, limits);
+  },
   peerAddress: (env) => (isConnection(env) ? env.peerAddress : nodeRequestSource.peerAddress(env)),
 };
 

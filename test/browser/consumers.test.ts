@@ -13,7 +13,7 @@ import { startTestBff, startTestEmulator } from "../support/bff-fixture.ts";
 import type { BffProcess } from "../support/bff-process.ts";
 import { startBrowser } from "../support/browser.ts";
 import { findFreePort } from "../support/ports.ts";
-import { npm, run, stop, untilReady, write } from "../support/projects.ts";
+import { npm, run, startNext, stop, untilReady, write } from "../support/projects.ts";
 import { mintToken } from "../support/session-tokens.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
@@ -285,37 +285,15 @@ test(
   "a project of Next.js renders the element on its server, and chats",
   { timeout: PATIENCE_MS },
   async () => {
-    const project = join(folder, "next");
-    await write(project, {
-      "package.json": JSON.stringify({ name: "next-project", private: true, type: "module" }),
+    const next = await startNext(join(folder, "next"), tarball, {
       "app/support.tsx": documented("app/support.tsx"),
       "next.config.mjs": documented("next.config.mjs"),
-      "app/layout.tsx": `export default function Layout({ children }: { children: React.ReactNode }) {
-      return <html lang="en"><body>{children}</body></html>;
-    }`,
       "app/page.tsx": `import { Support } from "./support";
     export default function Page() { return <Support />; }`,
     });
-    await npm(
-      project,
-      "next",
-      "react",
-      "react-dom",
-      "typescript@5",
-      "@types/react",
-      "@types/node",
-      tarball,
-    );
-    await run(project, "npx", "next", "build");
-    const port = await findFreePort();
-    const next = spawn("node_modules/.bin/next", ["start", "--port", String(port)], {
-      cwd: project,
-      stdio: "ignore",
-    });
-    const url = `http://127.0.0.1:${port}/`;
-    await untilReady(url);
+    const url = `${next.url}/`;
     expect(await (await fetch(url)).text()).toContain('<uponai-chat heading="Ask us">');
     expect(await chatAt(url, "textarea")).toEqual([[1, 1]]);
-    await stop(next);
+    await next.stop();
   },
 );

@@ -10,7 +10,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { RunningEmulator } from "../../src/emulator/listen.ts";
 import { bffEnvironment, startTestEmulator } from "../support/bff-fixture.ts";
 import { findFreePort } from "../support/ports.ts";
-import { npm, run, stop, untilReady, write } from "../support/projects.ts";
+import { npm, run, startNext, untilReady, write } from "../support/projects.ts";
 import { mintToken } from "../support/session-tokens.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
@@ -144,37 +144,14 @@ describe("the service is mounted, as documented, in", () => {
 });
 
 test("a route handler of Next.js answers with it", { timeout: PATIENCE_MS }, async () => {
-  const project = join(folder, "next");
-  await write(project, {
-    "package.json": '{"private":true,"type":"module"}',
+  const files = {
     "next.config.mjs": documented("next.config.mjs"),
     "app/api/chat-bff/[...path]/route.ts": documented("app/api/chat-bff/[...path]/route.ts"),
-    "app/layout.tsx": `export default function Layout({ children }: { children: React.ReactNode }) {
-      return <html lang="en"><body>{children}</body></html>;
-    }`,
     "app/page.tsx": "export default function Page() { return <p>our own page</p>; }",
-  });
-  await npm(
-    project,
-    "next",
-    "react",
-    "react-dom",
-    "typescript@5",
-    "@types/react",
-    "@types/node",
-    tarball,
-  );
-  await run(project, "npx", "next", "build");
-  const port = await findFreePort();
-  const next = spawn("node_modules/.bin/next", ["start", "--port", String(port)], {
-    cwd: project,
-    env: { ...process.env, ...settings(), NODE_ENV: "production", NEXT_TELEMETRY_DISABLED: "1" },
-    stdio: "ignore",
-  });
+  };
+  const next = await startNext(join(folder, "next"), tarball, files, settings());
   try {
-    const url = `http://127.0.0.1:${port}`;
-    await untilReady(url);
-    expect(await sendThrough(`${url}/api/chat-bff`, "through Next.js")).toEqual([
+    expect(await sendThrough(`${next.url}/api/chat-bff`, "through Next.js")).toEqual([
       201,
       true,
       201,
@@ -182,7 +159,7 @@ test("a route handler of Next.js answers with it", { timeout: PATIENCE_MS }, asy
       [[1, 1]],
     ]);
   } finally {
-    await stop(next);
+    await next.stop();
   }
 });
 

@@ -135,3 +135,39 @@ describe.concurrent.each<ProxyName>(["nginx", "haproxy", "caddy"])("%s", (name) 
     expect(chat.counts("patient page")).toEqual({ arrived: 1, taken: 1 });
   });
 });
+
+test.each([
+  ["passes on", "proxy_pass http://uponai_bff;", "false"],
+  ["removes", "proxy_pass http://uponai_bff/;", "true"],
+])("nginx that %s the base path, as documented", async (_, pass, BASE_PATH_STRIPPED) => {
+  const basePath = "/api/chat-bff";
+  const below = await startTestBff(emulator.url, {
+    TRUST_PROXY: "1",
+    UPONAI_AGENT_ID: "agent",
+    BASE_PATH: basePath,
+    BASE_PATH_STRIPPED,
+  });
+  const proxy = startProxy("nginx", {
+    servicePort: Number(new URL(below.url).port),
+    basePath,
+    edits: [
+      ["location / {", `location ${basePath}/ {`],
+      ["proxy_pass http://uponai_bff;", pass],
+    ],
+  });
+  await behind(proxy, async (url) => {
+    const user = createTestChat(emulator);
+    const started = await fetch(`${url}${basePath}/chat`, {
+      method: "POST",
+      headers: await user.credentials(),
+    });
+    expect(started.status).toBe(201);
+    const location = started.headers.get("location") ?? "";
+    expect(location).toContain(`${basePath}/chat/`);
+    const read = await fetch(new URL(location, url), { headers: await user.credentials() });
+    expect(read.status).toBe(200);
+    // The site's own pages stay the site's.
+    expect((await fetch(`${url}/chat`)).headers.get("x-request-id")).toBeNull();
+  });
+  await below.stop();
+});

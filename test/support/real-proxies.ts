@@ -19,6 +19,10 @@ export interface RealProxyOptions {
   readonly servicePort: number;
   /** Replaces the time-out of 90 s; undefined leaves the file as it is. */
   readonly timeoutSeconds?: number;
+  /** Edits of the file that the documentation tells: what is there once, and what replaces it. */
+  readonly edits?: readonly (readonly [string, string])[];
+  /** Path before the service's routes at the proxy. */
+  readonly basePath?: string;
 }
 
 interface Recipe {
@@ -80,6 +84,7 @@ export async function startProxy(name: ProxyName, options: RealProxyOptions): Pr
   let text = replace(documented, "127.0.0.1:8787", `127.0.0.1:${servicePort}`, 1);
   text = replace(text, address[0], address[1](port), 1);
   if (timeoutSeconds !== undefined) text = replace(text, "90s", `${timeoutSeconds}s`, timeouts);
+  for (const [from, to] of options.edits ?? []) text = replace(text, from, to, 1);
   await writeFile(join(folder, file), text);
   const [program = "", ...args] = await command(folder, file);
   const home = join(folder, "home");
@@ -95,7 +100,7 @@ export async function startProxy(name: ProxyName, options: RealProxyOptions): Pr
   let said = "";
   child.stderr.setEncoding("utf8").on("data", (part: string) => (said += part));
   const url = `http://127.0.0.1:${port}`;
-  await untilServing(url, child, () => said);
+  await untilServing(url + (options.basePath ?? ""), child, () => said);
   return {
     url,
     stop: async () => {
